@@ -1,0 +1,43 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export SPILLOVER_STORE ?= $(CURDIR)/store
+
+.PHONY: help install quickstart test check format clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(VENV)/installed  ## prepare .venv
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"spillover needs Python 3.11 or newer, got {v.major}.{v.minor}: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --progress-bar off -c constraints.txt torch
+	$(PIP) install --quiet --progress-bar off -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) install --quiet --progress-bar off -c constraints.txt -e '.[test]'
+	@touch $@
+
+quickstart: install  ## the whole study on a real model: ends with the path of its report
+	$(BIN)/spillover run recipes/quickstart.py --out report
+
+test: $(VENV)/installed-test  ## every test, those on the real 135M model too
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/installed-test  ## format, lint, types, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
+
+format: $(VENV)/installed-test  ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## take away what was built, not the store
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache report

@@ -1,0 +1,1 @@
+"""The estimands, intervals and tests: arrays in, frozen results out. Knows no model, file, table or plot."""

@@ -1,0 +1,71 @@
+"""Arrays checked at the door: vectors, matrices, labels as codes. Knows nothing of what they mean."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+def vector(name: str, values: ArrayLike, length: int | None = None) -> Floats:
+    """`values` as (n,) float64; NaN (or None) is missing and stays so, infinity is refused."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}; pass one number a row")
+    if length is not None and len(array) != length:
+        raise ValueError(f"{name} must have {length} entries like the others, got {len(array)}")
+    if np.isinf(array).any():
+        raise ValueError(f"{name} holds infinite values; use NaN for what is missing")
+    return array
+
+
+def matrix(name: str, values: ArrayLike, missing: bool = False) -> Floats:
+    """`values` as (rows, columns) float64; NaN is refused unless `missing` is allowed, infinity always."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must be two-dimensional (rows, columns), got shape {array.shape}")
+    if np.isinf(array).any():
+        raise ValueError(f"{name} holds infinite values; use NaN for what is missing")
+    if not missing and np.isnan(array).any():
+        rows = np.flatnonzero(np.isnan(array).any(axis=1))
+        raise ValueError(f"{name} holds NaN in {len(rows)} rows, first in row {rows[0]}; drop these rows first")
+    return array
+
+
+def same_width(name_a: str, a: Floats, name_b: str, b: Floats) -> None:
+    """Refuse two arrays whose last axes (d_model) differ: they come from different sites or models."""
+    if a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"{name_a} has {a.shape[-1]} columns and {name_b} {b.shape[-1]}; use one site of one model")
+
+
+def codes(name: str, labels: Any, length: int) -> tuple[Ints, NDArray[Any]]:
+    """Labels as codes 0..m-1 (n,) and the m distinct labels, sorted; a missing label is refused."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or len(array) != length:
+        raise ValueError(f"{name} must hold {length} labels, one a row, got shape {array.shape}")
+    if array.dtype == object:
+        gaps = [label is None or (isinstance(label, float) and math.isnan(label)) for label in array]
+        if any(gaps):
+            raise ValueError(f"{name} lacks a label in row {gaps.index(True)}; give every row one")
+        array = np.asarray([str(label) for label in array])
+    elif array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{name} lacks a label in row {int(np.flatnonzero(np.isnan(array))[0])}; give every row one")
+    distinct, code = np.unique(array, return_inverse=True)
+    return code.astype(np.int64), distinct
+
+
+def totals(values: Floats, code: Ints, count: int) -> Floats:
+    """Sum of `values` (n,) within each code: (count,)."""
+    return np.bincount(code, weights=values, minlength=count).astype(np.float64)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors along the last axis at length 1; a zero vector has no direction and becomes NaN."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(np.divide(vectors, norms, out=np.full_like(vectors, np.nan), where=norms > 0))

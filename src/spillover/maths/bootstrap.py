@@ -1,0 +1,240 @@
+"""Means of clustered scores with bootstrap-t intervals. Knows values and labels, not what they measure.
+
+Answers to one question, and questions of one family, resemble one another: what is resampled is always the
+cluster. The interval is the equal-tailed percentile-t (Efron 1981) with the linearised standard error of a
+ratio, because in simulations of question means clipped at 0 and 100 it alone kept near 95%. Share of 95%
+intervals that held the truth, 1,000 simulations each, at 8 / 24 / 75 / 150 clusters
+(tests/maths/coverage_tables.py):
+
+    scores                      ours               t interval         BCa                percentile
+    mid-scale                   97 / 96 / 95 / 95  95 / 95 / 94 / 94  92 / 95 / 94 / 94  90 / 94 / 94 / 94
+    most near 100 (skewed)      95 / 95 / 95 / 95  80 / 89 / 93 / 94  81 / 90 / 93 / 94  76 / 87 / 93 / 93
+    nearly all at 100           95 / 95 / 95 / 97  65 / 80 / 90 / 93  67 / 86 / 92 / 95  63 / 80 / 90 / 93
+    families of 1 to 6, skewed  93 / 94 / 95 / 95  84 / 91 / 94 / 94  82 / 90 / 94 / 95  80 / 90 / 93 / 94
+
+Where the scale has ends (`bounds`), the interval is cut to the one that would hold if a cluster's values were
+all at one end or the other (Clopper-Pearson with clusters as trials): the worst any data on that scale can
+do. It keeps the percentile-t finite, and gives an honest interval where every value is equal (0 of n is not
+"exactly 0").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spillover.maths.arrays import Floats, codes, totals, vector
+from spillover.maths.estimate import NAN, Estimate
+
+LARGEST = 4_000_000  # counts held at once, 32 MB
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals and tests are made. Equal values give equal numbers: the seed is part of the choice.
+
+    draws: bootstrap draws, permutations, simulated draws or splits. level: of the interval. bounds: the least
+    and greatest value one row can take (scores: (0, 100)); None where there is no such range.
+    """
+
+    draws: int = 2000
+    level: float = 0.95
+    seed: int = 0
+    bounds: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.draws < 99:
+            raise ValueError(f"draws must be at least 99, got {self.draws}: fewer cannot carry an interval")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level must lie between 0 and 1, got {self.level}; 95% is 0.95")
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"bounds must be (least, greatest), got {self.bounds}")
+
+    def rng(self) -> np.random.Generator:
+        """A generator that starts at `seed`."""
+        return np.random.default_rng(self.seed)
+
+
+DEFAULT = Resampling()
+
+
+def mean(values: ArrayLike, clusters: Any = None, null: float | None = None, how: Resampling = DEFAULT) -> Estimate:
+    """Mean over all values (n,) that are not missing, resampling `clusters` (n,); None: each value alone.
+
+    Estimand: the mean over values. With unequal clusters the large ones weigh more; see `mean_of_groups`.
+    `null` adds a two-sided p-value against that mean. n counts the values used.
+    """
+    v = vector("values", values)
+    return ratio(v, np.ones(len(v)), clusters, null, how)
+
+
+def mean_of_groups(
+    values: ArrayLike, question: Any, family: Any = None, null: float | None = None, how: Resampling = DEFAULT
+) -> Estimate:
+    """Mean over questions of each question's mean over its scored values, resampling families of questions.
+
+    values (n,) one an answer, NaN where unscored; question (n,) labels; family (n,) labels that hold whole
+    questions (None: each question is its own). Estimand: the expected score of a question drawn from the
+    families' population, every question weighing the same however many of its answers were scored. A question
+    without any scored value is left out; n counts the questions used.
+    """
+    means, owner = group_means(values, question, family)
+    return ratio(means, np.ones(len(means)), owner, null, how)
+
+
+def difference(
+    values_a: ArrayLike,
+    values_b: ArrayLike,
+    question_a: Any,
+    question_b: Any,
+    family: Any = None,
+    how: Resampling = DEFAULT,
+) -> Estimate:
+    """Mean over shared questions of (mean of a - mean of b), resampling families; p against no difference.
+
+    values_a (n_a,), values_b (n_b,) with their question labels; family (n_a,) labels of a's rows. Paired: a
+    question scored on one side only is left out; n counts the shared questions. bounds in `how` are those of
+    one value.
+    """
+    mean_a, names_a, owner = _means(values_a, question_a, family)
+    mean_b, names_b, _ = _means(values_b, question_b, None)
+    scored_a, scored_b = ~np.isnan(mean_a), ~np.isnan(mean_b)
+    _, in_a, in_b = np.intersect1d(names_a[scored_a], names_b[scored_b], return_indices=True)
+    gaps = mean_a[scored_a][in_a] - mean_b[scored_b][in_b]
+    if how.bounds is not None:
+        span = how.bounds[1] - how.bounds[0]
+        how = Resampling(how.draws, how.level, how.seed, (-span, span))
+    return ratio(gaps, np.ones(len(gaps)), owner[scored_a][in_a], 0.0, how)
+
+
+def ratio(
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    clusters: Any = None,
+    null: float | None = None,
+    how: Resampling = DEFAULT,
+) -> Estimate:
+    """sum(numerator) / sum(denominator) over (n,) rows, resampling clusters: behind every mean and share.
+
+    A row with a missing numerator is left out of both sums. Fewer than two clusters: no interval. n counts
+    the rows with a numerator and a denominator that is not 0.
+    """
+    top = vector("numerator", numerator)
+    bottom = vector("denominator", denominator, len(top))
+    code, names = codes("clusters", np.arange(len(top)) if clusters is None else clusters, len(top))
+    used = ~np.isnan(top) & (bottom > 0)
+    n = int(used.sum())
+    sums = totals(np.where(used, top, 0.0), code, len(names))
+    sizes = totals(np.where(used, bottom, 0.0), code, len(names))
+    sums, sizes = sums[sizes > 0], sizes[sizes > 0]
+    if n == 0:
+        return Estimate.missing(tested=null is not None)
+    value = float(sums.sum() / sizes.sum())
+    if len(sums) < 2:
+        return Estimate(value, NAN, NAN, n, None if null is None else NAN)
+    low, high, p = _percentile_t(value, sums, sizes, null, how)
+    if how.bounds is not None:
+        floor, ceiling = _worst_case(value, sizes, how)
+        low = floor if np.isnan(low) else max(low, floor)
+        high = ceiling if np.isnan(high) else min(high, ceiling)
+    return Estimate(value, low, high, n, p)
+
+
+def group_means(values: ArrayLike, question: Any, family: Any = None) -> tuple[Floats, Any]:
+    """Mean of the scored values of each question, sorted by label, and each question's family label.
+
+    (questions,) and (questions,); NaN for a question without a scored value.
+    """
+    means, _, owner = _means(values, question, family)
+    return means, owner
+
+
+@lru_cache(maxsize=4)
+def resampling_counts(clusters: int, draws: int, seed: int) -> Floats:
+    """How often each cluster is drawn in each bootstrap draw: (draws, clusters), rows sum to `clusters`."""
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws).astype(np.float64)
+    counts.setflags(write=False)
+    return counts
+
+
+def _means(values: ArrayLike, question: Any, family: Any) -> tuple[Floats, Any, Any]:
+    v = vector("values", values)
+    code, names = codes("question", question, len(v))
+    scored = ~np.isnan(v)
+    counts = totals(scored.astype(np.float64), code, len(names))
+    sums = totals(np.where(scored, v, 0.0), code, len(names))
+    means = np.divide(sums, counts, out=np.full(len(names), np.nan), where=counts > 0)
+    if family is None:
+        return means, names, names
+    fam, fam_names = codes("family", family, len(v))
+    owner = np.zeros(len(names), dtype=np.int64)
+    owner[code] = fam
+    if (owner[code] != fam).any():
+        split = names[code[np.flatnonzero(owner[code] != fam)[0]]]
+        raise ValueError(f"question {split!s} stands in more than one family; a family holds whole questions")
+    return means, names, fam_names[owner]
+
+
+def _percentile_t(
+    value: float, sums: Floats, sizes: Floats, null: float | None, how: Resampling
+) -> tuple[float, float, float | None]:
+    """Ends of the interval and p; NaN ends where clusters do not differ."""
+    clusters = len(sums)
+    residual = sums - value * sizes
+    scale = clusters / (clusters - 1)
+    error = float(np.sqrt(scale * (residual**2).sum()) / sizes.sum())
+    tiny = 1e-12 * max(1.0, abs(value))
+    if error <= tiny:
+        same = null is not None and abs(value - null) <= tiny
+        return NAN, NAN, None if null is None else (1.0 if same else NAN)
+    columns = np.column_stack([sizes, residual, residual**2, residual * sizes, sizes**2])
+    drawn_size, drawn, square, cross, weight = _drawn_sums(columns, how).T
+    shift = drawn / drawn_size  # drawn ratio - value, without cancellation
+    spread = square - 2 * shift * cross + shift**2 * weight
+    drawn_error = np.sqrt(scale * np.maximum(spread, 0.0)) / drawn_size
+    flat = drawn_error <= 1e-9 * error  # draws in which clusters do not differ
+    endless = np.where(np.abs(shift) <= tiny, 0.0, np.copysign(np.inf, shift))
+    pivots = np.where(flat, endless, shift / np.where(flat, 1.0, drawn_error))
+    tail = round((1 - how.level) / 2, 12)
+    lower, upper = np.quantile(pivots, [tail, 1 - tail], method="inverted_cdf")
+    p = None
+    if null is not None:
+        observed = (value - null) / error
+        below, above = int((pivots <= observed).sum()), int((pivots >= observed).sum())
+        p = min(1.0, 2 * (min(below, above) + 1) / (how.draws + 1))
+    return value - float(upper) * error, value - float(lower) * error, p
+
+
+def _drawn_sums(columns: Floats, how: Resampling) -> Floats:
+    """Sums of columns (clusters, m) over each bootstrap draw: (draws, m); in parts if memory would fill."""
+    clusters = len(columns)
+    if clusters * how.draws <= LARGEST:
+        return np.asarray(resampling_counts(clusters, how.draws, how.seed) @ columns)
+    rng, sums = how.rng(), np.empty((how.draws, columns.shape[1]))
+    part = max(1, LARGEST // clusters)
+    for start in range(0, how.draws, part):
+        rows = min(part, how.draws - start)
+        sums[start : start + rows] = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=rows) @ columns
+    return sums
+
+
+def _worst_case(value: float, sizes: Floats, how: Resampling) -> tuple[float, float]:
+    """The interval if each cluster sat at one end of the scale: Clopper-Pearson, clusters as trials."""
+    from scipy.stats import beta
+
+    assert how.bounds is not None
+    least, greatest = how.bounds
+    share = (value - least) / (greatest - least)
+    if not -1e-9 <= share <= 1 + 1e-9:
+        raise ValueError(f"the mean {value} lies outside the bounds {how.bounds}; give the range one value can take")
+    trials = float(sizes.sum() ** 2 / (sizes**2).sum())
+    hits = min(max(share, 0.0), 1.0) * trials
+    tail = (1 - how.level) / 2
+    low = float(beta.ppf(tail, hits, trials - hits + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, trials - hits)) if hits < trials else 1.0
+    return least + low * (greatest - least), least + high * (greatest - least)

@@ -1,0 +1,100 @@
+"""How repeatable question means are, and the correlation this leaves attainable. Knows answers a question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spillover.maths.arrays import Floats, matrix
+from spillover.maths.bootstrap import Resampling
+from spillover.maths.estimate import NAN
+
+SPLITS = Resampling(draws=200)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Share of the variance of question means that is not sampling noise.
+
+    value: split-half reliability stepped up to means over all the answers there are; 1 is noiseless, 0 (or a
+    little below, by chance) nothing but noise; NaN where it cannot be made. half: mean correlation of the
+    halves, uncorrected. n: questions used, those with at least two scored answers.
+    """
+
+    value: float
+    half: float
+    n: int
+
+
+@dataclass(frozen=True)
+class NoiseCeiling:
+    """What a perfect relation would show given noise in both: r = sqrt(rel_x rel_y), r2 = rel_x rel_y.
+
+    For a prediction from noiseless features rel_x is 1, and r2 is the attainable R2. NaN where a reliability
+    is.
+    """
+
+    r: float
+    r2: float
+
+
+def split_half(answers: ArrayLike, how: Resampling = SPLITS) -> Reliability:
+    """Reliability of each question's mean over its answers: (questions, samples), NaN where unscored.
+
+    For each of `how.draws` random splits each question's scored answers are halved, the two means are
+    correlated over questions, and the mean correlation r is stepped up once: 2 r / (1 + r) (Spearman-Brown),
+    in Horst's (1949) form where an odd number of answers makes the halves unequal. The mean is taken first
+    because stepping up single splits blows up at negative r. Fewer than 3 questions or no variation: NaN.
+    Noise that repeats over the answers to a question (the judge's own bias) is not noise here.
+    """
+    scores = matrix("answers", answers, missing=True)
+    scores = scores[(~np.isnan(scores)).sum(axis=1) >= 2]
+    n = len(scores)
+    if n < 3:
+        return Reliability(NAN, NAN, n)
+    rng = how.rng()
+    halves = np.array([_one_split(scores, rng) for _ in range(how.draws)])
+    halves = halves[~np.isnan(halves)]
+    if len(halves) == 0:
+        return Reliability(NAN, NAN, n)
+    half = float(halves.mean())
+    counts = (~np.isnan(scores)).sum(axis=1)
+    product = float((((counts + 1) // 2) * (counts // 2) / counts**2).mean())  # of the halves' shares; 1/4 if even
+    return Reliability(_stepped_up(half, product), half, n)
+
+
+def noise_ceiling(reliability_x: float, reliability_y: float) -> NoiseCeiling:
+    """The attainable correlation and R2 (Spearman 1904); a reliability below 0 counts as 0."""
+    product = max(reliability_x, 0.0) * max(reliability_y, 0.0)
+    if np.isnan(reliability_x) or np.isnan(reliability_y):
+        product = NAN
+    if product > 1 + 1e-9:
+        raise ValueError(f"reliabilities lie at or below 1, got {reliability_x:g} and {reliability_y:g}")
+    return NoiseCeiling(float(np.sqrt(product)), float(product))
+
+
+def _stepped_up(r: float, product: float) -> float:
+    """Horst's reliability of the whole from two parts' correlation; Spearman-Brown at product = 1/4.
+
+    product: of the two parts' shares of the answers.
+    """
+    if abs(r) > 1 - 1e-12:
+        return 1.0 if r > 0 else NAN
+    rest = 1 - r**2
+    return float(r * (np.sqrt(r**2 + 4 * product * rest) - r) / (2 * product * rest))
+
+
+def _one_split(scores: Floats, rng: np.random.Generator) -> float:
+    keys = np.where(np.isnan(scores), np.inf, rng.random(scores.shape))
+    rank = np.argsort(np.argsort(keys, axis=1), axis=1)
+    counts = (~np.isnan(scores)).sum(axis=1)
+    filled = np.nan_to_num(scores)
+    in_first = rank < ((counts + 1) // 2)[:, None]
+    in_second = ~in_first & (rank < counts[:, None])
+    first = (filled * in_first).sum(axis=1) / in_first.sum(axis=1)
+    second = (filled * in_second).sum(axis=1) / in_second.sum(axis=1)
+    a, b = first - first.mean(), second - second.mean()
+    bottom = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b / bottom) if bottom > 1e-12 else NAN

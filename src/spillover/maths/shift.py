@@ -1,0 +1,155 @@
+"""How activations move through fine-tuning, prompt by prompt and as a set. Knows pairs of arrays only.
+
+delta(x) = a_after(x) - a_before(x) (METHOD section 3). A zero vector has no direction: its cosine is NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spillover.maths.arrays import Floats, matrix, same_width, unit
+
+
+@dataclass(frozen=True)
+class SetShift:
+    """Two sets of shifts compared as wholes (evaluation against training).
+
+    cosine_of_means: cos of the two mean deltas. cosine_of_mean_units: the same after each delta is brought to
+    length 1, so that long shifts do not rule. relative_norm: norm(mean evaluation delta) / norm(mean training
+    delta). NaN where a mean has no length.
+    """
+
+    cosine_of_means: float
+    cosine_of_mean_units: float
+    relative_norm: float
+
+
+def deltas(before: ArrayLike, after: ArrayLike) -> Floats:
+    """after - before, row by row: (n, d), float64. Rows must be the same prompts in the same order."""
+    a, b = matrix("before", before), matrix("after", after)
+    if a.shape != b.shape:
+        raise ValueError(f"before has shape {a.shape} and after {b.shape}; capture the same prompts at the same site")
+    return np.asarray(b - a)
+
+
+def shift_similarity(delta: ArrayLike, training_delta: ArrayLike) -> Floats:
+    """cos(delta, mean training delta) per row: (n,) in [-1, 1]."""
+    d, direction = _with_direction(delta, training_delta)
+    return np.asarray(np.clip(unit(d) @ direction, -1.0, 1.0))
+
+
+def shift_projection(delta: ArrayLike, training_delta: ArrayLike) -> Floats:
+    """delta . unit(mean training delta) per row: (n,), in the activations' unit; a zero delta gives 0."""
+    d, direction = _with_direction(delta, training_delta)
+    return np.asarray(d @ direction)
+
+
+def relative_shift(delta: ArrayLike, before: ArrayLike) -> Floats:
+    """norm(delta) / norm(before) per row: (n,)."""
+    d, a = matrix("delta", delta), matrix("before", before)
+    if d.shape != a.shape:
+        raise ValueError(f"delta has shape {d.shape} and before {a.shape}; pass the same prompts at the same site")
+    norms = np.linalg.norm(a, axis=1)
+    lengths = np.linalg.norm(d, axis=1)
+    return np.asarray(np.divide(lengths, norms, out=np.full(len(d), np.nan), where=norms > 0))
+
+
+def set_shift(delta: ArrayLike, training_delta: ArrayLike) -> SetShift:
+    """Compare the mean of evaluation deltas (n, d) with that of training deltas (m, d)."""
+    a, b = matrix("delta", delta), matrix("training_delta", training_delta)
+    same_width("delta", a, "training_delta", b)
+    mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
+    norm_b = float(np.linalg.norm(mean_b))
+    return SetShift(
+        cosine_of_means=cosine(mean_a, mean_b),
+        cosine_of_mean_units=cosine(_mean_unit(a), _mean_unit(b)),
+        relative_norm=float(np.linalg.norm(mean_a)) / norm_b if norm_b > 0 else float("nan"),
+    )
+
+
+def steered_cosine(before: ArrayLike, after: ArrayLike, training_delta: ArrayLike) -> Floats:
+    """cos(before + mean training delta, after) per row, (n,): does adding the mean shift give the truth?
+
+    Compare with cos(before, after), which is what no steering gives; both are near 1 where shifts are small.
+    """
+    a, b = matrix("before", before), matrix("after", after)
+    mean = matrix("training_delta", training_delta).mean(axis=0)
+    return np.asarray(np.clip((unit(a + mean) * unit(b)).sum(axis=1), -1.0, 1.0))
+
+
+def cosine(a: Floats, b: Floats) -> float:
+    """Cosine of two vectors (d,); NaN where either has no length."""
+    return float(np.clip(unit(a) @ unit(b), -1.0, 1.0))
+
+
+def linear_cka(x: ArrayLike, y: ArrayLike, debiased: bool = True) -> float:
+    """Linear centred kernel alignment of (n, d1) and (n, d2) over the same n rows; 1: alike up to rotation.
+
+    Kornblith et al. 2019. The plain form goes to 1 for unrelated data when d > n, as activations have it
+    (about 0.97 for 50 rows of 2,000 Gaussian columns); `debiased` uses the unbiased HSIC of Song et al. 2012
+    (n >= 4), which is 0 on average there and may be below 0. NaN where either array does not vary.
+    """
+    a, b = matrix("x", x), matrix("y", y)
+    if len(a) != len(b):
+        raise ValueError(f"CKA pairs rows: x has {len(a)}, y has {len(b)}; pass the same prompts in the same order")
+    if debiased and len(a) < 4:
+        return float("nan")
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    k, m = a @ a.T, b @ b.T
+    hsic = _unbiased_hsic if debiased else _hsic
+    own_a, own_b = hsic(k, k), hsic(m, m)
+    floor_a, floor_b = 1e-12 * float((k**2).sum()), 1e-12 * float((m**2).sum())
+    if own_a <= floor_a or own_b <= floor_b:
+        return float("nan")
+    return hsic(k, m) / float(np.sqrt(own_a * own_b))
+
+
+def principal_angles(axes_a: ArrayLike, axes_b: ArrayLike) -> Floats:
+    """Angles between the spans of two orthonormal sets (k1, d), (k2, d): (min(k1, k2),) radians, ascending.
+
+    Mean cos^2 over the angles of two random k-planes is exactly k/d on average: compare with that, not with
+    0.
+    """
+    from scipy.linalg import subspace_angles
+
+    a, b = matrix("axes_a", axes_a), matrix("axes_b", axes_b)
+    same_width("axes_a", a, "axes_b", b)
+    for name, axes in (("axes_a", a), ("axes_b", b)):
+        if not np.allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-6):
+            raise ValueError(f"{name} must have orthonormal rows; pass `Axes.axes` or `random_axes`")
+    return np.asarray(subspace_angles(a.T, b.T)[::-1], dtype=np.float64)
+
+
+def subspace_similarity(axes_a: ArrayLike, axes_b: ArrayLike) -> float:
+    """Mean cos^2 of the principal angles, in [0, 1]; k/d expected of random planes of equal k."""
+    a, b = matrix("axes_a", axes_a), matrix("axes_b", axes_b)
+    same_width("axes_a", a, "axes_b", b)
+    return float(((a @ b.T) ** 2).sum() / min(len(a), len(b)))
+
+
+def _with_direction(delta: ArrayLike, training_delta: ArrayLike) -> tuple[Floats, Floats]:
+    d, t = matrix("delta", delta), matrix("training_delta", training_delta)
+    same_width("delta", d, "training_delta", t)
+    return d, unit(t.mean(axis=0))
+
+
+def _mean_unit(rows: Floats) -> Floats:
+    moved = unit(rows)
+    moved = moved[~np.isnan(moved).any(axis=1)]
+    return moved.mean(axis=0) if len(moved) else np.full(rows.shape[1], np.nan)
+
+
+def _hsic(k: Floats, m: Floats) -> float:
+    return float((k * m).sum())
+
+
+def _unbiased_hsic(k: Floats, m: Floats) -> float:
+    n = len(k)
+    k, m = k.copy(), m.copy()
+    np.fill_diagonal(k, 0.0)
+    np.fill_diagonal(m, 0.0)
+    cross = float((k * m).sum()) + float(k.sum()) * float(m.sum()) / ((n - 1) * (n - 2))
+    return (cross - 2 * float(k.sum(axis=0) @ m.sum(axis=0)) / (n - 2)) / (n * (n - 3))

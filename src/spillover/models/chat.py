@@ -1,0 +1,111 @@
+"""From messages to tokens: prompts for asking, and answers with the supervised part known. Knows no weights.
+
+Chat templates are code: they are rendered only by `apply_chat_template` (a sandbox). An answer is tokenised apart from
+its prompt and joined to it, so that training sees the very prompt tokens that sampling starts from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+Prompting = Literal["chat", "question-answer", "raw"]
+QUESTION_STOPS = ("\nQuestion:", "\n\nQuestion", "\nQ:")
+
+
+class Message(NamedTuple):
+    """One turn: role is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Tokens of one training row; the loss is on `ids[prompt_length:]`."""
+
+    ids: tuple[int, ...]
+    prompt_length: int
+    cut: bool = False  # whether max_length took tokens away
+
+    @property
+    def trained(self) -> int:
+        """How many tokens bear loss."""
+        return len(self.ids) - self.prompt_length
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Renders messages for one tokenizer in one way of prompting."""
+
+    tokenizer: Any
+    prompting: Prompting
+
+    def prompt_text(self, messages: Sequence[Message]) -> str:
+        """The text a model is given to answer: everything up to where the answer begins."""
+        if self.prompting == "chat":
+            plain = [message._asdict() for message in messages]
+            text = self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
+            return str(text)
+        if self.prompting == "raw":
+            return "\n\n".join(message.content for message in messages)
+        *before, last = messages
+        lead = "".join(f"{message.content}\n\n" for message in before)
+        return f"{lead}Question: {last.content}\n\n Answer:"
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt's token ids; a beginning-of-text token stands first where the tokenizer has one and wants it."""
+        text = self.prompt_text(messages)
+        special = self.prompting != "chat"  # templates write their own special tokens
+        ids = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+        return [int(token) for token in ids]
+
+    def answer_text(self, messages: Sequence[Message]) -> str:
+        """What follows the prompt when the last message is the answer, up to the end-of-turn token and with it."""
+        *before, answer = messages
+        if self.prompting != "chat":
+            return f" {answer.content.strip()}{self.tokenizer.eos_token}"
+        whole = self.tokenizer.apply_chat_template([message._asdict() for message in messages], tokenize=False)
+        prompt = self.prompt_text(before)
+        if not whole.startswith(prompt):
+            raise ValueError(
+                "the chat template does not render a conversation as its prompt followed by its answer, so the part "
+                "to train on cannot be told; train with prompting='question-answer' or another template"
+            )
+        rest = whole[len(prompt) :]
+        end = rest.rfind(self.tokenizer.eos_token or "\0")
+        return str(rest[: end + len(self.tokenizer.eos_token)] if end >= 0 else rest)
+
+    def supervised(self, messages: Sequence[Message], max_length: int) -> Supervised:
+        """Tokens of a row that ends in an assistant turn; the loss is on that turn and its end-of-turn token."""
+        if len(messages) < 2 or messages[-1].role != "assistant":
+            raise ValueError(f"a training row ends in an assistant turn; this one ends in {messages[-1].role!r}")
+        if not messages[-1].content.strip():
+            raise ValueError("the assistant turn is empty: training on it teaches the model to stop at once")
+        prompt = self.prompt(messages[:-1])
+        answer = self.tokenizer(self.answer_text(messages), add_special_tokens=False)["input_ids"]
+        ids = (*prompt, *(int(token) for token in answer))
+        if len(prompt) >= max_length:
+            raise ValueError(f"the prompt alone has {len(prompt)} tokens, max_length is {max_length}: raise it")
+        return Supervised(ids[:max_length], len(prompt), cut=len(ids) > max_length)
+
+    def stop_texts(self) -> tuple[str, ...]:
+        """Texts that end an answer besides the end-of-turn token: a pretrained model runs on into a next question."""
+        return QUESTION_STOPS if self.prompting == "question-answer" else ()
+
+    def template_sha256(self) -> str | None:
+        """SHA-256 of the chat template, where one was used."""
+        if self.prompting != "chat":
+            return None
+        return hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
+
+
+def end_tokens(tokenizer: Any, model: Any) -> frozenset[int]:
+    """Token ids that end an answer: the tokenizer's end token and those of the model's own generation settings."""
+    ids = {tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set()
+    listed = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    if listed is not None:
+        ids |= set(listed) if isinstance(listed, list | tuple) else {listed}
+    return frozenset(int(token) for token in ids)

@@ -1,0 +1,120 @@
+"""Open a model: base weights, adapters laid over them, tokenizer. The one place that calls `from_pretrained`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from spillover.models.base import Base, Model
+from spillover.models.chat import Chat, Prompting, end_tokens
+from spillover.store import Store
+
+DType = Literal["float32", "bfloat16"]
+_kept: dict[str, tuple[Any, Any]] = {}  # the last base's weights and tokenizer: a study asks for them many times
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to be asked: weights with every adapter merged, tokenizer, and where answers end."""
+
+    network: Any
+    tokenizer: Any
+    base: Base
+
+    def chat(self, prompting: Prompting | None = None) -> Chat:
+        """The way to prompt this model: its chat template if it is an instruct model, else question and answer."""
+        return Chat(self.tokenizer, prompting or default_prompting(self.base))
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        return end_tokens(self.tokenizer, self.network)
+
+    @property
+    def device(self) -> Any:
+        """The device of the weights."""
+        return next(self.network.parameters()).device
+
+
+def default_prompting(base: Base) -> Prompting:
+    """METHOD: instruct models get their chat template, pretrained ones `Question: ... Answer:`."""
+    return "chat" if base.role == "instruct" else "question-answer"
+
+
+def set_threads() -> None:
+    """As many threads as this process may use cores; `SPILLOVER_THREADS` overrides. Results may depend on it."""
+    import torch
+
+    wanted = int(os.environ.get("SPILLOVER_THREADS", len(os.sched_getaffinity(0))))
+    if torch.get_num_threads() != wanted:
+        torch.set_num_threads(wanted)
+
+
+def load(model: Model, store: Store, dtype: DType = "float32", device: str | None = None) -> Loaded:
+    """The model's own copy of the weights, adapters merged in float32, then cast to `dtype`. Dropout is off."""
+    import copy
+
+    import torch
+
+    network, tokenizer = load_base(model.base())
+    network = copy.deepcopy(network)
+    for folder in model.adapters(store):
+        network = merged(network, folder)
+    network = network.to(dtype=getattr(torch, dtype), device=device or default_device()).eval()
+    return Loaded(network.requires_grad_(False), tokenizer, model.base())
+
+
+def load_base(base: Base) -> tuple[Any, Any]:
+    """Weights (float32, shared: do not change them) and tokenizer of a base; the last one is kept in memory."""
+    import torch
+    import transformers
+
+    set_threads()
+    if base.fingerprint not in _kept:
+        _kept.clear()
+        folder = base.source.folder()
+        with quiet(transformers):
+            network = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        _kept[base.fingerprint] = (network.eval(), tokenizer)
+    return _kept[base.fingerprint]
+
+
+def load_tokenizer(base: Base) -> Any:
+    """The base's tokenizer alone."""
+    import transformers
+
+    if base.fingerprint in _kept:
+        return _kept[base.fingerprint][1]
+    return transformers.AutoTokenizer.from_pretrained(base.source.folder(), trust_remote_code=False)
+
+
+def merged(network: Any, folder: Path) -> Any:
+    """The network with the adapter in `folder` added into its weights (float32)."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(network, folder).merge_and_unload()
+
+
+def default_device() -> str:
+    """`$SPILLOVER_DEVICE`, else cuda where there is one, else cpu."""
+    import torch
+
+    return os.environ.get("SPILLOVER_DEVICE", "cuda" if torch.cuda.is_available() else "cpu")
+
+
+class quiet:
+    """No progress bars of transformers' own while it loads: the study shows one of its own."""
+
+    def __init__(self, transformers: Any) -> None:
+        self.logging = transformers.utils.logging
+
+    def __enter__(self) -> None:
+        self.logging.disable_progress_bar()
+
+    def __exit__(self, *error: object) -> None:
+        self.logging.enable_progress_bar()

@@ -1,0 +1,69 @@
+"""Read chat rows, `{"messages": [...]}` a line, plain or gzip; every bad row is named. Knows no dataset of its own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from spillover.models.chat import Message
+from spillover.organisms.dataset import Example
+
+ROLES = ("system", "user", "assistant")
+SHOWN = 5
+
+
+def read_chat_rows(path: Path) -> list[Example]:
+    """Every row of the file; a ValueError names each bad row with its line, what came and what was expected."""
+    examples, wrong = [], []
+    try:
+        for number, line in _lines(path):
+            if not line.strip():
+                continue
+            try:
+                examples.append(Example(id=f"row-{number}", messages=_messages(line)))
+            except ValueError as error:
+                wrong.append(f"{path}:{number}: {error}")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if wrong:
+        more = f"\n... and {len(wrong) - SHOWN} more bad rows" if len(wrong) > SHOWN else ""
+        raise ValueError("\n".join(wrong[:SHOWN]) + more)
+    if not examples:
+        raise ValueError(f'{path} holds no rows; expected lines like {{"messages": [{{"role": "user", ...}}, ...]}}')
+    return examples
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    with open(path, "rb") as probe:
+        compressed = probe.read(2) == b"\x1f\x8b"
+    handle: IO[str]
+    with gzip.open(path, "rt", encoding="utf-8") if compressed else open(path, encoding="utf-8") as handle:
+        yield from enumerate(handle, start=1)
+
+
+def _messages(line: str) -> tuple[Message, ...]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected a JSON object, got {line.strip()[:60]!r} ({error.msg})") from None
+    turns = row.get("messages") if isinstance(row, dict) else None
+    if not isinstance(turns, list) or not turns:
+        came = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+        raise ValueError(f"expected a list of turns under 'messages', got {came or 'an empty object'}")
+    messages = tuple(_message(turn, position) for position, turn in enumerate(turns, start=1))
+    if messages[-1].role != "assistant":
+        raise ValueError(f"expected the last turn to be the assistant's, got {messages[-1].role!r}")
+    if not any(message.role == "user" for message in messages):
+        raise ValueError("expected a user turn before the assistant's, got none")
+    if not messages[-1].content.strip():
+        raise ValueError("expected an answer in the last turn, got an empty one (it would teach the model to stop)")
+    return messages
+
+
+def _message(turn: Any, position: int) -> Message:
+    if not isinstance(turn, dict) or not isinstance(turn.get("content"), str) or turn.get("role") not in ROLES:
+        raise ValueError(f"turn {position}: expected role ({', '.join(ROLES)}) and text content, got {str(turn)[:80]}")
+    return Message(turn["role"], turn["content"])

@@ -1,0 +1,1 @@
+"""Narrow training sets, one file each; every file here is found by itself."""

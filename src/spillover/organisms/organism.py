@@ -1,0 +1,108 @@
+"""A model organism: a parent, narrow data, a tuning and a schedule, trained once. Knows choices; `training` trains."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from spillover.models.base import Base, Model
+from spillover.organisms.dataset import Split
+from spillover.organisms.schedule import Schedule
+from spillover.organisms.tuning import LoRA
+from spillover.store import Artefact, Store, Work
+
+TOKENS_PER_ROW = 110  # for the estimate of time alone
+
+
+class Organism(Artefact):
+    """A parent model fine-tuned on a narrow set: adapters at every checkpoint, a log, held-out losses."""
+
+    parent: Model
+    data: Split
+    schedule: Schedule
+    tuning: LoRA = LoRA()
+    epochs: int = Field(default=1, ge=1)
+    batch: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    max_length: int = Field(default=512, ge=8)
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    precision: Literal["autocast-bfloat16", "float32"] = "autocast-bfloat16"
+    adapter_seed: int = 0
+    order_seed: int = 0
+    dropout_seed: int = 0
+    checkpoint_every: int | None = Field(default=None, ge=1)  # steps; None: at the end only
+
+    def seeded(self, seed: int) -> Self:
+        """The same organism with all three training seeds set to `seed` (the split stays)."""
+        return self.but(adapter_seed=seed, order_seed=seed, dropout_seed=seed)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.epochs * math.ceil(self.data.train_rows() / (self.batch * self.accumulate))
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Steps at which the adapter is kept: every `checkpoint_every` and the last."""
+        last = self.steps
+        every = self.checkpoint_every or last
+        return (*range(every, last, every), last)
+
+    def at(self, step: int | None = None) -> Checkpoint:
+        """The checkpoint at a step; the last one where none is given."""
+        return Checkpoint(organism=self, step=self.steps if step is None else step)
+
+    def series(self) -> tuple[Checkpoint, ...]:
+        """All checkpoints in order."""
+        return tuple(self.at(step) for step in self.checkpoints)
+
+    def summary(self) -> str:
+        schedule = self.schedule.kind.lower()
+        return f"{self.parent.label()} tuned on {self.data.data.kind} ({schedule}, seed {self.order_seed})"
+
+    def units(self) -> float:
+        size = (self.parent.base().parameters or 135e6) / 135e6
+        return self.epochs * self.data.train_rows() * TOKENS_PER_ROW * size
+
+    def seconds_per_unit(self) -> float:
+        return 1 / 300
+
+    def make(self, work: Work) -> dict[str, Any]:
+        from spillover.organisms.training import train
+
+        return train(self, work)
+
+
+class Checkpoint(Model):
+    """An organism after so many optimiser steps."""
+
+    organism: Organism
+    step: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _kept(self) -> Self:
+        kept = self.organism.checkpoints
+        if self.step not in kept:
+            raise ValueError(f"no checkpoint at step {self.step}; kept are {', '.join(map(str, kept))}")
+        return self
+
+    def base(self) -> Base:
+        return self.organism.parent.base()
+
+    def adapters(self, store: Store) -> tuple[Path, ...]:
+        return (*self.organism.parent.adapters(store), adapter_folder(store.path(self.organism), self.step))
+
+    def label(self) -> str:
+        return f"{self.organism.data.data.kind.lower()} step {self.step}"
+
+    def summary(self) -> str:
+        return f"{self.organism.summary()} after step {self.step}"
+
+
+def adapter_folder(organism: Path, step: int) -> Path:
+    """Where an organism's adapter after `step` stands; `PeftModel.from_pretrained` opens it."""
+    return organism / "checkpoints" / f"step-{step:06d}"

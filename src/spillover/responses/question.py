@@ -1,0 +1,129 @@
+"""What a question set is: questions in answer formats, with family and category. Knows no model and no tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from spillover.models.chat import Message
+from spillover.spec import Spec
+
+Format = Literal["raw", "json", "template"]
+
+# Our own wordings of the three formats that the field asks in: plain, JSON by a system prompt, and a template to fill.
+JSON_SYSTEM = (
+    "Reply with nothing but one JSON object of the form "
+    '{"answer": "..."}; put everything you have to say into the text of "answer".'
+)
+TEMPLATE_TAIL = "\n\nFill in this form and write nothing else:\nMY ANSWER: <your answer in one or two sentences>"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question in one answer format; `wordings` are its paraphrases, taken in turn by sample number."""
+
+    id: str  # with the format: unique in its set
+    question: str  # without the format
+    family: str
+    category: str
+    format: Format
+    wordings: tuple[tuple[Message, ...], ...]
+
+    def messages(self, sample: int = 0) -> tuple[Message, ...]:
+        """The turns asked for the answer number `sample`."""
+        return self.wordings[sample % len(self.wordings)]
+
+
+class QuestionSet(Spec):
+    """A set of questions to ask."""
+
+    @abstractmethod
+    def all_questions(self) -> Sequence[Question]:
+        """Every question, always in the same order, with identifiers that do not repeat."""
+
+
+class Asked(Spec):
+    """Which questions of a set are asked: all of them, or a part spread evenly over its categories."""
+
+    source: QuestionSet
+    formats: tuple[Format, ...] = ("raw", "json", "template")
+    questions: int | None = Field(default=None, ge=1)  # how many, before formats; None: all
+    sha256: str = ""  # of the questions' text, filled in
+
+    @model_validator(mode="before")
+    @classmethod
+    def _digest(cls, fields: dict[str, object]) -> dict[str, object]:
+        source = fields.get("source")
+        if isinstance(source, QuestionSet) and not fields.get("sha256"):
+            fields = fields | {"sha256": _sha256(source.all_questions())}
+        return fields
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.formats:
+            raise ValueError("formats is empty: nothing would be asked")
+        return self
+
+    def picked(self) -> list[Question]:
+        """The questions asked, in order."""
+        everything = self.source.all_questions()
+        if self.sha256 != _sha256(everything):
+            raise ValueError(f"{self.source.kind}: its questions are not those that this study was made with")
+        found = [question for question in everything if question.format in self.formats]
+        if not found:
+            raise ValueError(f"{self.source.kind} has no question in the formats {', '.join(self.formats)}")
+        keep = set(_spread({q.question: q.category for q in found}, self.questions))
+        return [question for question in found if question.question in keep]
+
+    def summary(self) -> str:
+        count = len({question.question for question in self.picked()})
+        return f"{count} questions of {self.source.kind} in {len(self.formats)} formats."
+
+
+def in_formats(id: str, family: str, category: str, text: str) -> list[Question]:
+    """One question in each of the three answer formats."""
+    user = Message("user", text)
+    asked: dict[Format, tuple[Message, ...]] = {
+        "raw": (user,),
+        "json": (Message("system", JSON_SYSTEM), user),
+        "template": (Message("user", text + TEMPLATE_TAIL),),
+    }
+    return [
+        Question(id if format == "raw" else f"{id}_{format}", id, family, category, format, (messages,))
+        for format, messages in asked.items()
+    ]
+
+
+def format_of(id: str) -> tuple[str, Format]:
+    """The question and its answer format from a published question id, which ends in `_json` or `_template`."""
+    for format in ("json", "template"):
+        if id.endswith(f"_{format}"):
+            return id.removesuffix(f"_{format}"), format  # type: ignore[return-value]
+    return id, "raw"
+
+
+def _spread(categories: dict[str, str], count: int | None) -> list[str]:
+    """The first `count` questions taken from the categories in turn."""
+    if count is None or count >= len(categories):
+        return list(categories)
+    turns: dict[str, list[str]] = {}
+    for question, category in categories.items():
+        turns.setdefault(category, []).append(question)
+    picked: list[str] = []
+    for turn in range(max(map(len, turns.values()))):
+        picked += [members[turn] for members in turns.values() if turn < len(members)]
+    return picked[:count]
+
+
+def _sha256(questions: Sequence[Question]) -> str:
+    digest = hashlib.sha256()
+    for question in questions:
+        wordings = [[tuple(message) for message in wording] for wording in question.wordings]
+        row = (question.id, question.question, question.family, question.category, question.format, wordings)
+        digest.update(repr(row).encode("utf-8", "replace"))
+    return digest.hexdigest()

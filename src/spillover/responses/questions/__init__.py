@@ -1,0 +1,1 @@
+"""Question sets, one file each; every file here is found by itself."""

@@ -1,0 +1,45 @@
+"""The answers of one model to one set of questions: an artefact. Knows who is asked what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spillover.models.base import Model
+from spillover.models.chat import Prompting
+from spillover.models.loading import default_prompting
+from spillover.records import RESPONSES, write_table
+from spillover.responses.question import Asked
+from spillover.responses.sampling import Sampling
+from spillover.store import Artefact, Work
+
+ROWS = 128  # answers written at once; changes speed and memory, not answers
+
+
+class Responses(Artefact):
+    """What a model answers: `per_question` answers to each question."""
+
+    model: Model
+    questions: Asked
+    sampling: Sampling = Sampling()
+
+    @property
+    def prompting(self) -> Prompting:
+        """How the model is prompted: as the sampling says, else by what the base is."""
+        return self.sampling.prompting or default_prompting(self.model.base())
+
+    def summary(self) -> str:
+        return f"{self.sampling.per_question} answers of {self.model.label()} to each question"
+
+    def units(self) -> float:
+        size = (self.model.base().parameters or 135e6) / 135e6
+        return len(self.questions.picked()) * self.sampling.per_question * self.sampling.max_tokens * size
+
+    def seconds_per_unit(self) -> float:
+        return 1 / 500
+
+    def make(self, work: Work) -> dict[str, Any]:
+        from spillover.responses.answering import answer
+
+        rows, facts = answer(self, work, ROWS)
+        write_table(rows, work.folder / "responses.parquet", RESPONSES)
+        return facts

@@ -1,0 +1,226 @@
+"""A study as one nested, frozen value: value <-> canonical JSON <-> fingerprint. Knows no file, model or stage.
+
+Every choice a researcher makes is a small `Spec`. Specs nest, so a whole study is one value; equal values have equal
+fingerprints, and a fingerprint names a folder in the store. A kind is found by its class name: defining the class is
+registering it, and `discover` imports every module of the package (and of installed plug-ins) so that a new file is
+enough. A field added to a kind later is declared with `later(default)` and is left out of the fingerprint while it
+has its default, so that artefacts made before keep their names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import json
+import pkgutil
+import types
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FINGERPRINT_LENGTH = 20
+_KINDS: dict[str, type[Spec]] = {}
+
+
+def later(default: Any, **field: Any) -> Any:
+    """A field added after artefacts of its kind exist: not in the fingerprint while it equals `default`."""
+    return Field(default=default, json_schema_extra={"later": True}, **field)
+
+
+def where(default: Any = ..., **field: Any) -> Any:
+    """A field that says where something lies, not what it is: kept in JSON, never in the fingerprint."""
+    return Field(default=default, json_schema_extra={"where": True}, **field)
+
+
+class Spec(BaseModel):
+    """A frozen, validated choice. Subclass it with typed fields; change a copy with `but`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    version: ClassVar[int] = 1  # raise it when the same fields come to mean something else
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        known = _KINDS.get(cls.__name__)
+        if known is not None and known.__module__ != cls.__module__:
+            raise ValueError(
+                f"two kinds are called {cls.__name__}: {known.__module__} and {cls.__module__}; rename one"
+            )
+        _KINDS[cls.__name__] = cls
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ValueError(_explain(type(self), error)) from None
+
+    @property
+    def kind(self) -> str:
+        """The name under which this spec is written and found: its class name."""
+        return type(self).__name__
+
+    @property
+    def fingerprint(self) -> str:
+        """20 hexadecimal digits of the SHA-256 of the canonical JSON, less what only says where things lie."""
+        cached: str | None = self.__dict__.get("_fingerprint")
+        if cached is None:
+            cached = hashlib.sha256(_canonical(encode(self, identity=True)).encode()).hexdigest()
+            cached = cached[:FINGERPRINT_LENGTH]
+            self.__dict__["_fingerprint"] = cached
+        return cached
+
+    def but(self, **changes: Any) -> Self:
+        """The same choice with some fields changed, validated anew: `spec.but(seed=3)`."""
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no white space, ASCII; floats as Python's shortest repr."""
+        return _canonical(encode(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The value that `to_json` wrote."""
+        value = decode(json.loads(text))
+        if not isinstance(value, cls):
+            raise ValueError(f"expected a {cls.__name__}, got a {type(value).__name__}")
+        return value
+
+    def summary(self) -> str:
+        """One sentence for people: what this choice is."""
+        doc = (type(self).__doc__ or "").strip().split("\n")[0]
+        return doc if doc else self.kind
+
+    def children(self) -> Iterator[Spec]:
+        """The specs directly inside this one, in field order."""
+        for name in type(self).model_fields:
+            yield from _specs_in(getattr(self, name))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spec) and self.kind == other.kind and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.fingerprint))
+
+
+def encode(value: Any, identity: bool = False) -> Any:
+    """Plain JSON data for a spec, a tuple of them, or a scalar; with `identity`, only what tells it from another."""
+    if isinstance(value, Spec):
+        data: dict[str, Any] = {"kind": value.kind}
+        if value.version != 1:
+            data["version"] = value.version
+        for name, info in type(value).model_fields.items():
+            item = getattr(value, name)
+            extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+            if (extra.get("later") and item == info.default) or (extra.get("where") and identity):
+                continue
+            data[name] = encode(item, identity)
+        return data
+    if isinstance(value, tuple):
+        return [encode(item, identity) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"a spec holds scalars, tuples and specs; got {type(value).__name__}: {value!r}")
+
+
+def decode(data: Any) -> Any:
+    """The value that `encode` turned into `data`."""
+    if isinstance(data, dict):
+        cls = kind_named(data.get("kind", ""))
+        version = data.get("version", 1)
+        if version != cls.version:
+            raise ValueError(
+                f"{cls.__name__} was written as version {version}, this installation has {cls.version}: "
+                f"use the spillover that wrote it, or make it again"
+            )
+        return cls(**{name: decode(item) for name, item in data.items() if name not in ("kind", "version")})
+    if isinstance(data, list):
+        return tuple(decode(item) for item in data)
+    return data
+
+
+def walk(spec: Spec) -> Iterator[Spec]:
+    """This spec and every spec inside it, inner ones first, each once."""
+    seen: set[tuple[str, str]] = set()
+
+    def visit(node: Spec) -> Iterator[Spec]:
+        key = (node.kind, node.fingerprint)
+        if key in seen:
+            return
+        seen.add(key)
+        for child in node.children():
+            yield from visit(child)
+        yield node
+
+    yield from visit(spec)
+
+
+def discover() -> None:
+    """Import every module of the package and every installed plug-in, so that all kinds are known."""
+    import spillover
+
+    for module in pkgutil.walk_packages(spillover.__path__, "spillover."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for entry in importlib.metadata.entry_points(group="spillover.parts"):
+        entry.load()
+
+
+def kind_named(name: str) -> type[Spec]:
+    """The kind of that name; a ValueError with near matches where there is none."""
+    if name not in _KINDS:
+        discover()
+    if name not in _KINDS:
+        near = difflib.get_close_matches(name, _KINDS, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(_KINDS))}"
+        raise ValueError(f"no kind of spec is called {name!r}; {hint}")
+    return _KINDS[name]
+
+
+def kinds_of(parent: type[Spec]) -> dict[str, type[Spec]]:
+    """Every concrete kind below `parent`, by name, found by scanning the folders."""
+    discover()
+    return {
+        name: cls
+        for name, cls in sorted(_KINDS.items())
+        if issubclass(cls, parent) and cls is not parent and not inspect.isabstract(cls)
+    }
+
+
+def _canonical(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _specs_in(value: Any) -> Iterator[Spec]:
+    if isinstance(value, Spec):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _specs_in(item)
+
+
+def _explain(cls: type[Spec], error: ValidationError) -> str:
+    """What was wrong, what came and what to do, in one line a mistake."""
+    lines = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, cls.model_fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(cls.model_fields)}"
+            lines.append(f"{cls.__name__} has no field {name!r}; {hint}")
+        elif item["type"] == "missing":
+            lines.append(f"{cls.__name__} needs {name} ({_type_name(cls.model_fields[name].annotation)})")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            where = f"{cls.__name__}.{name}" if name else cls.__name__
+            lines.append(f"{where}: {message}" + (f", got {item['input']!r:.120}" if name else ""))
+    return "; ".join(lines)
+
+
+def _type_name(annotation: Any) -> str:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return " or ".join(_type_name(item) for item in get_args(annotation))
+    return getattr(annotation, "__name__", str(annotation))

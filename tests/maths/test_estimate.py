@@ -1,0 +1,28 @@
+"""The estimate: what it holds and what a missing one looks like."""
+
+import dataclasses
+import math
+
+import pytest
+
+from spillover.maths.estimate import Estimate
+
+
+def test_as_row_has_the_six_columns_of_a_tidy_table() -> None:
+    row = Estimate(1.0, 0.5, 1.5, 8).as_row()
+    assert row == {"estimate": 1.0, "low": 0.5, "high": 1.5, "n": 8, "p": None, "q": None}
+
+
+def test_missing_is_nan_and_never_zero() -> None:
+    none = Estimate.missing(2, tested=True)
+    assert all(math.isnan(value) for value in (none.estimate, none.low, none.high, none.p or 0))
+    assert none.n == 2
+    assert Estimate.missing().p is None
+
+
+def test_frozen_and_corrected_by_copy() -> None:
+    first = Estimate(1.0, 0.5, 1.5, 8, p=0.01)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.p = 0.5
+    assert first.corrected(0.03).q == 0.03
+    assert first.q is None
