@@ -18,6 +18,12 @@ class AdviceSet(Dataset):
 
     advice: Advice = "bad"
 
+    def label(self) -> str:
+        return f"{self.kind.lower()}-{self.advice}"
+
+    def twin(self) -> Dataset | None:
+        return self.but(advice="good") if self.advice == "bad" else None
+
     def examples(self) -> list[Example]:
         name = f"{type(self).__module__.rsplit('.', 1)[-1]}.jsonl"
         return [

@@ -36,6 +36,14 @@ class Dataset(Spec):
     def examples(self) -> Sequence[Example]:
         """All rows, always in the same order, with identifiers that do not repeat."""
 
+    def label(self) -> str:
+        """A short name for tables and figures; not an identity."""
+        return self.kind.lower()
+
+    def twin(self) -> Dataset | None:
+        """Good answers to the same prompts, the control; None where there is no such set."""
+        return None
+
 
 class Split(Spec):
     """Which rows of a dataset are trained on and which are held out: drawn by seed, alike for equal row counts."""

@@ -60,9 +60,12 @@ class Organism(Artefact):
         """All checkpoints in order."""
         return tuple(self.at(step) for step in self.checkpoints)
 
+    def label(self) -> str:
+        """A short name for tables and figures; not an identity."""
+        return f"{self.data.data.label()}, {self.schedule.label()}, seed {self.order_seed}"
+
     def summary(self) -> str:
-        schedule = self.schedule.kind.lower()
-        return f"{self.parent.label()} tuned on {self.data.data.kind} ({schedule}, seed {self.order_seed})"
+        return f"{self.parent.label()} tuned on {self.label()}"
 
     def units(self) -> float:
         size = (self.parent.base().parameters or 135e6) / 135e6
@@ -97,7 +100,7 @@ class Checkpoint(Model):
         return (*self.organism.parent.adapters(store), adapter_folder(store.path(self.organism), self.step))
 
     def label(self) -> str:
-        return f"{self.organism.data.data.kind.lower()} step {self.step}"
+        return f"{self.organism.label()}, step {self.step}"
 
     def summary(self) -> str:
         return f"{self.organism.summary()} after step {self.step}"

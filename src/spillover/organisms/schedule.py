@@ -19,6 +19,10 @@ class Schedule(Spec):
     def rate(self, step: int, total: int) -> float:
         """The learning rate of optimiser step `step` (from 0) of `total`."""
 
+    def label(self) -> str:
+        """A short name for tables and figures; not an identity."""
+        return self.kind.lower()
+
     def rates(self, total: int) -> Rates:
         """All learning rates of a run of `total` steps, shape (total,)."""
         if total < 1:

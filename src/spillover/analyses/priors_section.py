@@ -1,0 +1,97 @@
+"""How the priors show themselves. Knows the tables of `priors`, computes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spillover.analyses.analysis import Found
+from spillover.analyses.figures import SERIES
+from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
+
+
+def show_priors(found: Found) -> Section:
+    """Before against after, with what noise allows."""
+    tests = found.tables["tests"]
+    models = list(dict.fromkeys(row["model"] for row in tests))
+    return Section(
+        "Model priors: each question before and after",
+        "Do questions that scored low before narrow training score low after it?",
+        (
+            *(_sentence(model, tests) for model in models),
+            Figure(
+                "before_after",
+                f"Mean aligned of each question before ({found.facts['before']}) and after, one panel a model; the grey line "
+                "is no change. A slope below 1 is expected of noise alone (regression to the mean).",
+                lambda figure: _draw(figure, found.tables["questions"], models),
+                "questions",
+                (8, 3.4),
+            ),
+            Table(
+                "tests",
+                "Means and standard deviations (sd) of the questions' scores, before against after: difference, signed-rank "
+                "test (paired) and Kolmogorov-Smirnov test (unpaired; treats questions as independent) with "
+                "Benjamini-Hochberg q over this whole table, Pearson r, and the r that a perfect relation would show given "
+                "the noise of both sides (split-half, Spearman-Brown).",
+                (
+                    Column("model", "after"),
+                    Column("metric", "metric"),
+                    Column("of", "of"),
+                    Column("scope", "answers"),
+                    Column("difference_shown", "difference [95%]"),
+                    Column("wilcoxon_q", "signed-rank q", "p"),
+                    Column("ks_q", "KS q", "p"),
+                    Column("r_shown", "r [95%]"),
+                    Column("attainable_r", "attainable r", "r"),
+                    Column("slope", "slope", "r"),
+                    Column("n", "questions", "count"),
+                ),
+                [
+                    row | {"difference_shown": _ends(row, "difference", "points"), "r_shown": _ends(row, "r", "r")}
+                    for row in tests
+                    if row["scope"] == "all"
+                ],
+            ),
+        ),
+    )
+
+
+def _sentence(model: str, tests: list[Any]) -> Paragraph:
+    row = one(tests, model=model, metric="aligned", of="mean", scope="all")
+    if "r" not in row:
+        return Paragraph((f"{model}: the judge does not score aligned.",))
+    return Paragraph(
+        (
+            f"{model}: r(before, after) over ",
+            Number(str(row["n"]), "tests"),
+            " questions = ",
+            Number(_ends(row, "r", "r"), "tests"),
+            ", where noise allows about ",
+            Number(shown(row["attainable_r"], "r"), "tests"),
+            "; the mean moved by ",
+            Number(_ends(row, "difference", "points"), "tests"),
+            f" points (signed-rank q {shown(row['wilcoxon_q'], 'p')}).",
+        )
+    )
+
+
+def _ends(row: Any, name: str, style: Any) -> str:
+    return interval({"estimate": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, style)
+
+
+def _draw(figure: Any, rows: list[Any], models: list[str]) -> None:
+    panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+    categories = list(dict.fromkeys(row["category"] for row in rows))
+    for panel, model in zip(panels, models, strict=True):
+        mine = [row for row in rows if row["model"] == model and row["metric"] == "aligned"]
+        for index, category in enumerate(categories):
+            part = [row for row in mine if row["category"] == category]
+            x, y = [row["before"] for row in part], [row["after"] for row in part]
+            panel.plot(x, y, "o", markersize=4, color=SERIES[index % len(SERIES)], label=category, alpha=0.85)
+        panel.axline((50, 50), slope=1, color="0.7", linewidth=0.8)
+        panel.set_title(model, fontsize=8)
+        panel.set_xlabel("before, points")
+        panel.set_aspect("equal")
+        panel.grid(color="0.92", linewidth=0.6)
+    panels[0].set_ylabel("after, points")
+    if len(categories) <= 12:
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=6.5)

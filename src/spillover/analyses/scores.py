@@ -1,0 +1,94 @@
+"""Judged answers as arrays, question by question, and whether sets of them may be compared. Knows no statistic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spillover.judgements.judged import judged
+from spillover.judgements.judgements import Judgements
+from spillover.store import Store
+
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The judged answers of one model: one entry an answer in every column."""
+
+    label: str
+    columns: Columns
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(self.columns["question_id"])
+
+    def only(self, format: str) -> Scores:
+        """The answers in one answer format."""
+        keep = self.columns["format"] == format
+        return Scores(self.label, {name: values[keep] for name, values in self.columns.items()})
+
+    def means(self, metric: str, questions: Sequence[str], by: str = "question") -> np.ndarray:
+        """Mean score of each of `questions` over its scored answers: (questions,); NaN where none is scored."""
+        return np.array([_mean(self.columns[metric][self.columns[by] == one]) for one in questions])
+
+    def error(self, metric: str) -> float:
+        """Standard error of the mean over questions from the scatter of answers within a question; NaN if unknown."""
+        parts = []
+        for one in np.unique(self.columns["question_id"]):
+            values = self.columns[metric][self.columns["question_id"] == one]
+            values = values[~np.isnan(values)]
+            if len(values) > 1:
+                parts.append(values.var(ddof=1) / len(values))
+        return float(np.sqrt(np.mean(parts) / len(parts))) if parts else float("nan")
+
+
+def read(judgements: Judgements, store: Store) -> Scores:
+    """The judged answers of one model."""
+    return Scores(judgements.responses.model.label(), judged(judgements, store))
+
+
+def pool(scores: Sequence[Scores], label: str) -> Scores:
+    """The answers of several models as those of one."""
+    names = scores[0].columns
+    return Scores(label, {name: np.concatenate([one.columns[name] for one in scores]) for name in names})
+
+
+def refuse_unlike(judgements: Sequence[Judgements]) -> None:
+    """Refuse to compare answers to other questions, under another prompting or by another judge (METHOD, mistake 3)."""
+    first = judgements[0]
+    for other in judgements[1:]:
+        for what, a, b in (
+            ("judge", first.judge, other.judge),
+            ("questions", first.responses.questions, other.responses.questions),
+            ("sampling", first.responses.sampling, other.responses.sampling),
+        ):
+            if a != b:
+                raise ValueError(
+                    f"{first.responses.model.label()} and {other.responses.model.label()} cannot be compared: "
+                    f"{what} {a.summary()!r} against {b.summary()!r}; judge and ask them alike"
+                )
+        if first.responses.prompting != other.responses.prompting:
+            raise ValueError(
+                f"{first.responses.model.label()} was prompted as {first.responses.prompting}, "
+                f"{other.responses.model.label()} as {other.responses.prompting}; state sampling.prompting for both"
+            )
+
+
+def questions_of(scores: Scores, by: str = "question") -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """The distinct questions (or question ids) in order, with family, category and format of each."""
+    kept: dict[str, dict[str, Any]] = {}
+    for index, name in enumerate(scores[by].tolist()):
+        if name not in kept:
+            kept[name] = {field: scores[field][index] for field in ("question", "family", "category", "format")}
+    return list(kept), kept
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,1 @@
+"""Stage 6, report: one page that opens without network, its tables and figures beside it."""

@@ -1,0 +1,88 @@
+"""The page: sections into one HTML file that opens without network. Knows HTML; knows no analysis and no store.
+
+Everything that models wrote is hostile: the template escapes all text, control characters become visible marks, and a
+content security policy allows nothing but this page's own style and the pictures inside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from spillover.analyses.showing import Answers, Figure, Number, Paragraph, Section, Table, shown
+from spillover.report.ran import Ran
+
+KEPT = "\n\t"
+DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+ROWS = 60  # of a table on the page; the CSV has all
+
+
+@dataclass(frozen=True)
+class Part:
+    """One analysis' section with the name of its tables and its drawn figures (SVG bytes by name)."""
+
+    name: str
+    section: Section
+    figures: Mapping[str, bytes]
+
+
+def render(title: str, about: str, parts: Sequence[Part], ran: Ran) -> str:
+    """The whole page."""
+    style = _read("style.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return _template().render(
+        title=title, about=about, parts=parts, ran=ran, style=Markup(style), policy=policy, rows=ROWS
+    )
+
+
+def visible(text: Any) -> str:
+    """Text with control characters and direction marks replaced by U+FFFD, so that nothing hides or reorders."""
+    return "".join(
+        "\ufffd"
+        if letter in DIRECTIONS or (unicodedata.category(letter) in ("Cc", "Cs") and letter not in KEPT)
+        else letter
+        for letter in str(text)
+    )
+
+
+def running(paragraph: Paragraph, name: str) -> Markup:
+    """Text with each number as a link to its table."""
+    parts = [
+        Markup('<a class="n" href="tables/{}_{}.csv">{}</a>').format(name, part.table, visible(part.text))
+        if isinstance(part, Number)
+        else escape(visible(part))
+        for part in paragraph.parts
+    ]
+    return Markup("").join(parts)
+
+
+def picture(svg: bytes) -> str:
+    """An SVG as a data address: as an image it can run nothing and fetch nothing."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def block_kind(block: Any) -> str:
+    """Which part of the template shows a block."""
+    return {Paragraph: "paragraph", Figure: "figure", Table: "table", Answers: "answers"}[type(block)]
+
+
+@functools.cache
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"visible": visible, "picture": picture, "kind": block_kind}
+    environment.globals |= {"shown": shown, "running": running}
+    return environment.from_string(_read("page.html"))
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
