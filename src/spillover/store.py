@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 import time
@@ -20,15 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spillover.manifest import (
+    MANIFEST,
+    Damaged,
+    checksums,
+    damage,
+    file_sha256,
+    files_digest,
+    intact,
+    read_manifest,
+    write_manifest,
+)
 from spillover.provenance import provenance
-from spillover.spec import Spec, decode, encode, walk
+from spillover.spec import Spec, encode, walk
 
-MANIFEST = "manifest.json"
+__all__ = ["Artefact", "Damaged", "Store", "Tick", "Work", "artefacts_in", "file_sha256", "open_store", "read_manifest"]
+
 Tick = Callable[[float], None]
-
-
-class Damaged(ValueError):
-    """A finished artefact whose bytes are not those its manifest names."""
 
 
 class Artefact(Spec):
@@ -85,8 +91,8 @@ class Store:
         return self.root / artefact.kind / artefact.fingerprint
 
     def has(self, artefact: Artefact) -> bool:
-        """Whether the artefact is finished and its files have the sizes its manifest names (contents: `verify`)."""
-        return (self.path(artefact) / MANIFEST).exists() and not damage(self.path(artefact), contents=False)
+        """Whether the artefact is finished and its files have the sizes its manifest names (contents: `sound`)."""
+        return not damage(self.path(artefact), contents=False)
 
     def manifest(self, artefact: Artefact) -> dict[str, Any]:
         """The manifest of a finished artefact; Damaged where it cannot be read."""
@@ -94,23 +100,38 @@ class Store:
 
     def get(self, artefact: Artefact, tick: Tick = lambda share: None) -> Path:
         """The artefact's folder; made now, with all it needs, where absent. `tick` hears the share done, 0 to 1."""
-        for needed in artefact.needs():
-            self.get(needed)
-        with self.lock(artefact):
-            if not self.sound(artefact):
-                self._make(artefact, tick)
+        for needed in artefacts_in(artefact)[:-1]:
+            self.make(needed)
+        self.make(artefact, tick)
         return self.path(artefact)
 
-    def sound(self, artefact: Artefact, contents: bool = False) -> bool:
-        """Whether it is finished, undamaged, and made from the very bytes that its needs have now."""
-        folder = self.path(artefact)
-        if not (folder / MANIFEST).exists() or damage(folder, contents):
+    def make(
+        self, artefact: Artefact, tick: Tick = lambda share: None, waiting: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Make the artefact from its needs, which are there, unless it is sound; whether it was made just now.
+
+        `waiting` is called where another process holds the artefact.
+        """
+        with self.lock(artefact, waiting):
+            if self.sound(artefact):
+                return False
+            self._make(artefact, tick)
+            return True
+
+    def intact(self, artefact: Artefact) -> bool:
+        """Whether it is finished and every byte as it was made. A file is read again only if it changed since."""
+        return intact(self.path(artefact), self._seen(self.path(artefact)))
+
+    def sound(self, artefact: Artefact) -> bool:
+        """Whether it is intact, and made from the very bytes that its needs have now."""
+        if not self.intact(artefact):
             return False
-        made_from = read_manifest(folder)["needs"]
-        return all(self._digest(needed) == made_from.get(needed.fingerprint) for needed in artefact.needs())
+        manifest = self.manifest(artefact)
+        same: bool = manifest["fingerprint"] == artefact.fingerprint and manifest["needs"] == self._digests(artefact)
+        return same
 
     def discard(self, artefact: Artefact) -> None:
-        """Take an artefact away (a damaged one, or one that was made from it); a later `get` makes it again."""
+        """Take an artefact away; a later `get` makes it again."""
         with self.lock(artefact):
             self._remove(self.path(artefact))
 
@@ -127,28 +148,48 @@ class Store:
         for folder in sorted(path for path in self.root.glob("[A-Z]*/*") if path.is_dir()):
             tick(folder)
             wrong = damage(folder, contents=True)
-            if not wrong and decode(read_manifest(folder)["spec"]).fingerprint != folder.name:
-                wrong = [f"{MANIFEST}: its spec has another fingerprint than the folder's name"]
+            if not wrong and read_manifest(folder)["fingerprint"] != folder.name:
+                wrong = [f"{MANIFEST}: it is that of another artefact than the folder's name says"]
+            if wrong:  # the next `sound` reads every file again
+                with contextlib.suppress(OSError):
+                    self._seen(folder).unlink(missing_ok=True)
             yield folder, wrong
 
+    def leftovers(self, remove: bool = False) -> list[Path]:
+        """What a killed process left under `tmp/` and no live one works on; taken away with `remove`."""
+        found = []
+        for folder in sorted((self.root / "tmp").glob("*-*-*")):
+            kind, fingerprint, _ = folder.name.split("-", 2)
+            with open(self._lock_file(kind, fingerprint), "a") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                found.append(folder)
+                if remove:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return found
+
     @contextlib.contextmanager
-    def lock(self, artefact: Artefact) -> Iterator[None]:
+    def lock(self, artefact: Artefact, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the artefact's lock: one process makes it, others wait. The lock falls with the process that held it."""
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with open(locks / f"{artefact.kind}-{artefact.fingerprint}", "w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with open(self._lock_file(artefact.kind, artefact.fingerprint), "a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     def _make(self, artefact: Artefact, tick: Tick) -> None:
-        temporary = self.root / "tmp"
-        temporary.mkdir(parents=True, exist_ok=True)
-        for left in temporary.glob(f"{artefact.fingerprint}-*"):  # ours to clear: we hold the lock
+        name = f"{artefact.kind}-{artefact.fingerprint}"
+        for left in (self.root / "tmp").glob(f"{name}-*"):  # ours to clear: we hold the lock
             shutil.rmtree(left)
-        folder = temporary / f"{artefact.fingerprint}-making"
-        folder.mkdir()
+        folder = self.root / "tmp" / f"{name}-making"
+        folder.mkdir(parents=True)
         began = time.monotonic()
         try:
+            made_from = self._digests(artefact)
             facts = artefact.make(Work(folder, self, tick)) or {}
             manifest = {
                 "spec": encode(artefact),
@@ -156,7 +197,7 @@ class Store:
                 "summary": artefact.summary(),
                 "units": artefact.units(),
                 "files": checksums(folder),
-                "needs": {needed.fingerprint: self._digest(needed) for needed in artefact.needs()},
+                "needs": made_from,
                 "facts": facts,
                 "made": provenance(time.monotonic() - began),
             }
@@ -173,14 +214,29 @@ class Store:
 
     def _remove(self, folder: Path) -> None:
         if folder.exists():
-            doomed = self.root / "tmp" / f"{folder.name}-removed"
-            doomed.parent.mkdir(parents=True, exist_ok=True)
+            doomed = self.root / "tmp" / f"{folder.parent.name}-{folder.name}-removed"
+            doomed.parent.mkdir(exist_ok=True)
             shutil.rmtree(doomed, ignore_errors=True)
             os.rename(folder, doomed)
             shutil.rmtree(doomed)
 
-    def _digest(self, artefact: Artefact) -> str:
-        return hashlib.sha256(json.dumps(self.manifest(artefact)["files"], sort_keys=True).encode()).hexdigest()
+    def _digests(self, artefact: Artefact) -> dict[str, str | None]:
+        """What the artefact's needs consist of now, by fingerprint; None for one that is not there."""
+        found: dict[str, str | None] = {}
+        for needed in artefact.needs():
+            try:
+                found[needed.fingerprint] = files_digest(self.manifest(needed))
+            except Damaged:
+                found[needed.fingerprint] = None
+        return found
+
+    def _seen(self, folder: Path) -> Path:
+        return self.root / "seen" / f"{folder.parent.name}-{folder.name}"
+
+    def _lock_file(self, kind: str, fingerprint: str) -> Path:
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return locks / f"{kind}-{fingerprint}"
 
 
 def open_store(root: Path | str) -> Store:
@@ -188,71 +244,17 @@ def open_store(root: Path | str) -> Store:
     path = Path(root).expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        reason = None if os.access(path, os.W_OK | os.X_OK) else "no permission"
     except OSError as error:
-        raise ValueError(f"the store {path} cannot be written ({error.strerror}): give another with --store") from None
+        reason = error.strerror
+    if reason:
+        raise ValueError(f"the store {path} cannot be written ({reason}): give another with --store")
     return Store(path)
 
 
 def artefacts_in(spec: Spec) -> list[Artefact]:
     """Every artefact inside a spec and the spec itself, each once, what is needed first."""
     return [node for node in walk(spec) if isinstance(node, Artefact)]
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished artefact; Damaged where it is not the one that was written."""
-    try:
-        data: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        seal = data.pop("seal")
-    except (OSError, ValueError, KeyError, AttributeError):
-        raise Damaged(f"{folder / MANIFEST} cannot be read") from None
-    if seal != _seal(data):
-        raise Damaged(f"{folder / MANIFEST} is not as it was written")
-    return data
-
-
-def write_manifest(folder: Path, data: dict[str, Any]) -> None:
-    """Write `data` with its seal as the folder's manifest."""
-    (folder / MANIFEST).write_text(json.dumps(data | {"seal": _seal(data)}, indent=1, sort_keys=True) + "\n")
-
-
-def checksums(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size in bytes and SHA-256 of every file below a folder, by relative path."""
-    return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def damage(folder: Path, contents: bool) -> list[str]:
-    """What differs from the manifest: files gone, of another size, or (if `contents`) of another SHA-256."""
-    try:
-        files = read_manifest(folder)["files"]
-    except Damaged as error:
-        return [str(error)]
-    wrong = []
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            wrong.append(f"{name}: deleted")
-        elif path.stat().st_size != expected["bytes"]:
-            wrong.append(f"{name}: {path.stat().st_size} bytes, {expected['bytes']} were written")
-        elif contents and file_sha256(path) != expected["sha256"]:
-            wrong.append(f"{name}: contents changed")
-    return wrong
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _seal(data: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _sync_tree(folder: Path) -> None:

@@ -1,0 +1,161 @@
+"""`spillover run`: from a recipe to its report. Knows recipes, the engine, and where the report goes."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spillover.cli.errors import clear_errors
+from spillover.cli.text import duration, one_line
+from spillover.engines.show import Step
+from spillover.manifest import MANIFEST
+from spillover.store import Store, open_store
+
+GENERAL = """Make the study that a recipe describes: what is not there yet, and nothing twice. The same command goes on
+where a stopped one was.
+
+RECIPE is a Python file with a function recipe(); its parameters become options: `spillover run RECIPE --help`."""
+StoreOption = Annotated[Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Folder of finished artefacts.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder the report is copied to.")]
+PlanOption = Annotated[
+    bool, typer.Option("--plan", help="Show what would be made and how long it takes; make nothing.")
+]
+MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
+
+
+def run_with(words: Sequence[str]) -> None:
+    """`spillover run WORDS`."""
+    words = list(words)
+    at = _recipe_at(words)
+    if at is None:
+        _general(words)
+        return
+    path = Path(words.pop(at))
+    _command(path)(words, prog_name=f"spillover run {path}")
+
+
+def make_study(study: Any, store: Path, out: Path, only_plan: bool) -> None:
+    """Make the study in the store, copy its folder to `out` and print where; or show the plan."""
+    from spillover.cli.progress import shown
+    from spillover.engines.here import run
+
+    if only_plan:
+        _show_plan(study, Store(store.expanduser().absolute()))
+        return
+    _check_out(out)
+    opened = open_store(store)
+    with shown() as show:
+        folder = run(study, opened, show)
+    _copy(folder, out)
+    page = out / "index.html"
+    print(page if page.is_file() else out)
+
+
+def _recipe_at(words: Sequence[str]) -> int | None:
+    """Where among the words the recipe stands: the first that is neither an option nor the value of one of ours."""
+    at = 0
+    while at < len(words):
+        if words[at] in ("--store", "--out"):
+            at += 1
+        elif not words[at].startswith("-"):
+            return at
+        at += 1
+    return None
+
+
+def _general(words: Sequence[str]) -> None:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+    @app.command(help=GENERAL)
+    def run(
+        recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A Python file with a function recipe().")],
+        store: StoreOption = Path("store"),
+        out: OutOption = Path("report"),
+        plan: PlanOption = False,
+    ) -> None:
+        raise AssertionError("without a recipe there is nothing to run")
+
+    app(list(words) or ["--help"], prog_name="spillover run")
+
+
+def _command(path: Path) -> typer.Typer:
+    from spillover.cli.recipe import load_recipe
+
+    recipe = load_recipe(path)
+
+    @clear_errors
+    def study(store: Path, out: Path, plan: bool, **chosen: Any) -> None:
+        make_study(recipe.study(chosen), store, out, plan)
+
+    ours = [
+        inspect.Parameter("store", inspect.Parameter.KEYWORD_ONLY, default=Path("store"), annotation=StoreOption),
+        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=Path("report"), annotation=OutOption),
+        inspect.Parameter("plan", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=PlanOption),
+    ]
+    options = [*(parameter.option() for parameter in recipe.parameters), *ours]
+    study.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    study.__annotations__ = {option.name: option.annotation for option in options}
+    del study.__wrapped__  # type: ignore[attr-defined]  # or its signature would be found instead
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(help=recipe.help)(study)
+    return app
+
+
+def _show_plan(study: Any, store: Store) -> None:
+    from spillover.engines.here import missing_sources, name_of, plan
+
+    steps = plan(study, store)
+    for source in missing_sources(steps):
+        print(f"  {'to fetch':>10}  {one_line(name_of(source))}")
+    for step in steps:
+        name = f"{step.artefact.fingerprint[:8]}  {one_line(name_of(step.artefact))}"
+        print(f"{MARKS[step.state]} {_wait(step):>10}  {name}")
+    todo = [step for step in steps if step.state != "there"]
+    if not todo:
+        print(f"all {len(steps)} artefacts are there")
+        return
+    print(f"{len(todo)} of {len(steps)} to make, about {duration(sum(step.seconds for step in todo))}")
+    if any(step.state == "check" for step in todo):
+        print("?: there, but something it was made from is not; made again only if that comes out different")
+    if any(step.state == "damaged" for step in todo):
+        print("!: damaged (see `spillover verify`); made again")
+
+
+def _wait(step: Step) -> str:
+    return "" if step.state == "there" else duration(step.seconds)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse, before anything is made, a place where the report cannot go or where other files would be lost."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; the report is a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise ValueError(f"--out {out} holds files that are not a report of spillover's: give another folder")
+    parent = out.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(parent, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ValueError(f"--out {out} cannot be written: give another folder")
+
+
+def _copy(folder: Path, out: Path) -> None:
+    """Put a copy of `folder` at `out`, whole or not at all; a report that stood there goes."""
+    target = out.absolute()
+    fresh, old = (target.with_name(f".{target.name}-{os.getpid()}-{word}") for word in ("new", "old"))
+    try:
+        shutil.copytree(folder, fresh)
+        if target.exists():
+            os.rename(target, old)
+        os.rename(fresh, target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

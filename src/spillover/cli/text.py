@@ -1,0 +1,40 @@
+"""Text for a terminal: data made harmless, durations and sizes for people. Knows no command."""
+
+from __future__ import annotations
+
+import math
+import re
+
+# control characters (escape sequences begin with one), direction overrides, and halves of a surrogate pair
+_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """The text with every character that could steer a terminal replaced; lines and tabs stay."""
+    return _HARMFUL.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    """The text made harmless, on one line."""
+    return plain(" ".join(text.split()))
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 4 s, 3 min 20 s, 2 h 5 min; a question mark where unknown."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 10:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float) -> str:
+    """Bytes for people: 812 B, 1.4 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

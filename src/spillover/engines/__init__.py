@@ -1,0 +1,1 @@
+"""Where work runs. Here is in this process, on this machine."""

@@ -1,0 +1,85 @@
+"""The engine of one machine: makes a study's artefacts in this process, needed first. Knows no kind of artefact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from spillover.engines.estimates import Rates
+from spillover.engines.show import Show, State, Step
+from spillover.models.sources import Source
+from spillover.spec import Spec, walk
+from spillover.store import Artefact, Store, artefacts_in
+
+
+def plan(study: Artefact, store: Store, rates: Rates | None = None) -> list[Step]:
+    """How each artefact of the study stands, needed first. Makes nothing; reads what changed since it was last read."""
+    rates = rates or Rates(store)
+    steps: dict[str, Step] = {}
+    for artefact in artefacts_in(study):
+        needs_there = all(steps[needed.fingerprint].state == "there" for needed in artefact.needs())
+        steps[artefact.fingerprint] = Step(artefact, _state(artefact, store, needs_there), rates.seconds(artefact))
+    return list(steps.values())
+
+
+def missing_sources(steps: Sequence[Step]) -> list[Source]:
+    """Models that have to be fetched or converted before what is missing can be made."""
+    inside = (spec for step in steps if step.state != "there" for spec in walk(step.artefact))
+    found = {spec.fingerprint: spec for spec in inside if isinstance(spec, Source)}
+    return [source for source in found.values() if not source.here()]
+
+
+def run(study: Artefact, store: Store, show: Show | None = None) -> Path:
+    """Make everything inside the study that is not there, and the study itself; its folder.
+
+    What is finished and sound is left alone; what was damaged, or made from other bytes than its needs have now, is
+    made again. Killed at any moment, the same call goes on.
+    """
+    show, rates = show or Show(), Rates(store)
+    store.leftovers(remove=True)
+    steps = plan(study, store, rates)
+    show.study(steps)
+    for source in missing_sources(steps):
+        _fetch(source, show)
+    todo = [step.artefact for step in steps if step.state != "there"]
+    while todo:
+        artefact = todo.pop(0)
+        _make(artefact, todo, store, rates, show)
+    return store.path(study)
+
+
+def name_of(spec: Spec) -> str:
+    """A line for people: kind and summary."""
+    return f"{spec.kind}: {spec.summary()}"
+
+
+def _make(artefact: Artefact, ahead: Sequence[Artefact], store: Store, rates: Rates, show: Show) -> None:
+    began, guess = time.monotonic(), rates.seconds(artefact)
+    to_come = sum(rates.seconds(later) for later in ahead)
+
+    def tick(share: float) -> None:
+        elapsed = time.monotonic() - began
+        whole = elapsed / share if share > 0.05 else max(guess, elapsed)  # its own pace, once there is one
+        show.progress(share, to_come + whole * (1 - share))
+
+    show.begin(name_of(artefact))
+    tick(0.0)
+    made = store.make(artefact, tick, show.waiting)
+    rates.learn(store.manifest(artefact))
+    show.end(name_of(artefact), time.monotonic() - began, made)
+
+
+def _fetch(source: Source, show: Show) -> None:
+    began, name = time.monotonic(), f"{source.kind}: the model's weights"
+    show.begin(name)
+    source.folder(lambda share: show.progress(share, float("nan")))
+    show.end(name, time.monotonic() - began, made=True)
+
+
+def _state(artefact: Artefact, store: Store, needs_there: bool) -> State:
+    if not store.path(artefact).exists():
+        return "absent"
+    if not store.intact(artefact):
+        return "damaged"
+    return "there" if needs_there and store.sound(artefact) else "check"

@@ -1,0 +1,123 @@
+"""The record beside a finished artefact: its spec, each file's size and SHA-256, its own seal. Knows files, no spec."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+SETTLED = 2e9  # nanoseconds: a file changed just now may change again within one tick of the file system's clock
+Looks = dict[str, list[int]]  # a file's name -> what would change if someone wrote to it
+
+
+class Damaged(ValueError):
+    """A finished artefact whose bytes are not those its manifest names."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished artefact; Damaged where it is not the one that was written."""
+    try:
+        data: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+        seal = data.pop("seal")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise Damaged(f"{MANIFEST}: cannot be read") from None
+    if seal != _seal(data):
+        raise Damaged(f"{MANIFEST}: not as it was written")
+    return data
+
+
+def write_manifest(folder: Path, data: Mapping[str, Any]) -> None:
+    """Write `data` with its seal as the folder's manifest."""
+    plain = json.loads(json.dumps(data))  # as it will be read: keys are texts, tuples lists
+    (folder / MANIFEST).write_text(json.dumps(plain | {"seal": _seal(plain)}, indent=1, sort_keys=True) + "\n")
+
+
+def checksums(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 of every file below a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def files_digest(manifest: Mapping[str, Any]) -> str:
+    """One SHA-256 over the names, sizes and digests of an artefact's files."""
+    return hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
+
+
+def damage(folder: Path, contents: bool, trusted: Looks | None = None) -> list[str]:
+    """What differs from the manifest: files gone, of another size, or (if `contents`) of another SHA-256.
+
+    A file that looks as in `trusted` is not read again.
+    """
+    try:
+        files = read_manifest(folder)["files"]
+    except Damaged as error:
+        return [str(error)]
+    wrong = []
+    for name, expected in files.items():
+        path = folder / name
+        try:
+            if not path.is_file():
+                wrong.append(f"{name}: deleted")
+            elif path.stat().st_size != expected["bytes"]:
+                wrong.append(f"{name}: {path.stat().st_size} bytes, {expected['bytes']} were written")
+            elif contents and not _unchanged(path, name, trusted) and file_sha256(path) != expected["sha256"]:
+                wrong.append(f"{name}: contents changed")
+        except OSError as error:
+            wrong.append(f"{name}: cannot be read ({error.strerror})")
+    return wrong
+
+
+def intact(folder: Path, record: Path) -> bool:
+    """Whether every byte is as it was made. What was read is noted in `record`; it is read again only if it changed."""
+    now, before = _looks(folder), _read_looks(record)
+    if damage(folder, contents=True, trusted=before):
+        return False
+    if now != before and all(time.time_ns() - max(look[1:3]) > SETTLED for look in now.values()):
+        with contextlib.suppress(OSError):  # a store that cannot be written can still be read
+            record.parent.mkdir(exist_ok=True)
+            record.write_text(json.dumps(now))
+    return True
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _looks(folder: Path) -> Looks:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                found[path.relative_to(folder).as_posix()] = _look(path)
+    return found
+
+
+def _read_looks(record: Path) -> Looks:
+    try:
+        found = json.loads(record.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _look(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]  # ctime: no program can set it back
+
+
+def _unchanged(path: Path, name: str, trusted: Looks | None) -> bool:
+    return trusted is not None and trusted.get(name) == _look(path)
+
+
+def _seal(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
