@@ -156,7 +156,7 @@ class ConvertedGGUF(Artefact):
         return 25.0
 
     def make(self, work: Work) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(dir=work.folder.parent) as scratch:
+        with tempfile.TemporaryDirectory(dir=work.folder.parent, prefix=f"{work.folder.name}-") as scratch:
             path = self.source.fetch(Path(scratch))
             return _convert(path, work.folder)
 
