@@ -1,0 +1,1 @@
+"""Stage 4, capture: what the residual stream holds after every layer, for prompts alone."""
