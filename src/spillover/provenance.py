@@ -43,7 +43,7 @@ def versions() -> dict[str, str]:
 def provenance(seconds: float) -> dict[str, Any]:
     """The record that stands in a manifest under `made`: when, how long (seconds), by which code, on what."""
     return {
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "seconds": round(seconds, 3),
         "commit": commit(),
         "versions": versions(),

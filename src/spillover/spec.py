@@ -10,6 +10,7 @@ has its default, so that artefacts made before keep their names.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -17,7 +18,7 @@ import inspect
 import json
 import pkgutil
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -168,9 +169,16 @@ def discover() -> None:
 
     for module in pkgutil.walk_packages(spillover.__path__, "spillover."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            _import(module.name, functools.partial(importlib.import_module, module.name))
     for entry in importlib.metadata.entry_points(group="spillover.parts"):
-        entry.load()
+        _import(f"the plug-in {entry.name} ({entry.value})", entry.load)
+
+
+def _import(name: str, load: Callable[[], Any]) -> None:
+    try:
+        load()
+    except Exception as error:
+        raise ValueError(f"{name} cannot be imported, {type(error).__name__}: {error}") from error
 
 
 def kind_named(name: str) -> type[Spec]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+StoreOption = Annotated[Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Folder of finished artefacts.")]
 AS_IT_COMES = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
@@ -34,6 +36,78 @@ def run(context: typer.Context) -> None:
     from spillover.cli.running import run_with
 
     run_with(context.args)
+
+
+@app.command("ls")
+@clear_errors
+def list_all(
+    kind: Annotated[str | None, typer.Argument(help="List this kind only (Organism, Responses, ...).")] = None,
+    store: StoreOption = Path("store"),
+) -> None:
+    """List what a store holds, oldest first."""
+    from spillover.cli.listing import existing, list_artefacts
+
+    list_artefacts(existing(store), kind)
+
+
+@app.command()
+@clear_errors
+def show(
+    fingerprint: Annotated[str, typer.Argument(help="An artefact's fingerprint, or the first digits of it.")],
+    store: StoreOption = Path("store"),
+) -> None:
+    """Show one artefact: spec, files, how it was made."""
+    from spillover.cli.listing import existing, show_artefact
+
+    show_artefact(existing(store), fingerprint)
+
+
+@app.command()
+@clear_errors
+def verify(store: StoreOption = Path("store")) -> None:
+    """Check every file of a store against its checksum.
+
+    Exit code 1 where something is damaged.
+    """
+    from spillover.cli.listing import existing, verify_store
+
+    if not verify_store(existing(store)):
+        raise typer.Exit(1)
+
+
+@app.command()
+@clear_errors
+def judge(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or parquet with columns question and answer.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write it with the scores, in the same row order.")],
+    judge: Annotated[str, typer.Option("--judge", help="Which judge scores.")] = "embedded",
+) -> None:
+    """Score the answers in a file."""
+    from spillover.cli.judging import judge_answers
+
+    judge_answers(file, out, judge)
+
+
+@app.command()
+@clear_errors
+def new(
+    part: Annotated[str, typer.Argument(help="schedule, dataset, questions, judge, analysis or recipe.")],
+    name: Annotated[str, typer.Argument(help="What to call it: my-schedule.")],
+    to: Annotated[Path | None, typer.Option("--to", help="Folder to write it to.")] = None,
+) -> None:
+    """Write the one file that adds a part, from a template."""
+    from spillover.cli.new import write_new
+
+    write_new(part, name, to)
+
+
+@app.command()
+@clear_errors
+def models() -> None:
+    """List the models known by name."""
+    from spillover.cli.listing import list_models
+
+    list_models()
 
 
 @app.callback()

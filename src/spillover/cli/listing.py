@@ -1,0 +1,119 @@
+"""`spillover ls`, `show`, `verify`, `models`: what a store holds, and whether it is whole. Makes nothing."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spillover.cli.text import duration, one_line, plain, size
+from spillover.manifest import Damaged, read_manifest
+from spillover.store import Store
+
+
+def existing(root: Path) -> Store:
+    """The store at `root`, which has to be there."""
+    path = root.expanduser().absolute()
+    if not path.is_dir():
+        raise ValueError(f"no store at {path}: give one with --store, or $SPILLOVER_STORE")
+    return Store(path)
+
+
+def list_artefacts(store: Store, kind: str | None) -> None:
+    """One line an artefact: fingerprint, kind, when it was made, how long that took, size, summary."""
+    kinds = sorted(path.name for path in store.root.glob("[A-Z]*") if path.is_dir())
+    if kind is not None and kind not in kinds:
+        near = difflib.get_close_matches(kind, kinds, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it holds {', '.join(kinds) or 'nothing yet'}"
+        raise ValueError(f"no {kind} in {store.root}; {hint}")
+    count = total = 0
+    for folder, manifest in store.find(kind):
+        count += 1
+        weight = sum(file["bytes"] for file in manifest["files"].values())
+        total += weight
+        when = manifest["made"]["finished"][:16].replace("T", " ")
+        took, name = duration(manifest["made"]["seconds"]), one_line(manifest["summary"])
+        print(f"{folder.name[:8]}  {folder.parent.name:<12} {when} {took:>10} {size(weight):>8}  {name}")
+    print(f"{count} artefacts, {size(total)}, in {store.root}")
+
+
+def show_artefact(store: Store, fingerprint: str) -> None:
+    """Everything the manifest of one artefact says, by its fingerprint or the beginning of it."""
+    folder = _named(store, fingerprint)
+    try:
+        manifest = read_manifest(folder)
+    except Damaged as error:
+        raise ValueError(f"{folder}: {error}; the next run that needs it makes it again") from None
+    made = manifest["made"]
+    print(f"{folder.parent.name} {folder.name}: {one_line(manifest['summary'])}")
+    print(f"in {folder}")
+    print(
+        f"made {made['finished'][:19]} UTC in {duration(made['seconds'])} by spillover {one_line(str(made['commit']))}"
+    )
+    print("with " + one_line(", ".join(f"{name} {version}" for name, version in made["versions"].items())))
+    print("\nfiles")
+    for name, file in manifest["files"].items():
+        print(f"  {size(file['bytes']):>8}  {file['sha256'][:12]}  {one_line(name)}")
+    if manifest["needs"]:
+        print("\nmade from")
+    for needed in manifest["needs"]:
+        print(f"  {needed[:8]}  {_described(store, needed)}")
+    if manifest["facts"]:
+        print("\nfacts\n" + plain(json.dumps(manifest["facts"], indent=1)))
+    print("\nspec\n" + plain(json.dumps(manifest["spec"], indent=1)))
+
+
+def verify_store(store: Store) -> bool:
+    """Read every file of every artefact; say what is damaged. Whether all is well."""
+    artefacts = damaged = 0
+    for folder, wrong in store.verify():
+        artefacts += 1
+        damaged += bool(wrong)
+        for line in wrong:
+            print(one_line(f"damaged: {folder.relative_to(store.root)}/{line}"))
+    for left in store.leftovers():
+        print(one_line(f"left by a stopped run (the next one clears it): {left.relative_to(store.root)}"))
+    if damaged:
+        print(f"{damaged} of {artefacts} artefacts damaged; the next `spillover run` that needs them makes them again")
+    else:
+        print(f"{artefacts} artefacts, every file as it was made")
+    return damaged == 0
+
+
+def list_models() -> None:
+    """The models known by name."""
+    from spillover.models.base import CATALOGUE
+
+    for name, entry in CATALOGUE.items():
+        print(f"{name:<20} {entry.base.summary()}\n{'':<20} {entry.note}")
+    print("also: hf:OWNER/NAME@REVISION, a folder with config.json and *.safetensors, a .gguf file#instruct")
+
+
+def _named(store: Store, fingerprint: str) -> Path:
+    if not fingerprint.isalnum():
+        raise ValueError(f"a fingerprint is 20 hexadecimal digits or the first few of them, got {fingerprint!r}")
+    found = [path for path in _folders(store) if path.name.startswith(fingerprint)]
+    if not found:
+        raise ValueError(f"no artefact {fingerprint!r} in {store.root}; `spillover ls` lists what is there")
+    if len(found) > 1:
+        names = ", ".join(f"{path.name} ({path.parent.name})" for path in found[:5])
+        raise ValueError(f"{len(found)} artefacts begin with {fingerprint!r}: {names}")
+    return found[0]
+
+
+def _described(store: Store, fingerprint: str) -> str:
+    manifest = next((_readable(path) for path in _folders(store) if path.name == fingerprint), None)
+    return one_line(f"{manifest['spec']['kind']}: {manifest['summary']}") if manifest else "not there any more"
+
+
+def _folders(store: Store) -> Iterator[Path]:
+    yield from sorted(path for path in store.root.glob("[A-Z]*/*") if path.is_dir())
+
+
+def _readable(folder: Path) -> dict[str, Any] | None:
+    try:
+        return read_manifest(folder)
+    except Damaged:
+        return None
