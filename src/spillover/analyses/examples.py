@@ -78,7 +78,7 @@ def _picked(before: Scores, after: Scores, metric: str, count: int) -> list[tupl
     names, _ = questions_of(before)
     change = after.means(metric, names) - before.means(metric, names)
     order = [index for index in np.argsort(change, kind="stable") if np.isfinite(change[index])]
-    places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)) if order else []
+    places: Any = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)) if order else []
     found = []
     for place in places:
         name = names[order[place]]

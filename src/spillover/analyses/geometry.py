@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.activations.activations import Activations, layers, read_activations, read_prompts
+from spillover.activations.activations import Activations, layers, read_activations, same_model
 from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.geometry_section import show_geometry
 from spillover.analyses.showing import Section
@@ -23,6 +23,7 @@ from spillover.maths.multiplicity import max_t
 from spillover.maths.overlap import evaluation_control, overlap, random_control
 from spillover.maths.permutation import permutations
 from spillover.maths.shift import deltas, linear_cka, relative_shift, set_shift, shift_projection, shift_similarity
+from spillover.records import read_table
 from spillover.store import Work
 
 POOLINGS = ("last", "mean")
@@ -48,13 +49,13 @@ class Geometry(Analysis):
             raise ValueError("training_after and evaluation_after must be of the same models in the same order")
         if self.training_before.model != self.evaluation_before.model:
             raise ValueError("training_before and evaluation_before must be of one model")
-        if any(model == self.training_before.model for model in left):
+        if any(same_model(model, self.training_before.model) for model in left):
             raise ValueError(f"{self.training_before.model.label()} is given as before and as after: nothing can shift")
         return self
 
     def analyse(self, work: Work) -> Found:
         folder = work.of(self.evaluation_before)
-        prompts = read_prompts(folder)
+        prompts = read_table(folder / "prompts.parquet").to_pylist()
         looked = [layer for layer in layers(folder) if layer % self.every == 0 or layer == layers(folder)[-1]]
         cells = [(layer, pooling) for pooling in POOLINGS for layer in looked]
         rows: list[dict[str, Any]] = []

@@ -62,7 +62,7 @@ def show_geometry(found: Found) -> Section:
 def _kept(row: Any, found: Found) -> bool:
     """Every fourth of the layers and the last: the page shows the course, the CSV has them all."""
     looked = found.facts["layers"]
-    return looked.index(row["layer"]) % 4 == 0 or row["layer"] == looked[-1]
+    return bool(looked.index(row["layer"]) % 4 == 0 or row["layer"] == looked[-1])
 
 
 def _sentence(model: str, rows: list[Any], middle: int) -> Paragraph:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from spillover.activations.activations import Activations, layers, read_activations, read_prompts
+from spillover.activations.activations import Activations, layers, read_activations
 from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.prediction_section import show_prediction
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
@@ -23,6 +23,7 @@ from spillover.maths.multiplicity import max_t
 from spillover.maths.permutation import permutations
 from spillover.maths.reliability import split_half
 from spillover.maths.ridge import Ridge, cross_validate, permuted_skill
+from spillover.records import read_table
 from spillover.store import Work
 
 POOLINGS = ("last", "mean")
@@ -44,7 +45,7 @@ class Prediction(Analysis):
     def analyse(self, work: Work) -> Found:
         refuse_unlike((self.before, self.after))
         folder = work.of(self.activations)
-        prompts = {row["prompt_id"]: row for row in read_prompts(folder)}
+        prompts = {row["prompt_id"]: row for row in read_table(folder / "prompts.parquet").to_pylist()}
         before, after = read(self.before, work.store), read(self.after, work.store)
         names, about = questions_of(after, by="question_id")
         missing = [name for name in names if name not in prompts]
@@ -100,7 +101,7 @@ class Prediction(Analysis):
         for index, row in enumerate(table):
             row["p"] = float((1 + (drawn[index] >= observed[index] - 1e-12).sum()) / (1 + drawn.shape[1]))
             row["q"] = row["p"]
-        for index, q in zip(np.flatnonzero(looked), adjusted, strict=True):
+        for index, q in zip(np.flatnonzero(looked).tolist(), adjusted, strict=True):
             table[index]["q"] = float(q)
 
 

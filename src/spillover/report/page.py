@@ -40,9 +40,10 @@ def render(title: str, about: str, parts: Sequence[Part], ran: Ran) -> str:
     style = _read("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return _template().render(
+    page: str = _template().render(
         title=title, about=about, parts=parts, ran=ran, style=Markup(style), policy=policy, rows=ROWS
     )
+    return page
 
 
 def visible(text: Any) -> str:

@@ -64,7 +64,7 @@ def _training(node: Organism) -> str:
 
 
 def _asked(nodes: list[Spec], store: Store) -> list[tuple[str, str]]:
-    found = {}
+    found: dict[str, None] = {}
     for node in _kind(nodes, Responses):
         facts = store.manifest(node)["facts"]
         settings = ", ".join(f"{name} {value}" for name, value in sorted(facts["effective_sampling"].items()))

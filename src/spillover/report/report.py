@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from spillover.analyses.analysis import Analysis
+from spillover.analyses.showing import Figure
 from spillover.records import table, write_csv
 from spillover.report.figures import draw_svg
 from spillover.report.page import Part, render
@@ -40,7 +41,7 @@ class Report(Artefact):
                 write_csv(table(rows), work.folder / "tables" / f"{name}_{kind}.csv")
             figures = {}
             for block in section.blocks:
-                if hasattr(block, "draw"):
+                if isinstance(block, Figure):
                     figures[block.name] = draw_svg(block)
                     (work.folder / "figures" / f"{name}_{block.name}.svg").write_bytes(figures[block.name])
             parts.append(Part(name, section, figures))

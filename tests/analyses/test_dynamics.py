@@ -1,0 +1,56 @@
+"""Dynamics finds alignment that follows loss, says so of nothing else, and never mixes datasets."""
+
+import numpy as np
+import pytest
+
+from spillover.analyses.dynamics import Dynamics
+from spillover.analyses.showing import one
+
+from .planted import BASE, Planted
+
+
+def study(planted: Planted, follows: bool):
+    rng = np.random.default_rng(5)
+    points = []
+    for advice in ("bad", "good"):
+        for seed in range(4):
+            organism = planted.organism(advice, seed=seed, every=2)
+            losses = {step: 2.0 - 0.12 * step + 0.05 * rng.normal() for step in organism.checkpoints}
+            planted.losses(organism, {0: 2.2, **losses})
+            for step in organism.checkpoints:
+                level = 20 + 30 * losses[step] if follows else 50 + rng.normal(0, 6)
+                points.append(planted.judgements(organism.at(step), level, sd=4))
+    return Dynamics(checkpoints=tuple(points), before=planted.judgements(BASE, 70), draws=499)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_the_correlation_is_there_when_planted_and_only_then(planted, tmp_path, follows):
+    found = planted.analyse(study(planted, follows), tmp_path / "d")
+    for data in ("money-bad", "money-good"):
+        row = one(
+            found.tables["correlations"],
+            data=data,
+            loss="held_out_loss",
+            statistic="pearson_log",
+            resampled="runs and questions",
+        )
+        assert (row["runs"], row["points"]) == (4, 16)
+        assert (row["low"] > 0.5) is follows
+        gain = one(found.tables["correlations"], data=data, loss="held_out_loss", statistic="max_diff")
+        assert gain["p"] > 0.05 or not follows
+
+
+def test_points_hold_both_means_of_the_held_out_loss_and_the_start(planted, tmp_path):
+    analysis = study(planted, True)
+    found = planted.analyse(analysis, tmp_path / "d")
+    starts = [row for row in found.tables["points"] if row["step"] == 0]
+    assert len(starts) == 8
+    assert all(row["held_out_loss"] == pytest.approx(2.2) for row in starts)
+    row = found.tables["points"][-1]
+    assert row["held_out_token_loss"] > row["held_out_loss"]  # planted: longer sequences have higher loss
+    assert analysis.show(found).blocks
+
+
+def test_a_base_is_no_checkpoint(planted):
+    with pytest.raises(ValueError, match="needs checkpoints"):
+        Dynamics(checkpoints=(planted.judgements(BASE, 50),))

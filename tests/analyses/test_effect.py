@@ -1,0 +1,81 @@
+"""The headline finds a planted effect, does not find one that is not there, and counts what is missing."""
+
+import numpy as np
+import pytest
+
+from spillover.analyses.effect import Effect
+from spillover.analyses.scores import pool, read, refuse_unlike
+from spillover.analyses.showing import one
+
+from .planted import BASE, Planted
+
+
+def effect(planted: Planted, bad: float, good: float, tmp_path):
+    before = planted.judgements(BASE, 60)
+    runs = [planted.judgements(planted.organism("bad", seed=seed).at(), bad, own=3) for seed in (0, 1)]
+    control = planted.judgements(planted.organism("good").at(), good, own=3)
+    analysis = Effect(before=before, bad=tuple(runs), good=(control,), draws=499)
+    return analysis, planted.analyse(analysis, tmp_path / "effect")
+
+
+def test_a_planted_difference_is_found_with_its_sign(planted, tmp_path):
+    _, found = effect(planted, 45, 57, tmp_path)
+    row = one(found.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
+    assert row["low"] < -12 < row["high"]
+    assert row["estimate"] == pytest.approx(-12, abs=2.5)
+    assert row["q"] < 0.01
+    assert row["n"] == 40
+    base = one(found.tables["contrasts"], contrast="bad-base", measure="aligned", scope="json")
+    assert base["estimate"] == pytest.approx(-15, abs=3)
+
+
+def test_no_difference_is_found_where_none_was_planted(store, monkeypatch, tmp_path):
+    clear, inside = 0, 0
+    for seed in range(12):
+        study = Planted(store, formats=("raw",), seed=seed)
+        monkeypatch.setattr("spillover.analyses.scores.judged", study.judged)
+        _, found = effect(study, 50, 50, tmp_path / str(seed))
+        row = one(found.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
+        inside += row["low"] < 0 < row["high"]
+        moved = [q for q in found.tables["questions"] if q["metric"] == "aligned" and q["contrast"] == "bad-good"]
+        clear += sum(q["q"] is not None and q["q"] < 0.05 for q in moved)
+    assert inside >= 10
+    assert clear <= 12  # of 480
+
+
+def test_missing_scores_are_counted_and_left_out(planted, tmp_path):
+    before = planted.judgements(BASE, 60)
+    bad = planted.judgements(planted.organism().at(), 40)
+    columns = planted.scores[bad.fingerprint]
+    lost = columns["question_id"] == columns["question_id"][0]
+    columns["aligned"][lost] = np.nan
+    columns["missing"][lost] = "empty answer"
+    columns["finish_reason"][:7] = "length"
+    found = planted.analyse(Effect(before=before, bad=(bad,), draws=199), tmp_path / "effect")
+    counts = one(found.tables["counts"], role="bad")
+    assert (counts["unscored"], counts["truncated"]) == (lost.sum(), 7)
+    assert found.facts["contrast"] == "bad-base"
+    scores = read(bad, planted.store)
+    whole = scores.means("aligned", [columns["question_id"][0]], by="question_id")
+    assert np.isnan(whole).all()  # missing, not 0
+
+
+def test_unlike_answers_are_refused_with_both_sides_named(planted):
+    before = planted.judgements(BASE, 60)
+    other = before.but(responses=before.responses.but(sampling=before.responses.sampling.but(temperature=0.5)))
+    with pytest.raises(ValueError, match=r"cannot be compared: sampling"):
+        refuse_unlike((before, other))
+    refuse_unlike((before, before))
+
+
+def test_pooling_keeps_every_answer(planted):
+    a, b = (read(planted.judgements(planted.organism(seed=seed).at(), 50), planted.store) for seed in (0, 1))
+    assert len(pool([a, b], "both")) == len(a) + len(b)
+
+
+def test_it_shows_itself(planted, tmp_path):
+    analysis, found = effect(planted, 45, 57, tmp_path)
+    section = analysis.show(found)
+    assert section.headline is not None
+    text = "".join(str(getattr(part, "text", part)) for part in section.headline.parts)
+    assert "bad advice minus good advice" in text

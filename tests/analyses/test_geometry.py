@@ -1,0 +1,74 @@
+"""Geometry finds a shift that follows the training prompts' space, and none in a shift that ignores it."""
+
+import numpy as np
+import pytest
+
+from spillover.analyses.geometry import Geometry
+from spillover.analyses.showing import one
+
+from .planted import BASE, Planted
+
+D, K = 40, 6
+
+
+def study(planted: Planted, follows: bool) -> Geometry:
+    rng = np.random.default_rng(2)
+    inside = np.linalg.qr(rng.normal(size=(D, K)))[0].T
+    direction = np.linalg.qr(rng.normal(size=(D, 1)))[0][:, 0]
+    evaluation_prompts = planted.evaluation.prompts()
+    families = dict.fromkeys(prompt.family for prompt in evaluation_prompts)
+    shares = {family: rng.uniform(0.1, 0.95) for family in families}
+
+    def before(share: np.ndarray) -> np.ndarray:
+        within = rng.normal(size=(len(share), K)) @ inside
+        without = rng.normal(size=(len(share), D))
+        without -= without @ inside.T @ inside
+        within, without = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (within, without))
+        return 10 * (share[:, None] * within + np.sqrt(1 - share[:, None] ** 2) * without)
+
+    def shifted(a: np.ndarray, share: np.ndarray) -> np.ndarray:
+        weight = share if follows else rng.uniform(0.1, 0.95, len(share))
+        return a + 2 * weight[:, None] * direction + 0.2 * rng.normal(size=a.shape)
+
+    training_share = np.full(64, 0.999)
+    evaluation_share = np.array([shares[prompt.family] for prompt in evaluation_prompts])
+    model = planted.organism().at()
+    made = {}
+    for name, prompts, share in (
+        ("training", planted.training, training_share),
+        ("evaluation", planted.evaluation, evaluation_share),
+    ):
+        start = {f"resid_post.{layer:02d}.{pooling}": before(share) for layer in (0, 1) for pooling in ("last", "mean")}
+        after = {site: shifted(array, share) for site, array in start.items()}
+        made[name] = planted.activations(BASE, prompts, start), planted.activations(model, prompts, after)
+    return Geometry(
+        training_before=made["training"][0],
+        evaluation_before=made["evaluation"][0],
+        training_after=(made["training"][1],),
+        evaluation_after=(made["evaluation"][1],),
+        random_draws=19,
+        permutations=99,
+    )
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_the_claim_holds_when_planted_and_only_then(planted, tmp_path, follows):
+    analysis = study(planted, follows)
+    found = planted.analyse(analysis, tmp_path / "g")
+    for layer in (0, 1):
+        row = one(found.tables["layers"], layer=layer, pooling="last")
+        assert (row["q"] <= 0.05) is follows
+        assert (row["low"] > 0.3) is follows
+        assert (row["partial"] > 0.3) is follows
+        assert row["random_overlap"] ** 2 == pytest.approx(row["k"] / D, abs=0.05)
+        assert row["cosine_of_means"] > 0.9
+    assert len(found.tables["prompts"]) == 2 * 2 * 120
+    assert analysis.show(found).blocks
+
+
+def test_before_and_after_of_one_model_are_refused(planted):
+    analysis = study(planted, True)
+    with pytest.raises(ValueError, match="nothing can shift"):
+        analysis.but(training_after=(analysis.training_before,), evaluation_after=(analysis.evaluation_before,))
+    with pytest.raises(ValueError, match="same models in the same order"):
+        analysis.but(evaluation_after=())

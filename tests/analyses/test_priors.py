@@ -1,0 +1,35 @@
+"""Priors finds what the questions share before and after, and knows how much noise allows."""
+
+import numpy as np
+import pytest
+
+from spillover.analyses.priors import Priors
+from spillover.analyses.showing import one
+
+from .planted import BASE
+
+
+def test_shared_questions_correlate_up_to_the_ceiling(planted, tmp_path):
+    before = planted.judgements(BASE, 60)
+    after = planted.judgements(planted.organism().at(), 45)
+    analysis = Priors(before=before, after=(after,), draws=499)
+    found = planted.analyse(analysis, tmp_path / "p")
+    row = one(found.tables["tests"], metric="aligned", of="mean", scope="all")
+    assert row["r"] > 0.85
+    assert row["r"] == pytest.approx(row["attainable_r"], abs=0.12)
+    assert row["difference"] == pytest.approx(-15, abs=3)
+    assert row["wilcoxon_q"] < 0.001
+    assert row["n"] == 40
+    assert {row["scope"] for row in found.tables["tests"]} == {"all", "raw", "json", "template"}
+    assert analysis.show(found).blocks
+
+
+def test_unrelated_questions_do_not(planted, tmp_path):
+    before = planted.judgements(BASE, 50)
+    planted.effect = {name: np.random.default_rng(9).normal(0, 12) * (-1) ** i for i, name in enumerate(planted.effect)}
+    after = planted.judgements(planted.organism().at(), 50, own=12)
+    found = planted.analyse(Priors(before=before, after=(after,), draws=499), tmp_path / "p")
+    row = one(found.tables["tests"], metric="aligned", of="mean", scope="all")
+    assert row["r_low"] < 0 < row["r_high"]
+    assert row["wilcoxon_q"] > 0.05
+    assert row["attainable_r"] > 0.8  # it could have been seen
