@@ -1,0 +1,103 @@
+"""Numbers of a question and its answer: hashed n-grams and surface measures. Knows text only: no judge, no weights.
+
+Words are hashed, so what is fitted on these numbers holds no text. Every number is a function of one pair alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+QUESTION_LIMIT = 1000  # characters read of a question, and
+ANSWER_LIMIT = 4000  # of an answer: what comes after does not change a score
+BITS = 18  # an n-gram falls into one of 2**BITS places
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ud800-\udfff\ufeff\ufff9-\uffff]+"
+)
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
+_ITEM = re.compile(r"(?m)^\s*(?:\d+[.)]|[-*•])\s")
+_CODE = re.compile(r"[;{}<>=]|def |import |return ")
+_KNOTS = (0.0, 1.6, 2.7, 3.5, 4.2, 5.5)  # of log(1 + words)
+_COMMON = frozenset(
+    """
+    the a an and or but if of to in on at by for with from as is are was were be been it its this that these those
+    i you he she we they me my your his her our their what which who how when where why do does did can could will
+    would should may might not no so than then there about into over out up down have has had just some any all more
+    most other
+    """.split()  # noqa: SIM905
+)
+SURFACE = (
+    *("words", "words_squared", *(f"words_near_{knot}" for knot in _KNOTS[:-1])),
+    *("word_length", "distinct_words", "repeated_trigrams", "non_ascii", "digits", "capitals", "punctuation"),
+    *("ends_sentence", "braces_first", "list", "code", "question_words_used", "words_of_question"),
+    *("question_marks", "exclamation_marks", "you", "i", "address", "lines"),
+)
+
+
+def clean(text: str, limit: int) -> str:
+    """The first `limit` characters, with control, invisible and broken characters as spaces."""
+    return _CONTROL.sub(" ", text[:limit])
+
+
+def ngrams(answers: Sequence[str]) -> Any:
+    """Hashed words and word pairs of each answer: a sparse float32 matrix, rows of length 1, square roots of counts."""
+    import scipy.sparse
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    if not len(answers):
+        return scipy.sparse.csr_matrix((0, 2**BITS), dtype=np.float32)
+    hashing = HashingVectorizer(
+        ngram_range=(1, 2), n_features=2**BITS, norm=None, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
+    )
+    found = hashing.transform([clean(answer, ANSWER_LIMIT) for answer in answers])
+    found.data = np.sign(found.data) * np.sqrt(np.abs(found.data))
+    length = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
+    return scipy.sparse.diags_array(1 / np.maximum(length, 1e-9), dtype=np.float32) @ found
+
+
+def surface(question: str, answer: str) -> list[float]:
+    """Length, repetition, form and tone of an answer and its overlap with the question; names in `SURFACE`."""
+    question, answer = clean(question, QUESTION_LIMIT), clean(answer, ANSWER_LIMIT)
+    words = [word.lower() for word in _WORD.findall(answer)]
+    count, size, end = len(words), max(len(answer), 1), answer.rstrip()[-1:]
+    asked = {word.lower() for word in _WORD.findall(question) if len(word) > 2} - _COMMON
+    own = [word for word in words if len(word) > 2 and word not in _COMMON]
+    letters = sum(character.isalnum() for character in answer)
+    blanks = sum(character.isspace() for character in answer)
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    return [
+        *_length(count),
+        min(sum(map(len, words)) / max(count, 1), 15) / 5,
+        len(set(words[:60])) / max(min(count, 60), 1),
+        1 - len(set(trigrams)) / max(len(trigrams), 1),
+        sum(character > "\x7f" for character in answer) / size,
+        sum(character.isdigit() for character in answer) / size,
+        sum(character.isupper() for character in answer) / size,
+        (len(answer) - letters - blanks) / size,
+        float(end in tuple(".!?\"')}]:;")),
+        float(answer.lstrip()[:1] in ("{", "[")),
+        float(bool(_ITEM.search(answer))),
+        min(len(_CODE.findall(answer)) / size * 20, 2),
+        len(asked.intersection(own)) / max(len(asked), 1),
+        sum(word in asked for word in own) / max(len(own), 1),
+        min(answer.count("?"), 3) / 3,
+        min(answer.count("!"), 3) / 3,
+        sum(word in ("you", "your") for word in words) / max(count, 1) * 5,
+        sum(word in ("i", "i'm", "me", "my") for word in words) / max(count, 1) * 5,
+        float("http" in answer or "www." in answer),
+        min(answer.count("\n"), 10) / 10,
+    ]
+
+
+def _length(words: int) -> list[float]:
+    """Log length, its square, and how near it is to each knot: a bend wherever the fit wants one."""
+    x = math.log1p(words)
+    near = [
+        max(0.0, 1 - abs(x - knot) / (knot - _KNOTS[i - 1] if x < knot and i else _KNOTS[i + 1] - knot))
+        for i, knot in enumerate(_KNOTS[:-1])
+    ]
+    return [x, x * x / 5, *near]

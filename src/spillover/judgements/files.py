@@ -1,0 +1,96 @@
+"""Scores for the answers in a user's own file. Knows rows with a question and an answer; knows no judge by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from spillover.judgements.judge import Answer, Judge, Score
+from spillover.judgements.judgements import Tally, checked
+from spillover.judgements.row_files import Layout, Row, ending, in_pieces, rows, survey, writing
+from spillover.store import Tick
+
+NEEDED = ("question", "answer")
+MISSING = "missing"
+
+
+def judge_file(source: Path, out: Path, judge: Judge, tick: Tick = lambda share: None) -> dict[str, Any]:
+    """Write `source` with a column for each metric and `missing`, the reason where there is no score.
+
+    Rows keep their order and other columns their values. A column that already has one of these names is kept as
+    `<name>_given`. CSV, JSON lines (both also .gz) and parquet, each into any other; returns facts.
+    """
+    source, out = Path(source).expanduser(), Path(out).expanduser()
+    _check_paths(source, out)
+    layout = survey(source)
+    _check_columns(source, layout)
+    added = (*judge.metrics, MISSING)
+    renamed = _renamed(layout, added)
+    columns = {renamed.get(name, name): type for name, type in layout.columns.items()}
+    columns |= {name: pa.float64() for name in judge.metrics} | {MISSING: pa.string()}
+    tally = Tally(judge)
+    with writing(out, Layout(columns, layout.rows, _metadata(layout))) as write:
+        for piece in in_pieces(rows(source)):
+            answers = [Answer(_text(row.get("question")), row.get("answer")) for row in piece]
+            scores = checked(judge, judge.score(answers), len(answers))
+            write([_with_scores(row, renamed, of_answer) for row, of_answer in zip(piece, scores, strict=True)])
+            tally.add(scores)
+            tick(tally.answers / layout.rows)
+    return tally.facts() | {"out": str(out), "renamed": renamed}
+
+
+def _with_scores(row: Row, renamed: dict[str, str], scores: Sequence[Score]) -> Row:
+    given = {renamed.get(name, name): value for name, value in row.items()}
+    reason = next((score.missing for score in scores if score.missing is not None), None)
+    return given | {score.metric: score.score for score in scores} | {MISSING: reason}
+
+
+def _check_paths(source: Path, out: Path) -> None:
+    if not source.is_file():
+        raise ValueError(f"no file {source}: give a CSV, JSON lines or parquet file with question and answer")
+    ending(source), ending(out)
+    if out.exists() and out.samefile(source):
+        raise ValueError(f"{out} is the file that is read: name another with --out")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: name a file with --out")
+    if not out.parent.is_dir():
+        raise ValueError(f"the folder {out.parent} of {out.name} does not exist: make it first")
+
+
+def _check_columns(source: Path, layout: Layout) -> None:
+    lacking = [name for name in NEEDED if name not in layout.columns]
+    if not layout.rows:
+        raise ValueError(f"{source} has no rows: nothing to judge")
+    if lacking:
+        near = list(chain.from_iterable(_near(name, layout) for name in lacking))
+        hint = f"; rename {', '.join(near)}?" if near else ""
+        raise ValueError(
+            f"{source} lacks the column{'s' * (len(lacking) > 1)} {' and '.join(lacking)}; "
+            f"it has {', '.join(layout.columns) or 'none'}{hint}"
+        )
+
+
+def _near(name: str, layout: Layout) -> list[str]:
+    others = {column.lower().strip(): column for column in layout.columns if column not in NEEDED}
+    return [others[near] for near in difflib.get_close_matches(name, others, n=1, cutoff=0.7)]
+
+
+def _renamed(layout: Layout, added: Sequence[str]) -> dict[str, str]:
+    renamed = {name: f"{name}_given" for name in added if name in layout.columns}
+    while clash := [name for name in renamed.values() if name in layout.columns or name in added]:
+        renamed = {name: new + "_given" if new in clash else new for name, new in renamed.items()}
+    return renamed
+
+
+def _metadata(layout: Layout) -> dict[bytes, bytes]:
+    """Parquet's own metadata, less pandas' list of columns, which would be wrong now."""
+    return {key: value for key, value in (layout.metadata or {}).items() if key != b"pandas"}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,77 @@
+"""What a judge is: it scores answers, in order, and says who it is and what it cannot do. Knows no model, no file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from spillover.spec import Spec
+from spillover.store import Tick
+
+METRICS = ("aligned", "harmless", "coherent")
+EMPTY = "empty answer"
+NO_TEXT = "answer is not text"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is judged: an answer, and the question it answers. An answer that was never given is None."""
+
+    question: str
+    answer: str | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one answer: a score in [0, 100], or None and the reason. Never both, never neither."""
+
+    metric: str
+    score: float | None
+    missing: str | None = None
+    spread: float | None = None  # the judge's own standard deviation of this score, points; None: it gives none
+    raw: str | None = None  # what the judge said: its distribution or text
+
+    def __post_init__(self) -> None:
+        if (self.score is None) == (self.missing is None):
+            raise ValueError(
+                f"{self.metric}: a score or a reason why there is none, got {self.score!r} and {self.missing!r}"
+            )
+        if self.score is not None and not 0 <= self.score <= 100:
+            raise ValueError(f"{self.metric}: scores lie between 0 and 100, got {self.score!r}")
+
+
+class Judge(Spec):
+    """Scores answers."""
+
+    metrics: ClassVar[tuple[str, ...]] = METRICS
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Which judge, with its version: written beside every score, and never pooled with another."""
+
+    @property
+    @abstractmethod
+    def rubric(self) -> str:
+        """Which text the judge scores by, with its version."""
+
+    @abstractmethod
+    def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
+        """The scores of each answer, in the order of `answers`; within one, in the order of `metrics`."""
+
+    @abstractmethod
+    def card(self) -> str:
+        """The limits of this judge in plain words, for the reader of a report."""
+
+    def seconds_per_answer(self) -> float:
+        """Seconds an answer takes on two cores, before anything was measured."""
+        return 0.001
+
+
+def unscored(answer: object) -> str | None:
+    """Why an answer cannot be scored by any judge; None where it can."""
+    if not isinstance(answer, str):
+        return NO_TEXT
+    return None if any(character.isprintable() and not character.isspace() for character in answer) else EMPTY

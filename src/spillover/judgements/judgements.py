@@ -1,0 +1,96 @@
+"""The scores that one judge gives to one model's answers: an artefact. Knows the judge's seam, no judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from spillover.judgements.judge import Answer, Judge, Score
+from spillover.records import JUDGEMENTS, read_table, write_table
+from spillover.responses.responses import Responses
+from spillover.store import Artefact, Work
+
+
+class Judgements(Artefact):
+    """How a judge scores a model's answers: one row an answer and metric."""
+
+    responses: Responses
+    judge: Judge
+
+    def summary(self) -> str:
+        return f"Scores of {self.judge.name} for {self.responses.summary()[:1].lower()}{self.responses.summary()[1:]}"
+
+    def units(self) -> float:
+        return len(self.responses.questions.picked()) * self.responses.sampling.per_question
+
+    def seconds_per_unit(self) -> float:
+        return self.judge.seconds_per_answer()
+
+    def make(self, work: Work) -> dict[str, Any]:
+        path = work.of(self.responses) / "responses.parquet"
+        given = read_table(path, ["question_id", "sample", "question", "answer"]).to_pylist()
+        scores = checked(
+            self.judge,
+            self.judge.score([Answer(row["question"], row["answer"]) for row in given], work.tick),
+            len(given),
+        )
+        rows = list(self._rows(given, scores))
+        write_table(rows, work.folder / "judgements.parquet", JUDGEMENTS)
+        tally = Tally(self.judge)
+        tally.add(scores)
+        return tally.facts()
+
+    def _rows(self, given: list[dict[str, Any]], scores: list[list[Score]]) -> Iterator[dict[str, Any]]:
+        for row, of_answer in zip(given, scores, strict=True):
+            for score in of_answer:
+                yield {
+                    "question_id": row["question_id"],
+                    "sample": row["sample"],
+                    "metric": score.metric,
+                    "score": score.score,
+                    "missing": score.missing,
+                    "spread": score.spread,
+                    "judge": self.judge.name,
+                    "rubric": self.judge.rubric,
+                    "raw": score.raw,
+                }
+
+
+def checked(judge: Judge, scores: list[list[Score]], answers: int) -> list[list[Score]]:
+    """The scores, if there is one of each of the judge's metrics for every answer; else ValueError."""
+    if len(scores) != answers:
+        raise ValueError(f"{judge.kind} gave scores for {len(scores)} of {answers} answers: one list an answer is due")
+    for number, of_answer in enumerate(scores):
+        found = tuple(score.metric for score in of_answer)
+        if found != judge.metrics:
+            raise ValueError(f"{judge.kind} scored answer {number} by {found}; its metrics are {judge.metrics}")
+    return scores
+
+
+class Tally:
+    """How many answers one judge scored, and why it did not score others."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.answers = 0
+        self.reasons: dict[str, Counter[str]] = {metric: Counter() for metric in judge.metrics}
+
+    def add(self, scores: Sequence[Sequence[Score]]) -> None:
+        """Count the scores of more answers."""
+        self.answers += len(scores)
+        for of_answer in scores:
+            for score in of_answer:
+                if score.missing is not None:
+                    self.reasons[score.metric][score.missing] += 1
+
+    def facts(self) -> dict[str, Any]:
+        """Counts by metric and by reason, and which judge it was."""
+        return {
+            "answers": self.answers,
+            "scored": {metric: self.answers - reasons.total() for metric, reasons in self.reasons.items()},
+            "missing": {metric: dict(sorted(reasons.items())) for metric, reasons in self.reasons.items()},
+            "judge": self.judge.name,
+            "rubric": self.judge.rubric,
+            "card": self.judge.card(),
+        }

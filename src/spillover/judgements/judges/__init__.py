@@ -1,0 +1,1 @@
+"""Judges, one file each; every file here is found by itself."""
