@@ -34,7 +34,7 @@ def answer(spec: Responses, work: Work, rows: int) -> tuple[list[dict[str, Any]]
         decode=loaded.tokenizer.decode,
     )
     _check_length(loaded, drafts, sampling.max_tokens)
-    write_answers(loaded, drafts, rules, rows, lambda done: work.tick(done / len(drafts)))
+    write_answers(loaded, drafts, rules, rows, work.tick)
     found = [
         {
             "question_id": question.id,

@@ -1,8 +1,8 @@
 """The decoding loop: many answers at once, each the same whatever shares its batch. Knows prompts and numbers only.
 
-Each prompt is prefilled once, alone, and its keys and values are copied to every answer that starts from it. Keys lie
-left-aligned in a cache whose length is a multiple of 16, and a batch is filled up to a multiple of 8 rows: with these
-two, matrix products and attention here give the same bits for a row whatever stands beside it (tests hold it).
+Prompts are read in blocks of 16 tokens that start at multiples of 16, and a block that several prompts begin with is
+read once. A prompt's last token is the first step of its answers. With a batch of a multiple of 8 rows, matrix products
+and attention here give a row the same bits whatever stands beside it (tests hold it), and so does the choice of tokens.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import Cache, CacheLayerMixin
 
 from spillover.models.loading import Loaded
+from spillover.responses.cache import RowCache, up
 from spillover.responses.sampling import pick
 
 ROW_MULTIPLE = 8
-CACHE_MULTIPLE = 16
+BLOCK = 16  # tokens of a prompt read at once
 SHRINK_AT = 0.75  # rows still running, as a share of the batch, below which finished rows leave it
+CACHE_BYTES = 1 << 30  # for the keys and values of a batch; fewer rows where they would need more
 
 
 @dataclass
@@ -45,168 +45,99 @@ class Rules:
     stops: tuple[str, ...]  # texts that end an answer
     decode: Callable[[list[int]], str]
 
+    def stopped(self, tokens: list[int]) -> bool:
+        """Whether the answer so far ends with a stop text; a token is a byte of text at least."""
+        if not self.stops:
+            return False
+        tail = self.decode(tokens[-max(len(stop.encode()) for stop in self.stops) :])
+        return any(stop in tail for stop in self.stops)
+
 
 def write_answers(
-    loaded: Loaded, drafts: Sequence[Draft], rules: Rules, rows: int, tick: Callable[[int], None]
+    loaded: Loaded, drafts: Sequence[Draft], rules: Rules, rows: int, tick: Callable[[float], None]
 ) -> None:
-    """Finish every draft, `rows` at a time; `tick` hears how many are finished."""
+    """Finish every draft, at most `rows` at a time; `tick` hears the share of the work done, 0 to 1."""
     done = 0
     with torch.inference_mode():
-        for part in _batches(drafts, rows):
-            _decode(loaded, part, rules)
+        for part in _batches(loaded, drafts, rules.max_tokens, rows):
+            for step in _decode(loaded, part, rules):
+                tick((done + len(part) * step / rules.max_tokens) / len(drafts))
             done += len(part)
-            tick(done)
+    tick(1.0)
 
 
-class _Rows(CacheLayerMixin):
-    """One layer's keys and values, (rows, heads, length, width), each row written at its own position."""
-
-    def __init__(self, keys: Any, values: Any, state: _State) -> None:
-        super().__init__()
-        self.keys, self.values, self.state, self.is_initialized = keys, values, state, True
-
-    def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
-        """Nothing is left to do: the buffers are there from the start."""
-
-    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        state = self.state
-        self.keys[state.index, :, state.positions] = key_states[:, :, 0]
-        self.values[state.index, :, state.positions] = value_states[:, :, 0]
-        return self.keys[:, :, : state.span], self.values[:, :, : state.span]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.state.span, 0
-
-    def get_seq_length(self) -> int:
-        return int(self.state.positions.max())
-
-    def get_max_length(self) -> int:
-        return int(self.keys.shape[2])
-
-
-class _State:
-    """Where each row stands: `positions` (rows,) of the token to write next, `span` of the cache in use."""
-
-    def __init__(self, positions: Any) -> None:
-        self.move(positions)
-
-    def move(self, positions: Any) -> None:
-        self.positions = positions
-        self.index = torch.arange(len(positions), device=positions.device)
-        self.span = _up(int(positions.max()) + 1, CACHE_MULTIPLE)
-
-    def masks(self, windows: dict[str, int | None]) -> Any:
-        """Boolean attention masks (rows, 1, 1, span): True where a row may look; one for each kind of layer."""
-        place = torch.arange(self.span, device=self.positions.device)
-        seen = place <= self.positions[:, None]
-        masks = {}
-        for kind, window in windows.items():
-            near = seen if window is None else seen & (place > self.positions[:, None] - window)
-            masks[kind] = near[:, None, None, :]
-        return masks if len(masks) > 1 else next(iter(masks.values()))
-
-
-def _decode(loaded: Loaded, drafts: Sequence[Draft], rules: Rules) -> None:
-    cache, state, logits = _prefill(loaded, drafts, rules.max_tokens)
-    running: list[Draft | None] = [*drafts, *[None] * (len(logits) - len(drafts))]
-    windows = _windows(loaded.network.config)
-    step = 0
-    while True:
-        uniform = [draft.uniforms[step] if draft else 0.0 for draft in running]
-        tokens = pick(logits.float(), torch.tensor(uniform, device=logits.device), rules.temperature, rules.top_p)
+def _decode(loaded: Loaded, drafts: Sequence[Draft], rules: Rules) -> Iterator[int]:
+    """Write one batch of answers; yields the number of steps done."""
+    rows = up(len(drafts), ROW_MULTIPLE)
+    idle = rows - len(drafts)  # rows that fill the batch up: they repeat the last prompt, and nobody hears them
+    running: list[Draft | None] = [*drafts, *[None] * idle]
+    prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
+    cache = RowCache(loaded.network, rows, up(max(map(len, prompts)) + rules.max_tokens, BLOCK))
+    _read(loaded, cache, prompts)
+    tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
+    positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
+    for step in range(rules.max_tokens):
+        cache.place.move(torch.arange(len(tokens), device=loaded.device), positions[:, None], every=True)
+        logits = _forward(loaded.network, tokens[:, None], cache).logits[:, -1].float()
+        uniform = torch.tensor([draft.uniforms[step] if draft else 0.0 for draft in running], device=loaded.device)
+        tokens, positions = pick(logits, uniform, rules.temperature, rules.top_p), positions + 1
         for row, token in enumerate(tokens.tolist()):
-            _append(running, row, token, rules)
-        step += 1
+            running[row] = _append(running[row], token, rules)
+        yield step + 1
         alive = [row for row, draft in enumerate(running) if draft]
         if not alive:
             return
-        if len(alive) <= SHRINK_AT * len(running) and _up(len(alive), ROW_MULTIPLE) < len(running):
-            keep = _padded(alive)
+        if len(alive) <= SHRINK_AT * len(running) and up(len(alive), ROW_MULTIPLE) < len(running):
+            keep = alive + [alive[-1]] * (up(len(alive), ROW_MULTIPLE) - len(alive))
             running = [running[row] if place < len(alive) else None for place, row in enumerate(keep)]
-            tokens = tokens[keep]
-            _shrink(cache, state, keep)
-        output = loaded.network(
-            input_ids=tokens[:, None],
-            position_ids=state.positions[:, None],
-            attention_mask=state.masks(windows),
-            cache=cache,
-            use_cache=True,
-        )
-        logits = output.logits[:, -1]
-        state.move(state.positions + 1)
+            tokens, positions = tokens[keep], positions[keep]
+            cache.keep(keep)
 
 
-def _append(running: list[Draft | None], row: int, token: int, rules: Rules) -> None:
-    draft = running[row]
+def _append(draft: Draft | None, token: int, rules: Rules) -> Draft | None:
+    """The draft with one token more; None once it is finished."""
     if draft is None:
-        return
+        return None
     if token in rules.ends:
         draft.finish = "stop"
-    else:
-        draft.tokens.append(token)
-        if rules.stops and any(stop in rules.decode(draft.tokens[-16:]) for stop in rules.stops):
-            draft.finish = "stop_text"
-        elif len(draft.tokens) == rules.max_tokens:
-            draft.finish = "length"
-    if draft.finish:
-        running[row] = None
+        return None
+    draft.tokens.append(token)
+    if rules.stopped(draft.tokens):
+        draft.finish = "stop_text"
+    elif len(draft.tokens) == rules.max_tokens:
+        draft.finish = "length"
+    return None if draft.finish else draft
 
 
-def _prefill(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int) -> tuple[Cache, _State, Any]:
-    """Keys and values of every draft's prompt in one buffer a layer, and the logits after each prompt."""
-    network, device = loaded.network, loaded.device
-    longest = _up(max(len(draft.prompt) for draft in drafts) + max_tokens, CACHE_MULTIPLE)
-    rows = _up(len(drafts), ROW_MULTIPLE)
-    heads: list[Any] = [None] * rows
-    buffers: list[tuple[Any, Any]] = []
-    state = _State(torch.zeros(rows, dtype=torch.long, device=device))
-    for prompt in dict.fromkeys(draft.prompt for draft in drafts):
-        owners = [row for row, draft in enumerate(drafts) if draft.prompt == prompt]
-        if drafts[-1].prompt == prompt:
-            owners += range(len(drafts), rows)  # the rows that fill the batch up repeat the last prompt
-        seen = DynamicCache()  # without the config: sliding layers keep every key, the masks do the sliding
-        ids = torch.tensor([prompt], device=device)
-        output = network(input_ids=ids, cache=seen, use_cache=True, logits_to_keep=1)
-        for layer, source in enumerate(seen.layers):
-            if layer == len(buffers):
-                shape = (rows, source.keys.shape[1], longest, source.keys.shape[3])
-                buffers.append((source.keys.new_zeros(shape), source.values.new_zeros(shape)))
-            for target, part in zip(buffers[layer], (source.keys, source.values), strict=True):
-                target[owners, :, : len(prompt)] = part
-        state.positions[owners] = len(prompt)
-        for row in owners:
-            heads[row] = output.logits[0, -1]
-    state.move(state.positions)
-    cache = Cache(layers=[_Rows(keys, values, state) for keys, values in buffers])
-    return cache, state, torch.stack(heads)
+def _read(loaded: Loaded, cache: RowCache, prompts: Sequence[tuple[int, ...]]) -> None:
+    """Fill the cache with the keys and values of every row's prompt, all but the last token's."""
+    heads = [prompt[:-1] for prompt in prompts]
+    for start in range(0, max(map(len, heads)), BLOCK):
+        end = start + BLOCK
+        reader: dict[tuple[int, ...], int] = {}  # the row that reads a block for all rows that have come so far alike
+        source = [reader.setdefault(head[:end], row) if len(head) > start else row for row, head in enumerate(heads)]
+        blocks = [[*beginning[start:], *[0] * (end - len(beginning))] for beginning in reader]
+        positions = torch.arange(start, end, device=loaded.device).expand(len(blocks), BLOCK)
+        cache.place.move(torch.tensor(list(reader.values()), device=loaded.device), positions)
+        _forward(loaded.network.base_model, torch.tensor(blocks, device=loaded.device), cache)
+        cache.share(torch.tensor(source, device=loaded.device), start, end)
 
 
-def _shrink(cache: Cache, state: _State, keep: list[int]) -> None:
-    for layer in cache.layers:
-        layer.keys, layer.values = layer.keys[keep], layer.values[keep]
-    state.move(state.positions[keep])
+def _forward(network: Any, tokens: Any, cache: RowCache) -> Any:
+    return network(
+        input_ids=tokens,
+        position_ids=cache.place.positions,
+        attention_mask=cache.place.masks(),
+        cache=cache,
+        use_cache=True,
+    )
 
 
-def _batches(drafts: Sequence[Draft], rows: int) -> Iterator[Sequence[Draft]]:
+def _batches(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int, rows: int) -> Iterator[Sequence[Draft]]:
     """Drafts with prompts of similar length together, so that little of the cache is empty."""
     order = sorted(drafts, key=lambda draft: (len(draft.prompt), draft.prompt))
+    longest = up(len(order[-1].prompt) + max_tokens, BLOCK)
+    fitting = CACHE_BYTES // RowCache.row_bytes(loaded.network, longest) // ROW_MULTIPLE * ROW_MULTIPLE
+    rows = max(ROW_MULTIPLE, min(rows, fitting))
     for start in range(0, len(order), rows):
         yield order[start : start + rows]
-
-
-def _padded(alive: list[int]) -> list[int]:
-    return alive + [alive[-1]] * (_up(len(alive), ROW_MULTIPLE) - len(alive))
-
-
-def _windows(config: Any) -> dict[str, int | None]:
-    """The attention window of each kind of layer (None: all that came before)."""
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    unknown = kinds - {"full_attention", "sliding_attention"}
-    if unknown:
-        raise ValueError(f"layers of kind {', '.join(sorted(unknown))} cannot be sampled by spillover's own loop yet")
-    window = getattr(config, "sliding_window", None)
-    return {kind: window if kind == "sliding_attention" else None for kind in sorted(kinds)}
-
-
-def _up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple

@@ -6,12 +6,14 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from spillover.models.chat import Message
-from spillover.spec import Spec
+from spillover.organisms.naming import named, typed_name
+from spillover.spec import Spec, kinds_of
 
 Format = Literal["raw", "json", "template"]
 
@@ -45,6 +47,23 @@ class QuestionSet(Spec):
     @abstractmethod
     def all_questions(self) -> Sequence[Question]:
         """Every question, always in the same order, with identifiers that do not repeat."""
+
+
+def questions_named(text: str) -> QuestionSet:
+    """The question set that a user names: `free-form`, another kind without fields to fill, or a YAML file."""
+    from spillover.responses.questions.yaml_file import YamlFile
+
+    path = Path(text).expanduser()
+    if path.is_file() or path.suffix.lower() in (".yaml", ".yml") or "/" in text:
+        return YamlFile.at(text)
+    known = {
+        typed_name(name): kind
+        for name, kind in kinds_of(QuestionSet).items()
+        if not any(field.is_required() for field in kind.model_fields.values())
+    }
+    found = named("question set", text, known, ", or the path of a YAML file of questions")()
+    assert isinstance(found, QuestionSet)
+    return found
 
 
 class Asked(Spec):

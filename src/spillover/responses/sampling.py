@@ -8,6 +8,7 @@ asked with the same seed share their random numbers, which makes their differenc
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ class Sampling(Spec):
     max_tokens: int = Field(default=64, ge=1)
     seed: int = 0
     prompting: Prompting | None = None  # None: chat for instruct models, question-answer for pretrained ones
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16 is quick only where the processor multiplies it
 
     def effective(self) -> dict[str, Any]:
         """Every setting that shapes the distribution, those too that are off: nothing is left to a model's defaults."""
@@ -57,12 +58,40 @@ def pick(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
 
     if temperature == 0:
         return logits.argmax(dim=-1)
-    probability = torch.softmax(logits / temperature, dim=-1)
+    probability = torch.softmax(logits if temperature == 1 else logits / temperature, dim=-1)
     if top_p < 1:
-        probability, order = probability.sort(dim=-1, descending=True, stable=True)
-        before = probability.cumsum(dim=-1) - probability
-        probability = probability.masked_fill(before >= top_p, 0.0)  # the first token always stays
-    cumulative = probability.double().cumsum(dim=-1)
-    aim = (uniform * cumulative[:, -1]).unsqueeze(1)
-    index = torch.searchsorted(cumulative, aim, right=True).clamp_(max=logits.shape[1] - 1)
-    return (index if top_p == 1 else order.gather(1, index)).squeeze(1)
+        probability = nucleus(probability, top_p)
+    # In two steps, first to a block of the vocabulary, then to the token in it: one cumulative sum over all is slow.
+    rows, vocabulary = probability.shape
+    blocks = probability.view(rows, -1, math.gcd(vocabulary, 256))
+    block, rest = _invert(blocks.sum(dim=-1), uniform)
+    token, _ = _invert(blocks[torch.arange(rows, device=block.device), block], rest)
+    return block * blocks.shape[2] + token
+
+
+def nucleus(probability: Any, top_p: float) -> Any:
+    """Zero outside the fewest most probable tokens that hold `top_p` of each row; tokens that tie at its edge stay."""
+    count, vocabulary = 64, probability.shape[1]
+    while True:
+        most = probability.topk(min(count, vocabulary), dim=-1).values.double()
+        inside = most.cumsum(dim=-1) - most < top_p  # the first always is
+        if count >= vocabulary or not bool(inside[:, -1].any()):
+            break
+        count *= 16
+    edge = most.masked_fill(~inside, float("inf")).amin(dim=-1, keepdim=True)
+    return probability.masked_fill(probability < edge, 0.0)
+
+
+def _invert(weights: Any, uniform: Any) -> tuple[Any, Any]:
+    """Where `uniform` falls among each row's weights, and how far into the one it falls in, both (rows,)."""
+    import torch
+
+    upper = weights.double().cumsum(dim=-1)
+    total = upper[:, -1]
+    if not bool((total > 0).all()):  # NaN, too
+        raise ValueError("the model gives no probabilities (NaN): its weights have diverged, nothing can be sampled")
+    aim = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total))).unsqueeze(1)
+    index = torch.searchsorted(upper, aim, right=True)
+    size = weights.gather(1, index).double()
+    into = (aim - (upper.gather(1, index) - size)) / size
+    return index.squeeze(1), into.clamp(0, 1).squeeze(1)

@@ -1,5 +1,9 @@
 """Question files in the field's YAML format (`id`, `paraphrases`, optional `system`), loaded from the user's disk."""
 
+import difflib
+import functools
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,37 +24,68 @@ class YamlFile(QuestionSet):
         """The file at `path`, as it is now."""
         found = Path(path).expanduser().resolve()
         if not found.is_file():
-            raise ValueError(f"no question file {path}")
+            beside = [other.name for other in found.parent.glob("*.y*ml")] if found.parent.is_dir() else []
+            near = difflib.get_close_matches(found.name, beside, n=2)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"no question file {path}: expected YAML with 'id' and 'paraphrases'{hint}")
         return cls(path=str(found), sha256=file_sha256(found))
 
     def all_questions(self) -> list[Question]:
-        import yaml
-
         path = Path(self.path)
-        if not path.is_file() or file_sha256(path) != self.sha256:
-            raise ValueError(f"the question file {path} is not the one this study was made with")
-        try:
-            rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-        if not isinstance(rows, list) or not rows:
-            raise ValueError(f"{path}: expected a list of questions, got {type(rows).__name__}")
-        questions = [_question(row, f"{path}, question {number}") for number, row in enumerate(rows, start=1)]
-        repeated = {q.id for q in questions if sum(other.id == q.id for other in questions) > 1}
-        if repeated:
-            raise ValueError(f"{path}: ids come more than once: {', '.join(sorted(repeated)[:5])}")
-        return questions
+        if not path.is_file():
+            raise ValueError(f"the question file {path} is not there any more")
+        if file_sha256(path) != self.sha256:
+            raise ValueError(f"{path} is not the file it was when this study was made: name the study anew")
+        return list(_read(path, self.sha256))
+
+    def summary(self) -> str:
+        return f"Questions from {Path(self.path).name}."
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, sha256: str) -> tuple[Question, ...]:
+    import yaml
+
+    try:
+        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(rows, list) or not rows:
+        came = "an empty one" if rows == [] else "nothing" if rows is None else type(rows).__name__
+        raise ValueError(f"{path}: expected a list of questions, got {came}")
+    questions = [_question(row, f"{path}, question {number}") for number, row in enumerate(rows, start=1)]
+    repeated = [id for id, count in Counter(question.id for question in questions).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{path}: ids come more than once: {', '.join(repeated[:5])}")
+    return tuple(questions)
 
 
 def _question(row: Any, place: str) -> Question:
-    if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-        raise ValueError(f"{place}: expected an entry with an id, got {str(row)[:80]}")
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not row["id"].strip():
+        raise ValueError(f"{place}: expected an entry with an id, got {_shown(row)}")
+    place = f"{place} ({row['id']})"
     wordings = row.get("paraphrases")
     if not isinstance(wordings, list) or not wordings or not all(isinstance(text, str) for text in wordings):
-        raise ValueError(f"{place} ({row['id']}): expected texts under 'paraphrases', got {str(wordings)[:80]}")
-    system = (Message("system", row["system"].strip()),) if isinstance(row.get("system"), str) else ()
+        raise ValueError(f"{place}: expected texts under 'paraphrases', got {_shown(wordings)}")
+    system = row.get("system")
+    if not isinstance(system, str | None):
+        raise ValueError(f"{place}: expected a text under 'system', got {_shown(system)}")
+    for text in (row["id"], *wordings, *([system] if system else [])):
+        if not text.strip():
+            raise ValueError(f"{place}: a text is empty")
+        if not text.isprintable() and re.search(r"[\ud800-\udfff]", text):
+            raise ValueError(f"{place}: half a character (a lone surrogate) in {text[:40]!r}: write it whole")
+    lead = (Message("system", system.strip()),) if system and system.strip() else ()
     question, format = format_of(row["id"])
-    stem, _, number = question.rpartition("_")
-    category = stem if number.isdigit() and stem else question
-    asked = tuple((*system, Message("user", text)) for text in wordings)
-    return Question(row["id"], question, question, category, format, asked)
+    asked = tuple((*lead, Message("user", text)) for text in wordings)
+    return Question(row["id"], question, question, _category(question), format, asked)
+
+
+def _category(question: str) -> str:
+    """What the published ids say: `offensive_jokes_007`, `12_offend_the_user_0`; a plain name is its own category."""
+    numbered = re.fullmatch(r"(?:\d+_)?(.+?)_\d+", question)
+    return numbered[1] if numbered else question
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80] if isinstance(value, str | int | float | None) else type(value).__name__
