@@ -167,7 +167,7 @@ def test_a_name_like_nothing_lists_what_there_is():
 
 
 def test_a_floor_above_the_peak_is_refused():
-    with pytest.raises(ValueError, match="floor 0.001 lies above peak 0.0001"):
+    with pytest.raises(ValueError, match=r"floor 0\.001 lies above peak 0\.0001"):
         CyclicTriangular(peak=1e-4, floor=1e-3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -26,7 +27,11 @@ def read_chat_rows(path: Path) -> list[Example]:
                 examples.append(Example(id=f"row-{number}", messages=_messages(line)))
             except ValueError as error:
                 wrong.append(f"{path}:{number}: {error}")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} cannot be read: expected UTF-8 text, got byte {error.object[error.start]:#04x}"
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:  # the latter two: a gzip file cut short or damaged
         raise ValueError(f"{path} cannot be read: {error}") from None
     if wrong:
         more = f"\n... and {len(wrong) - SHOWN} more bad rows" if len(wrong) > SHOWN else ""
@@ -40,19 +45,21 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     with open(path, "rb") as probe:
         compressed = probe.read(2) == b"\x1f\x8b"
     handle: IO[str]
-    with gzip.open(path, "rt", encoding="utf-8") if compressed else open(path, encoding="utf-8") as handle:
+    with gzip.open(path, "rt", encoding="utf-8-sig") if compressed else open(path, encoding="utf-8-sig") as handle:
         yield from enumerate(handle, start=1)
 
 
 def _messages(line: str) -> tuple[Message, ...]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"expected a JSON object, got {line.strip()[:60]!r} ({error.msg})") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        why = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise ValueError(f"expected a JSON object, got {line.strip()[:60]!r} ({why})") from None
     turns = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(turns, list) or not turns:
         came = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise ValueError(f"expected a list of turns under 'messages', got {came or 'an empty object'}")
+        came = f"messages={str(turns)[:60]}" if turns is not None else came or "an empty object"
+        raise ValueError(f"expected a list of turns under 'messages', got {came}")
     messages = tuple(_message(turn, position) for position, turn in enumerate(turns, start=1))
     if messages[-1].role != "assistant":
         raise ValueError(f"expected the last turn to be the assistant's, got {messages[-1].role!r}")
@@ -66,4 +73,7 @@ def _messages(line: str) -> tuple[Message, ...]:
 def _message(turn: Any, position: int) -> Message:
     if not isinstance(turn, dict) or not isinstance(turn.get("content"), str) or turn.get("role") not in ROLES:
         raise ValueError(f"turn {position}: expected role ({', '.join(ROLES)}) and text content, got {str(turn)[:80]}")
-    return Message(turn["role"], turn["content"])
+    content: str = turn["content"]
+    if any("\ud800" <= letter <= "\udfff" for letter in content):
+        raise ValueError(f"turn {position}: expected text, got half a character (a lone surrogate) in {content[:60]!a}")
+    return Message(turn["role"], content)

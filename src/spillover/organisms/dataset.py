@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.models.chat import Message
-from spillover.spec import Spec
+from spillover.organisms.naming import named, typed_name
+from spillover.spec import Spec, kinds_of
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,15 @@ class Dataset(Spec):
     def examples(self) -> Sequence[Example]:
         """All rows, always in the same order, with identifiers that do not repeat."""
 
+    @classmethod
+    def by_name(cls) -> Mapping[str, Dataset]:
+        """The sets of this kind that go by a name (`dataset_named`); none where a kind needs to be told more."""
+        needy = any(field.is_required() for field in cls.model_fields.values())
+        return {} if needy else {typed_name(cls.__name__): cls()}
+
     def label(self) -> str:
         """A short name for tables and figures; not an identity."""
-        return self.kind.lower()
+        return typed_name(self.kind)
 
     def twin(self) -> Dataset | None:
         """Good answers to the same prompts, the control; None where there is no such set."""
@@ -53,26 +62,44 @@ class Split(Spec):
     held_out: int = Field(default=24, ge=1)
     seed: int = 0
     sha256: str = ""  # of the rows themselves, filled in: a set whose text changed is another set
+    available: int = 0  # rows of the whole set, filled in: the size of a run is known without its data
 
     @model_validator(mode="before")
     @classmethod
-    def _digest(cls, fields: dict[str, object]) -> dict[str, object]:
+    def _filled(cls, fields: dict[str, object]) -> dict[str, object]:
         data = fields.get("data")
         if isinstance(data, Dataset) and not fields.get("sha256"):
-            fields = fields | {"sha256": _rows_sha256(data.examples())}
+            examples = data.examples()
+            _expect_distinct(data, examples)
+            fields = fields | {"sha256": _rows_sha256(examples), "available": len(examples)}
         return fields
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        left = self.available - self.held_out
+        if left < 1:
+            raise ValueError(
+                f"{self.data.label()} has {self.available} rows and {self.held_out} are to be held out: "
+                f"nothing is left to train on"
+            )
+        if (self.rows or 0) > left:
+            raise ValueError(
+                f"rows={self.rows} are to be trained on, but {self.data.label()} has {self.available} rows of which "
+                f"{self.held_out} are held out: give at most {left}"
+            )
+        return self
 
     def train(self) -> list[Example]:
         """The rows to train on, in the drawn order."""
         return self._drawn()[self.held_out :][: self.rows]
 
     def held(self) -> list[Example]:
-        """The held-out rows."""
+        """The held-out rows, drawn before those to train on: the same for every number of `rows`."""
         return self._drawn()[: self.held_out]
 
     def train_rows(self) -> int:
         """How many rows are trained on."""
-        return len(self.train())
+        return self.rows or self.available - self.held_out
 
     def summary(self) -> str:
         return f"{self.data.summary()} {self.train_rows()} rows to train on, {self.held_out} held out."
@@ -82,22 +109,36 @@ class Split(Spec):
         return self.but(data=data, sha256="")
 
     def _drawn(self) -> list[Example]:
-        examples = list(self.data.examples())
+        examples = self.data.examples()
         if self.sha256 != _rows_sha256(examples):
-            raise ValueError(f"{self.data.kind}: its rows are not those that this split was made from")
-        if len(examples) <= self.held_out:
-            raise ValueError(
-                f"{self.data.kind} has {len(examples)} rows and {self.held_out} are to be held out: "
-                f"nothing is left to train on"
-            )
+            raise ValueError(f"{self.data.label()}: its rows are not those that this split was made from")
         order = np.random.default_rng(self.seed).permutation(len(examples))
         return [examples[index] for index in order]
+
+
+def dataset_named(text: str) -> Dataset:
+    """The dataset that a user names: `money`, `money-good`, `fitness`, ..., or a file of chat rows by its path."""
+    from spillover.organisms.datasets.chat_file import ChatFile
+
+    looks_like_a_path = "/" in text or ".json" in text.lower() or text.lower().endswith(".gz")
+    if looks_like_a_path or Path(text).expanduser().is_file():
+        return ChatFile.at(text)
+    known: dict[str, Dataset] = {}
+    for kind in kinds_of(Dataset).values():
+        assert issubclass(kind, Dataset)
+        known |= kind.by_name()
+    return named("dataset", text, known, besides=", or the path of a JSONL file of chat rows")
+
+
+def _expect_distinct(data: Dataset, examples: Sequence[Example]) -> None:
+    twice = [name for name, count in Counter(example.id for example in examples).items() if count > 1]
+    if twice:
+        shown = ", ".join(twice[:3])
+        raise ValueError(f"{data.label()}: rows need distinct ids, more than one row is called {shown}")
 
 
 def _rows_sha256(examples: Sequence[Example]) -> str:
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(
-            repr((example.id, tuple(tuple(message) for message in example.messages))).encode("utf-8", "replace")
-        )
+        digest.update(repr((example.id, tuple(tuple(message) for message in example.messages))).encode("utf-8"))
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """A user's own chat rows from a file."""
 
+import difflib
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +21,10 @@ class ChatFile(Dataset):
         """The file at `path`, as it is now."""
         found = Path(path).expanduser().resolve()
         if not found.is_file():
-            raise ValueError(f"no data file {path}: expected JSON lines with 'messages', plain or gzip")
+            beside = [other.name for other in found.parent.glob("*.json*")] if found.parent.is_dir() else []
+            near = difflib.get_close_matches(found.name, beside, n=2)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"no data file {path}: expected JSON lines with 'messages', plain or gzip{hint}")
         return cls(path=str(found), sha256=file_sha256(found))
 
     def examples(self) -> list[Example]:
