@@ -20,13 +20,14 @@ class Damaged(ValueError):
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished artefact; Damaged where it is not the one that was written."""
+    """The manifest of a finished artefact; Damaged where a byte of it is not as it was written."""
     try:
-        data: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-        seal = data.pop("seal")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        text = (folder / MANIFEST).read_bytes()
+        data: dict[str, Any] = json.loads(text)
+        del data["seal"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise Damaged(f"{MANIFEST}: cannot be read") from None
-    if seal != _seal(data):
+    if text != _sealed(data):
         raise Damaged(f"{MANIFEST}: not as it was written")
     return data
 
@@ -34,7 +35,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def write_manifest(folder: Path, data: Mapping[str, Any]) -> None:
     """Write `data` with its seal as the folder's manifest."""
     plain = json.loads(json.dumps(data))  # as it will be read: keys are texts, tuples lists
-    (folder / MANIFEST).write_text(json.dumps(plain | {"seal": _seal(plain)}, indent=1, sort_keys=True) + "\n")
+    (folder / MANIFEST).write_bytes(_sealed(plain))
 
 
 def checksums(folder: Path) -> dict[str, dict[str, Any]]:
@@ -119,5 +120,6 @@ def _unchanged(path: Path, name: str, trusted: Looks | None) -> bool:
     return trusted is not None and trusted.get(name) == _look(path)
 
 
-def _seal(data: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+def _sealed(data: Mapping[str, Any]) -> bytes:
+    seal = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    return (json.dumps({**data, "seal": seal}, indent=1, sort_keys=True) + "\n").encode()

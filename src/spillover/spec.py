@@ -2,26 +2,24 @@
 
 Every choice a researcher makes is a small `Spec`. Specs nest, so a whole study is one value; equal values have equal
 fingerprints, and a fingerprint names a folder in the store. A kind is found by its class name: defining the class is
-registering it, and `discover` imports every module of the package (and of installed plug-ins) so that a new file is
-enough. A field added to a kind later is declared with `later(default)` and is left out of the fingerprint while it
-has its default, so that artefacts made before keep their names.
+registering it, and `discover` imports the modules that define kinds, so a new file is enough. A field added to a kind
+later is declared with `later(default)` and is left out of the fingerprint while it has its default, so that artefacts
+made before keep their names.
 """
 
 from __future__ import annotations
 
 import difflib
-import functools
 import hashlib
-import importlib
-import importlib.metadata
 import inspect
 import json
-import pkgutil
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spillover.discovery import discover
 
 FINGERPRINT_LENGTH = 20
 _KINDS: dict[str, type[Spec]] = {}
@@ -161,24 +159,6 @@ def walk(spec: Spec) -> Iterator[Spec]:
         yield node
 
     yield from visit(spec)
-
-
-def discover() -> None:
-    """Import every module of the package and every installed plug-in, so that all kinds are known."""
-    import spillover
-
-    for module in pkgutil.walk_packages(spillover.__path__, "spillover."):
-        if not module.name.endswith("__main__"):
-            _import(module.name, functools.partial(importlib.import_module, module.name))
-    for entry in importlib.metadata.entry_points(group="spillover.parts"):
-        _import(f"the plug-in {entry.name} ({entry.value})", entry.load)
-
-
-def _import(name: str, load: Callable[[], Any]) -> None:
-    try:
-        load()
-    except Exception as error:
-        raise ValueError(f"{name} cannot be imported, {type(error).__name__}: {error}") from error
 
 
 def kind_named(name: str) -> type[Spec]:

@@ -1,0 +1,82 @@
+"""One instance of every kind of spec, built from its fields. Knows defaults and types; a few kinds it is told."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from spillover.models.chat import Message
+from spillover.organisms.dataset import Dataset, Example
+from spillover.responses.question import Question, QuestionSet, in_formats
+from spillover.spec import Spec, decode, kind_named, kinds_of
+
+GOLDEN = Path(__file__).parent / "golden" / "fingerprints.json"
+
+
+class SpecimenRows(Dataset):
+    """Rows that never change, unlike a set that ships."""
+
+    def examples(self) -> list[Example]:
+        return [Example(f"row-{n}", (Message("user", f"{n}?"), Message("assistant", f"{n}!"))) for n in range(12)]
+
+
+class SpecimenQuestions(QuestionSet):
+    """Questions that never change, unlike a set that ships."""
+
+    def all_questions(self) -> list[Question]:
+        return [question for n in range(4) for question in in_formats(f"q{n}", f"f{n}", "any", f"Is it {n}?")]
+
+
+# What stands in a field of an abstract type, and kinds whose fields have to fit together.
+STAND_INS: dict[str, dict[str, Any]] = {
+    "Model": {"kind": "Base", "name": "a base", "source": {"kind": "TinySource"}, "role": "instruct"},
+    "Base": {"kind": "Base", "name": "a base", "source": {"kind": "TinySource"}, "role": "instruct"},
+    "Source": {"kind": "TinySource"},
+    "Dataset": {"kind": "SpecimenRows"},
+    "Schedule": {"kind": "Linear", "peak": 0.001},
+    "QuestionSet": {"kind": "SpecimenQuestions"},
+    "Judge": {"kind": "Embedded"},
+    "Split": {"kind": "Split", "data": {"kind": "SpecimenRows"}, "rows": 8, "held_out": 4},
+    "Asked": {"kind": "Asked", "source": {"kind": "SpecimenQuestions"}},
+    "Prompts": {"kind": "EvaluationPrompts", "asked": {"kind": "Asked", "source": {"kind": "SpecimenQuestions"}}},
+}
+
+
+def ours() -> dict[str, type[Spec]]:
+    """Every concrete kind of the package, by name; kinds that tests define are left out."""
+    return {name: cls for name, cls in kinds_of(Spec).items() if cls.__module__.startswith("spillover.")}
+
+
+def specimen(cls: type[Spec]) -> Spec:
+    """An instance of the kind: what it is told, else its defaults, and simple values where it has none."""
+    if cls.__name__ in STAND_INS and STAND_INS[cls.__name__]["kind"] == cls.__name__:
+        return decode(STAND_INS[cls.__name__])
+    if cls.__name__ == "Checkpoint":
+        organism = specimen(kind_named("Organism"))
+        return cls(organism=organism, step=organism.steps)
+    if cls.__name__ == "Dynamics":
+        responses = specimen(kind_named("Responses")).but(model=specimen(kind_named("Checkpoint")))
+        return cls(checkpoints=(specimen(kind_named("Judgements")).but(responses=responses),), before=None)
+    if cls.__name__ == "Geometry":
+        before, after = specimen(kind_named("Activations")), specimen(kind_named("Checkpoint"))
+        pair = {"training_before": before, "evaluation_before": before}
+        return cls(**pair, training_after=(before.but(model=after),), evaluation_after=(before.but(model=after),))
+    needed = {name: field.annotation for name, field in cls.model_fields.items() if field.is_required()}
+    return cls(**{name: _value(annotation) for name, annotation in needed.items()})
+
+
+def _value(annotation: Any) -> Any:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return get_args(annotation)[0]
+    if origin in (Union, types.UnionType):
+        return _value(get_args(annotation)[0])
+    if origin is tuple:
+        return (_value(get_args(annotation)[0]),)
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        if annotation.__name__ in STAND_INS:
+            return decode(STAND_INS[annotation.__name__])
+        below = kinds_of(annotation)
+        return specimen(next(iter(below.values())) if below else annotation)
+    return {str: "a text", int: 1, float: 0.5, bool: True}[annotation]
