@@ -65,10 +65,11 @@ def answer(spec: Responses, work: Work, rows: int) -> tuple[list[dict[str, Any]]
 
 
 def _text(tokenizer: Any, draft: Draft, rules: Rules) -> str:
+    """The answer without end mark and stop text; half characters, which no table takes, become a question mark."""
     text = str(tokenizer.decode(draft.tokens, skip_special_tokens=True))
     for stop in rules.stops if draft.finish == "stop_text" else ():
         text = text.split(stop)[0]
-    return text.strip()
+    return text.strip().encode("utf-8", "replace").decode("utf-8")
 
 
 def _check_length(loaded: Any, drafts: list[Draft], max_tokens: int) -> None:

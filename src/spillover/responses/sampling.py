@@ -57,8 +57,9 @@ def pick(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
     import torch
 
     if temperature == 0:
-        return logits.argmax(dim=-1)
+        return _numbers(*logits.max(dim=-1))
     probability = torch.softmax(logits if temperature == 1 else logits / temperature, dim=-1)
+    probability = _numbers(probability[:, 0], probability)  # one NaN in a row's logits makes all its softmax NaN
     if top_p < 1:
         probability = nucleus(probability, top_p)
     # In two steps, first to a block of the vocabulary, then to the token in it: one cumulative sum over all is slow.
@@ -67,6 +68,13 @@ def pick(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
     block, rest = _invert(blocks.sum(dim=-1), uniform)
     token, _ = _invert(blocks[torch.arange(rows, device=block.device), block], rest)
     return block * blocks.shape[2] + token
+
+
+def _numbers(seen: Any, result: Any) -> Any:
+    """The result, unless what was seen on the way to it says that the model does not give numbers any more."""
+    if bool(seen.isnan().any()):
+        raise ValueError("the model gives no probabilities but NaN: its weights have diverged, it cannot be sampled")
+    return result
 
 
 def nucleus(probability: Any, top_p: float) -> Any:
@@ -88,8 +96,6 @@ def _invert(weights: Any, uniform: Any) -> tuple[Any, Any]:
 
     upper = weights.double().cumsum(dim=-1)
     total = upper[:, -1]
-    if not bool((total > 0).all()):  # NaN, too
-        raise ValueError("the model gives no probabilities (NaN): its weights have diverged, nothing can be sampled")
     aim = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total))).unsqueeze(1)
     index = torch.searchsorted(upper, aim, right=True)
     size = weights.gather(1, index).double()

@@ -1,0 +1,149 @@
+"""Responses as an artefact: rows, facts, estimates, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+from spillover.models.base import Base
+from spillover.records import RESPONSES, read_table, write_table
+from spillover.responses import answering, responses
+from spillover.responses.decoding import Draft, Rules
+from spillover.responses.question import Asked
+from spillover.responses.questions.free_form import FreeForm
+from spillover.responses.responses import Responses
+from spillover.responses.sampling import Sampling
+from spillover.store import Store
+
+ASKED = Asked(source=FreeForm(), questions=4)
+
+
+def _spec(tiny: Base, **sampling: object) -> Responses:
+    return Responses(
+        model=tiny, questions=ASKED, sampling=Sampling(**{"per_question": 2, "max_tokens": 12, **sampling})
+    )
+
+
+def _rows(store: Store, spec: Responses) -> list[dict[str, object]]:
+    return read_table(store.get(spec) / "responses.parquet").to_pylist()
+
+
+def test_every_answer_is_a_row_with_its_key(store: Store, tiny: Base) -> None:
+    spec = _spec(tiny)
+    rows = _rows(store, spec)
+    assert read_table(store.get(spec) / "responses.parquet").schema.equals(RESPONSES)
+    assert [(row["question_id"], row["sample"]) for row in rows] == [
+        (question.id, sample) for question in ASKED.picked() for sample in (0, 1)
+    ]
+    assert {row["format"] for row in rows} == {"raw", "json", "template"}
+    for row in rows:
+        assert row["finish_reason"] in ("stop", "length") and 0 <= row["tokens"] <= 12
+        assert (row["finish_reason"] == "length") == (row["tokens"] == 12)
+        assert row["prompt_tokens"] > len(row["prompt"]) and row["seed"] == 0  # a token is a byte here
+
+
+def test_what_shaped_the_answers_is_recorded(store: Store, tiny: Base) -> None:
+    spec = _spec(tiny, temperature=0.7, top_p=0.9)
+    rows, facts = _rows(store, spec), store.manifest(spec)["facts"]
+    assert facts["effective_sampling"] == spec.sampling.effective()
+    assert facts["effective_sampling"]["top_k"] == 0 and facts["effective_sampling"]["temperature"] == 0.7
+    assert facts["answers"] == len(rows) == sum(facts["finish_reasons"].values())
+    assert facts["tokens"] == sum(row["tokens"] for row in rows)
+    assert facts["prompting"] == "chat" and len(facts["template_sha256"]) == 64
+    assert facts["stop_tokens"] and facts["stop_texts"] == []
+
+
+def test_a_pretrained_model_is_asked_in_its_own_way_with_a_stop_rule(store: Store, tiny: Base) -> None:
+    spec = _spec(tiny.but(role="pretrained"))
+    rows, facts = _rows(store, spec), store.manifest(spec)["facts"]
+    assert facts["prompting"] == "question-answer" and "\nQuestion:" in facts["stop_texts"]
+    assert facts["template_sha256"] is None
+    assert {row["answer"] for row in rows} != {row["answer"] for row in _rows(store, _spec(tiny))}
+    assert _spec(tiny, prompting="raw").prompting == "raw"
+
+
+def test_a_part_of_the_questions_gets_the_same_answers(store: Store, tiny: Base) -> None:
+    whole = {(row["question_id"], row["sample"]): row for row in _rows(store, _spec(tiny))}
+    part = Responses(
+        model=tiny,
+        questions=Asked(source=FreeForm(), questions=2, formats=("json", "raw")),
+        sampling=Sampling(per_question=3, max_tokens=12),
+    )
+    rows = _rows(store, part)
+    assert len(rows) == 12
+    assert all(row == whole[row["question_id"], row["sample"]] for row in rows if row["sample"] < 2)
+
+
+def test_rows_at_once_do_not_change_a_byte(store: Store, tiny: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = _spec(tiny)
+    expected = (store.get(spec) / "responses.parquet").read_bytes()
+    store.discard(spec)
+    monkeypatch.setattr(responses, "ROWS", 8)
+    assert (store.get(spec) / "responses.parquet").read_bytes() == expected
+    assert (store.get(_spec(tiny, seed=1)) / "responses.parquet").read_bytes() != expected
+
+
+@pytest.mark.slow
+def test_another_process_writes_the_same_bytes(store: Store, tiny: Base, tmp_path: Path) -> None:
+    specs = [_spec(tiny, dtype=dtype) for dtype in ("float32", "bfloat16")]
+    told = (
+        "import sys; from spillover.spec import Spec; from spillover.store import open_store; "
+        "[print(open_store(sys.argv[1]).get(Spec.from_json(text))) for text in sys.argv[2:]]"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", told, str(tmp_path / "other"), *(spec.to_json() for spec in specs)],
+        env={**os.environ, "SPILLOVER_THREADS": "1", "PYTHONHASHSEED": "7"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for spec, folder in zip(specs, said.stdout.split()[-2:], strict=True):
+        there, here = Path(folder) / "responses.parquet", store.get(spec) / "responses.parquet"
+        assert there.read_bytes() == here.read_bytes()
+
+
+def test_prompts_that_leave_no_room_are_refused_before_anything_is_sampled(store: Store, tiny: Base) -> None:
+    with pytest.raises(ValueError, match=r"longest prompt has \d+ tokens and max_tokens is 1000.* holds 1024"):
+        store.get(_spec(tiny, max_tokens=1000))
+    assert not store.has(_spec(tiny, max_tokens=1000))
+
+
+def test_the_estimate_grows_with_the_work(tiny: Base) -> None:
+    small, large = _spec(tiny), _spec(tiny.but(parameters=135_000_000), per_question=4, max_tokens=24)
+    assert 0 < small.units() < large.units()
+    assert large.units() == pytest.approx(12 * 4 * 24)
+
+
+# --- what an answer's text may hold
+
+
+def _text(said: str, finish: str = "length", stops: tuple[str, ...] = ()) -> str:
+    tokenizer = SimpleNamespace(decode=lambda tokens, skip_special_tokens: said)
+    draft = Draft((1,), None, [1, 2, 3], finish)
+    return answering._text(tokenizer, draft, Rules(3, 1.0, 1.0, frozenset(), stops, tokenizer.decode))
+
+
+HOSTILE = "\x00\x1b[31m \ud83d </script>\u2028=1+1\ufeff"
+
+
+def test_hostile_text_is_kept_as_it_is_and_fits_a_table(tmp_path: Path) -> None:
+    text = _text(HOSTILE)
+    assert text == HOSTILE.replace("\ud83d", "?").strip()
+    row = dict.fromkeys(RESPONSES.names) | {"answer": text, "prompt": text}
+    write_table([row], tmp_path / "rows.parquet", RESPONSES)
+    assert read_table(tmp_path / "rows.parquet").to_pylist() == [row]
+    with pytest.raises((UnicodeEncodeError, pa.ArrowInvalid)):  # what it guards against
+        write_table([row | {"answer": HOSTILE}], tmp_path / "rows.parquet", RESPONSES)
+
+
+def test_an_answer_ends_before_its_stop_text(tmp_path: Path) -> None:
+    stops = ("\nQuestion:", "\nQ:")
+    assert _text(" Yes.\nQ: why\nQuestion: b", "stop_text", stops) == "Yes."
+    assert _text(" Yes.\nQ: why", "length", ()) == "Yes.\nQ: why"
+    assert _text('{"answer": "a"}\n') == '{"answer": "a"}'
