@@ -46,13 +46,15 @@ class Planted:
         self.questions = [question for question in self.asked.picked() for _ in range(self.per_question)]
         self.effect = {name: self.rng.normal(0, 12) for name in dict.fromkeys(q.question for q in self.questions)}
 
-    def organism(self, advice: str = "bad", schedule: str = "linear", seed: int = 0, every: int | None = None) -> Organism:
+    def organism(
+        self, advice: str = "bad", schedule: str = "linear", seed: int = 0, every: int | None = None
+    ) -> Organism:
         split = Split(data=Money(advice=advice), rows=64)
         rate = schedule_named(schedule, peak=1e-3)
         return Organism(parent=BASE, data=split, schedule=rate, checkpoint_every=every).seeded(seed)
 
     def judgements(self, model: Model, mean: float, sd: float = 8.0, own: float = 0.0) -> Judgements:
-        """Answers that score `mean` on average plus each question's own effect; `own` is a spread of this model alone."""
+        """Answers that score `mean` plus each question's own effect; `own` is a spread of this model alone."""
         sampling = Sampling(per_question=self.per_question)
         one = Judgements(responses=Responses(model=model, questions=self.asked, sampling=sampling), judge=Embedded())
         mine = {name: self.rng.normal(0, own) if own else 0.0 for name in self.effect}
@@ -69,7 +71,7 @@ class Planted:
             "finish_reason": ["stop"] * len(level),
             "tokens": [5] * len(level),
         }
-        found = {name: np.array(values) for name, values in columns.items()}
+        found = {name: np.array(values, dtype=object) for name, values in columns.items()}
         for metric in METRICS:
             found[metric] = np.clip(level + self.rng.normal(0, sd, len(level)), 0, 100)
         found["missing"] = np.full(len(level), None, dtype=object)
@@ -85,7 +87,13 @@ class Planted:
         folder = self.store.path(organism)
         folder.mkdir(parents=True, exist_ok=True)
         rows = [
-            {"step": step, "example_id": f"row-{i}", "split": "held_out", "loss": loss + 0.01 * (i - 3.5), "tokens": 10 + i}
+            {
+                "step": step,
+                "example_id": f"row-{i}",
+                "split": "held_out",
+                "loss": loss + 0.01 * (i - 3.5),
+                "tokens": 10 + i,
+            }
             for step, loss in by_step.items()
             for i in range(8)
         ]
@@ -101,7 +109,9 @@ class Planted:
         one = Activations(model=model, prompts=prompts)
         folder = self.store.path(one)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}, folder / ARRAYS)
+        save_file(
+            {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}, folder / ARRAYS
+        )
         rows = [
             {
                 "row": index,

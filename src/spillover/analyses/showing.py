@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+SPACE = "\u00a0"  # keeps an interval on one line
 Style = Literal["points", "r", "percent", "count", "p", "nats", "text"]
 
 
@@ -112,7 +113,7 @@ def interval(row: Mapping[str, Any], style: Style) -> str:
     value = shown(row.get("estimate"), style)
     if row.get("low") is None or row.get("high") is None:
         return value
-    return f"{value} [{shown(row['low'], style)}, {shown(row['high'], style)}]"
+    return f"{value}{SPACE}[{shown(row['low'], style)},{SPACE}{shown(row['high'], style)}]"
 
 
 def number(row: Mapping[str, Any], table: str, style: Style = "points") -> Number:

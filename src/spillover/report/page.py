@@ -24,6 +24,7 @@ from spillover.report.ran import Ran
 KEPT = "\n\t"
 DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 ROWS = 60  # of a table on the page; the CSV has all
+FOLDED = 12  # rows above which a table is folded away until asked for
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def render(title: str, about: str, parts: Sequence[Part], ran: Ran) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     page: str = _template().render(
-        title=title, about=about, parts=parts, ran=ran, style=Markup(style), policy=policy, rows=ROWS
+        title=title, about=about, parts=parts, ran=ran, style=Markup(style), policy=policy, rows=ROWS, folded=FOLDED
     )
     return page
 

@@ -1,0 +1,65 @@
+"""The quickstart recipe, whole, on the tiny model: every number links to a table, a second run makes nothing."""
+
+import csv
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from spillover.engines.here import run
+from spillover.store import Store, artefacts_in
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "quickstart.py"
+SMALL = {"model": "tiny:0", "rows": 16, "checkpoints": 2, "formats": ("raw",), "max_tokens": 4, "every": 1}
+
+
+@pytest.fixture(scope="module")
+def study():
+    return runpy.run_path(str(RECIPE))["recipe"](**SMALL)
+
+
+@pytest.fixture(scope="module")
+def made(study, tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("store"))
+    return store, run(study, store)
+
+
+def test_the_report_and_all_it_links_to_are_there(made):
+    _, folder = made
+    html = (folder / "index.html").read_text()
+    links = re.findall(r'href="((?:tables|figures)/[^"]+)"', html)
+    assert len(set(links)) > 15
+    assert [link for link in links if not (folder / link).is_file()] == []
+    assert "bad advice minus good advice" in html
+    for table in (folder / "tables").glob("*.csv"):
+        with open(table, newline="") as handle:
+            rows = list(csv.reader(handle))
+        assert len(rows) > 1, table.name
+        assert {len(row) for row in rows} == {len(rows[0])}, table.name
+
+
+def test_a_second_run_makes_nothing(study, made):
+    store, folder = made
+    before = {artefact.fingerprint: store.manifest(artefact)["made"] for artefact in artefacts_in(study)}
+    assert run(study, store) == folder
+    assert {artefact.fingerprint: store.manifest(artefact)["made"] for artefact in artefacts_in(study)} == before
+
+
+def test_tables_are_the_same_bytes_in_another_store(study, made, tmp_path):
+    _, folder = made
+    again = run(study, Store(tmp_path))
+    for table in sorted((folder / "tables").glob("*.csv")):
+        assert (again / "tables" / table.name).read_bytes() == table.read_bytes(), table.name
+
+
+def test_a_study_without_a_control_reports_bad_minus_base(tmp_path):
+    turns = [[{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}] for i in range(40)]
+    rows = [json.dumps({"messages": messages}) for messages in turns]
+    (tmp_path / "my.jsonl").write_text("\n".join(rows))
+    study = runpy.run_path(str(RECIPE))["recipe"](**SMALL, data=str(tmp_path / "my.jsonl"), schedules=("constant",))
+    kinds = [artefact.kind for artefact in artefacts_in(study)]
+    assert kinds.count("Organism") == 1
+    folder = run(study, Store(tmp_path / "store"))
+    assert "bad advice minus the base" in (folder / "index.html").read_text()
