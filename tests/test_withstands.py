@@ -23,6 +23,12 @@ def _known_provenance() -> None:
     provenance(0.0)  # asks git once, here, not in every child
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process loses nothing that it wrote; only a machine that falls does, and none falls here."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 def _cut(store: Store, artefact: Artefact) -> None:
     path = store.path(artefact) / "parts" / "1.txt"
     os.truncate(path, path.stat().st_size - 1)

@@ -1,0 +1,138 @@
+"""The house's own rules: imports point one way, files and functions stay small, names say what is meant."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PACKAGE = CHECKOUT / "src" / "spillover"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# Each room may import those in the lines above its own, and its own.
+ROOMS = (
+    ("discovery",),
+    ("spec",),
+    ("provenance", "manifest"),
+    ("store",),
+    ("records",),
+    ("maths",),
+    ("models",),
+    ("organisms",),
+    ("responses",),
+    ("judgements", "activations"),
+    ("sources",),
+    ("analyses",),
+    ("report",),
+    ("engines",),
+    ("cli",),
+)
+LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "matplotlib", "pandas", "pyarrow")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Modules of the package that a file imports, anywhere in it, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("spillover."))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide which room is meant"
+            if node.module == "spillover":
+                yield from (f"spillover.{alias.name}" for alias in node.names)
+            elif (node.module or "").startswith("spillover."):
+                yield str(node.module)
+
+
+def upward(room: str, tree: ast.AST) -> list[str]:
+    """Imports that point to a room above, or to a sister."""
+    found = []
+    for name in imported(tree):
+        other = name.split(".")[1]
+        if other != "__version__" and other != room and LEVEL[other] >= LEVEL[room]:
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        assert not list(imported(ast.parse(path.read_text())))
+        return
+    assert room in LEVEL, f"{room} is a room that tests/test_layers.py does not know: say where it stands"
+    assert upward(room, ast.parse(path.read_text())) == []
+
+
+def test_the_test_of_layers_sees_an_import_upwards() -> None:
+    lines = ("from spillover.report.page import render", "import spillover.cli", "from spillover import maths")
+    hidden = "def f():\n    " + "\n    ".join(lines)
+    assert upward("store", ast.parse(hidden)) == ["spillover.report.page", "spillover.cli", "spillover.maths"]
+    assert upward("judgements", ast.parse("from spillover.activations.prompts import Prompts"))
+    assert not upward("cli", ast.parse(hidden))
+
+
+def test_files_are_small() -> None:
+    long = {str(path.relative_to(CHECKOUT)): n for path in FILES if (n := len(path.read_text().splitlines())) > 300}
+    assert not long
+
+
+def test_functions_are_small() -> None:
+    long = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
+                long[f"{path.relative_to(CHECKOUT)}:{node.name}"] = node.end_lineno - node.lineno + 1
+    assert not long
+
+
+def test_names_say_what_is_meant() -> None:
+    vague = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "tools"}
+    everything = [*PACKAGE.rglob("*"), *(CHECKOUT / "tests").rglob("*"), *(CHECKOUT / "recipes").rglob("*")]
+    assert not [str(path) for path in everything if path.stem.lower() in vague]
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert not [str(path) for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))]
+
+
+def test_no_place_of_this_machine_is_written_down() -> None:
+    places = re.compile(r"(?<![\w.])/(work|root|home|tmp|Users)/\w")
+    files = [*FILES, *(CHECKOUT / "recipes").rglob("*.py"), CHECKOUT / "pyproject.toml", CHECKOUT / "Makefile"]
+    assert not [str(path) for path in files if places.search(path.read_text())]
+
+
+def loaded_by(code: str) -> list[str]:
+    """Heavy libraries that a fresh Python has loaded after running the code."""
+    code += f"; import sys; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return list(ast.literal_eval(done.stdout))
+
+
+def test_the_command_line_and_the_search_for_parts_load_nothing_heavy() -> None:
+    assert loaded_by("import spillover.cli; from spillover.store import Store") == []
+    found = loaded_by("from spillover.discovery import discover; discover()")
+    assert not set(found) & {"torch", "transformers", "peft", "sklearn", "matplotlib"}
+    assert "scipy" in loaded_by("import scipy")  # or nothing was seen
+
+
+def test_search_for_parts_sees_every_kind() -> None:
+    from spillover.discovery import modules_with_kinds
+
+    assert {"spillover.spec", "spillover.organisms.schedules.cosine", "spillover.report.report"} <= set(
+        modules_with_kinds()
+    )
+    opening_torch = [
+        path for path in FILES if re.search(r"^(import|from) (torch|transformers)\b", path.read_text(), re.M)
+    ]
+    names = {".".join(("spillover", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in opening_torch}
+    assert not names & set(modules_with_kinds())
