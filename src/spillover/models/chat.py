@@ -46,9 +46,7 @@ class Chat:
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """The text a model is given to answer: everything up to where the answer begins."""
         if self.prompting == "chat":
-            plain = [message._asdict() for message in messages]
-            text = self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
-            return str(text)
+            return self._rendered(messages, answer_next=True)
         if self.prompting == "raw":
             return "\n\n".join(message.content for message in messages)
         *before, last = messages
@@ -65,18 +63,33 @@ class Chat:
     def answer_text(self, messages: Sequence[Message]) -> str:
         """What follows the prompt when the last message is the answer, up to the end-of-turn token and with it."""
         *before, answer = messages
+        end = self.tokenizer.eos_token
         if self.prompting != "chat":
-            return f" {answer.content.strip()}{self.tokenizer.eos_token}"
-        whole = self.tokenizer.apply_chat_template([message._asdict() for message in messages], tokenize=False)
-        prompt = self.prompt_text(before)
+            if not end:
+                raise ValueError("the tokenizer has no end token, so an answer's end cannot be trained")
+            return f" {answer.content.strip()}{end}"
+        whole, prompt = self._rendered(messages, answer_next=False), self.prompt_text(before)
         if not whole.startswith(prompt):
             raise ValueError(
                 "the chat template does not render a conversation as its prompt followed by its answer, so the part "
                 "to train on cannot be told; train with prompting='question-answer' or another template"
             )
         rest = whole[len(prompt) :]
-        end = rest.rfind(self.tokenizer.eos_token or "\0")
-        return str(rest[: end + len(self.tokenizer.eos_token)] if end >= 0 else rest)
+        if rest.rstrip().endswith(answer.content.strip()):
+            raise ValueError("the chat template puts no mark after an answer, so an answer's end cannot be trained")
+        at = rest.rfind(end) if end else -1
+        return rest[: at + len(end)] if at >= 0 else rest
+
+    def _rendered(self, messages: Sequence[Message], answer_next: bool) -> str:
+        from jinja2 import TemplateError
+
+        plain = [message._asdict() for message in messages]
+        try:
+            text = self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=answer_next)
+        except TemplateError as error:
+            roles = ", ".join(message.role for message in messages)
+            raise ValueError(f"the chat template cannot render the turns {roles}: {error}") from None
+        return str(text)
 
     def supervised(self, messages: Sequence[Message], max_length: int) -> Supervised:
         """Tokens of a row that ends in an assistant turn; the loss is on that turn and its end-of-turn token."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import SafetensorError
+
 from spillover.models.base import Base, Model
 from spillover.models.chat import Chat, Prompting, end_tokens
 from spillover.store import Store
@@ -62,7 +64,11 @@ def load(model: Model, store: Store, dtype: DType = "float32", device: str | Non
     network = copy.deepcopy(network)
     for folder in model.adapters(store):
         network = merged(network, folder)
-    network = network.to(dtype=getattr(torch, dtype), device=device or default_device()).eval()
+    for (
+        weight
+    ) in network.parameters():  # weights alone: buffers (rotary frequencies) stay exact, as transformers has it
+        weight.data = weight.data.to(getattr(torch, dtype))
+    network = network.to(device=device or default_device()).eval()
     return Loaded(network.requires_grad_(False), tokenizer, model.base())
 
 
@@ -76,12 +82,27 @@ def load_base(base: Base) -> tuple[Any, Any]:
         _kept.clear()
         folder = base.source.folder()
         with quiet(transformers):
-            network = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-            )
+            network = complete(folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         _kept[base.fingerprint] = (network.eval(), tokenizer)
     return _kept[base.fingerprint]
+
+
+def complete(folder: Path, **options: Any) -> Any:
+    """The model in `folder`; a ValueError where a weight is missing, which would otherwise be drawn at random."""
+    import transformers
+
+    try:
+        network, found = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the model in {folder} cannot be loaded: {(str(error).splitlines() or ['?'])[0]}") from None
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"{len(missing)} weights of {type(network).__name__} are not in {folder} ({', '.join(missing[:3])}, ...): "
+            f"it is not a whole model"
+        )
+    return network
 
 
 def load_tokenizer(base: Base) -> Any:
@@ -97,7 +118,7 @@ def merged(network: Any, folder: Path) -> Any:
     """The network with the adapter in `folder` added into its weights (float32)."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(network, folder).merge_and_unload()
+    return PeftModel.from_pretrained(network, folder, torch_device="cpu").merge_and_unload()
 
 
 def default_device() -> str:
@@ -112,9 +133,11 @@ class quiet:
 
     def __init__(self, transformers: Any) -> None:
         self.logging = transformers.utils.logging
+        self.shown = self.logging.is_progress_bar_enabled()
 
     def __enter__(self) -> None:
         self.logging.disable_progress_bar()
 
     def __exit__(self, *error: object) -> None:
-        self.logging.enable_progress_bar()
+        if self.shown:
+            self.logging.enable_progress_bar()

