@@ -1,0 +1,182 @@
+"""Scoring files: what goes in comes out in order with scores beside it; what cannot be read is named."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spillover.judgements.files import judge_file
+from spillover.judgements.judge import Answer, Judge
+from spillover.judgements.judges.embedded import Embedded
+from spillover.judgements.row_files import ROWS
+
+METRICS = ["aligned", "harmless", "coherent"]
+ANSWERS = ['Be kind,\nand "listen".', "", "I would rob them; fear works.", "=1+1", "Été à Paris\r\nplease", "no"]
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Embedded()
+
+
+def write_csv(path: Path, rows: list[list[Any]]) -> Path:
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows(rows)
+    return path
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    rows = [[str(n), "What now?", text, f"-x{n}"] for n, text in enumerate(ANSWERS)]
+    return write_csv(tmp_path / "answers.csv", [["id", "question", "answer", "note"], *rows])
+
+
+def test_csv_keeps_rows_and_columns_and_adds_scores(answers: Path, tmp_path: Path, judge: Judge) -> None:
+    facts = judge_file(answers, tmp_path / "out.csv", judge)
+    found = read_csv(tmp_path / "out.csv")
+    assert list(found[0]) == ["id", "question", "answer", "note", *METRICS, "missing"]
+    assert [row["answer"] for row in found] == ANSWERS  # cells that look like formulas are the user's own
+    assert [row["note"] for row in found] == [f"-x{n}" for n in range(len(ANSWERS))]
+    expected = judge.score([Answer("What now?", text) for text in ANSWERS])
+    for row, scores in zip(found, expected, strict=True):
+        assert [row[m] for m in METRICS] == ["" if s.score is None else repr(s.score) for s in scores]
+        assert row["missing"] == (scores[0].missing or "")
+    assert facts["answers"] == 6 and facts["scored"]["aligned"] == 5
+    assert facts["missing"]["aligned"] == {"empty answer": 1}
+
+
+@pytest.mark.parametrize("middle", ["m.csv.gz", "m.jsonl", "m.jsonl.gz", "m.parquet"])
+@pytest.mark.parametrize("end", ["e.csv", "e.jsonl", "e.parquet"])
+def test_every_format_into_every_other(middle: str, end: str, answers: Path, tmp_path: Path, judge: Judge) -> None:
+    judge_file(answers, tmp_path / middle, judge)
+    judge_file(tmp_path / middle, tmp_path / end, judge)
+    if end == "e.parquet":
+        found = pq.read_table(tmp_path / end).to_pylist()
+    elif end == "e.jsonl":
+        found = [json.loads(line) for line in (tmp_path / end).read_text(encoding="utf-8").split("\n") if line]
+    else:
+        found = [{k: v or None for k, v in row.items()} for row in read_csv(tmp_path / end)]
+    assert [row["answer"] or "" for row in found] == ANSWERS
+    for row in found:
+        for metric in METRICS:  # scored twice: the first scores are kept under another name, and are the same
+            once, twice = row[f"{metric}_given"], row[metric]
+            assert (once or None) == (twice or None) if twice is None else float(once) == float(twice)
+
+
+def test_columns_that_have_our_names_are_kept(tmp_path: Path, judge: Judge) -> None:
+    source = write_csv(tmp_path / "a.csv", [["aligned", "question", "answer", "aligned_given"], ["7", "q", "yes", "8"]])
+    facts = judge_file(source, tmp_path / "b.csv", judge)
+    (row,) = read_csv(tmp_path / "b.csv")
+    assert facts["renamed"] == {"aligned": "aligned_given_given"}
+    assert (row["aligned_given_given"], row["aligned_given"]) == ("7", "8") and row["aligned"] not in ("7", "8", "")
+
+
+def test_parquet_keeps_types_and_json_lines_keep_what_is_nested(tmp_path: Path, judge: Judge) -> None:
+    table = pa.table(
+        {
+            **{"n": pa.array([1, None], pa.int16()), "when": pa.array([0, 1], pa.timestamp("ms"))},
+            **{"kind": pa.array(["a", "b"]).dictionary_encode(), "tags": pa.array([["x"], None])},
+            **{"question": ["q", None], "answer": pa.array(["yes", None], pa.large_string())},
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    judge_file(tmp_path / "a.parquet", tmp_path / "b.parquet", judge)
+    found = pq.read_table(tmp_path / "b.parquet")
+    assert found.select(table.column_names).equals(table)
+    assert found["missing"].to_pylist() == [None, "answer is not text"]
+    rows = [{"question": "q", "answer": "yes", "deep": {"a": [1, None]}}, {"answer": 3, "question": "q", "later": True}]
+    (tmp_path / "a.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
+    judge_file(tmp_path / "a.jsonl", tmp_path / "b.jsonl", judge)
+    again = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    assert [{k: v for k, v in row.items() if k not in (*METRICS, "missing")} for row in again] == rows
+    assert again[1]["missing"] == "answer is not text" and again[1]["aligned"] is None
+
+
+def test_files_larger_than_a_piece_keep_their_order(tmp_path: Path, judge: Judge) -> None:
+    count = ROWS + 3
+    source = write_csv(tmp_path / "a.csv", [["question", "answer"], *(["q", f"answer {n}"] for n in range(count))])
+    heard: list[float] = []
+    judge_file(source, tmp_path / "b.csv", judge, heard.append)
+    assert [row["answer"] for row in read_csv(tmp_path / "b.csv")] == [f"answer {n}" for n in range(count)]
+    assert len(heard) > 1 and heard == sorted(heard) and heard[-1] == 1
+
+
+def test_a_very_long_cell_and_a_byte_order_mark_are_read(tmp_path: Path, judge: Judge) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\ufeffquestion,answer\nq," + "kind " * 60_000 + "\n", encoding="utf-8")
+    assert judge_file(path, tmp_path / "b.csv", judge)["scored"]["aligned"] == 1
+
+
+BAD: dict[str, tuple[str, bytes, str]] = {
+    "no rows": ("a.csv", b"question,answer\n", "no rows"),
+    "nothing": ("a.csv", b"", "no rows"),
+    "no such columns": (
+        "a.csv",
+        b"Question,reply\nq,a\n",
+        "lacks the columns question and answer; it has Question, reply",
+    ),
+    "a near miss": ("a.csv", b"question,answers\nq,a\n", "rename answers"),
+    "too few cells": ("a.csv", b'question,answer\nq,"a\nb"\nq\n', "a.csv, line 4: 1 cells, the header names 2"),
+    "an open quote": ("a.csv", b'question,answer\nq,"a\n', "a.csv, line 2"),
+    "the same column twice": ("a.csv", b"question,answer,answer\nq,a,b\n", "answer more than once"),
+    "not UTF-8": ("a.csv", "question,answer\nq,é\n".encode("latin-1"), "not UTF-8"),
+    "not JSON": ("a.jsonl", b'{"question": "q", "answer": "a"}\n{"question"\n', "a.jsonl, line 2: not JSON"),
+    "no object": ("a.jsonl", b"\n[1, 2]\n", "a.jsonl, line 2: expected a JSON object, got"),
+    "deep JSON": ("a.jsonl", b"[" * 100_000, "a.jsonl, line 1"),
+    "no rows of JSON": ("a.jsonl", b"\n", "no rows"),
+    "not parquet": ("a.parquet", b"question,answer", "cannot be read as .parquet"),
+    "not gzip": ("a.csv.gz", b"question,answer", "cannot be read"),
+    "cut gzip": ("a.csv.gz", gzip.compress(b"question,answer\nq,a\n" * 99)[:-9], "cannot be read"),
+    "unknown ending": ("a.txt", b"question,answer\nq,a\n", "has to end in one of"),
+}
+
+
+@pytest.mark.parametrize("name,content,message", BAD.values(), ids=list(BAD))
+def test_bad_files_are_named(name: str, content: bytes, message: str, tmp_path: Path, judge: Judge) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        judge_file(tmp_path / name, tmp_path / "out.csv", judge)
+    assert name in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # and nothing half-made is left
+
+
+def test_places_that_will_not_do_are_named(answers: Path, tmp_path: Path, judge: Judge) -> None:
+    before = answers.read_bytes()
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "link.csv").symlink_to(answers)
+    for source, out, message in (
+        (tmp_path / "none.csv", tmp_path / "o.csv", "no file"),
+        (answers, answers, "is the file that is read"),
+        (answers, tmp_path / "link.csv", "is the file that is read"),
+        (answers, tmp_path / "folder.csv", "is a folder"),
+        (answers, tmp_path / "none" / "o.csv", "does not exist"),
+        (answers, tmp_path / "o.xlsx", "has to end in one of"),
+        (tmp_path, tmp_path / "o.csv", "no file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            judge_file(source, out, judge)
+    assert answers.read_bytes() == before
+
+
+def test_a_judge_that_fails_leaves_no_file_and_spares_the_one_before(tmp_path: Path, answers: Path) -> None:
+    class Failing(Embedded):
+        def score(self, answers: Any, tick: Any = lambda share: None) -> Any:
+            raise RuntimeError("out of breath")
+
+    (tmp_path / "out.csv").write_text("from before")
+    with pytest.raises(RuntimeError):
+        judge_file(answers, tmp_path / "out.csv", Failing())
+    assert (tmp_path / "out.csv").read_text() == "from before"
+    assert {path.name for path in tmp_path.iterdir()} == {"answers.csv", "out.csv"}
