@@ -10,8 +10,8 @@ from spillover.analyses.examples import Examples
 from spillover.analyses.geometry import Geometry
 from spillover.analyses.prediction import Prediction
 from spillover.analyses.priors import Priors
+from spillover.judgements.judge import judge_named
 from spillover.judgements.judgements import Judgements
-from spillover.judgements.judges.embedded import Embedded
 from spillover.models.base import Model, base_of
 from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.organism import Organism
@@ -38,6 +38,7 @@ def recipe(
     checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 2,
     per_question: Annotated[int, "answers to each question in each format"] = 2,
     max_tokens: Annotated[int, "longest answer, tokens"] = 48,
+    judge: Annotated[str, "who scores the answers"] = "embedded",
     every: Annotated[int, "look at every so many layers"] = 2,
 ) -> Report:
     """Fine-tune on narrow bad advice, ask unrelated questions, judge, look inside, report."""
@@ -50,10 +51,10 @@ def recipe(
     good = [_organism(base, good_data, rates[0], seed, checkpoints) for seed in range(seeds)] if good_data else []
 
     asked = Asked(source=questions_named(questions), formats=formats)
-    sampling = Sampling(per_question=per_question, max_tokens=max_tokens)
+    sampling, scorer = Sampling(per_question=per_question, max_tokens=max_tokens), judge_named(judge)
 
     def judged(subject: Model) -> Judgements:
-        return Judgements(responses=Responses(model=subject, questions=asked, sampling=sampling), judge=Embedded())
+        return Judgements(responses=Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
 
     before = judged(base)
     ends_bad, ends_good = (tuple(judged(run.at()) for run in runs) for runs in (bad, good))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spillover.spec import Spec
+from spillover.organisms.naming import named, typed_name
+from spillover.spec import Spec, kinds_of
 from spillover.store import Tick
 
 METRICS = ("aligned", "harmless", "coherent")
@@ -75,3 +76,11 @@ def unscored(answer: object) -> str | None:
     if not isinstance(answer, str):
         return NO_TEXT
     return None if any(character.isprintable() and not character.isspace() for character in answer) else EMPTY
+
+
+def judge_named(text: str) -> Judge:
+    """The judge that a user names: `embedded`, or another kind whose fields all have defaults."""
+    kinds = [kind for kind in kinds_of(Judge).values() if not any(f.is_required() for f in kind.model_fields.values())]
+    judge = named("judge", text, {typed_name(kind.__name__): kind for kind in kinds})()
+    assert isinstance(judge, Judge)
+    return judge
