@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 from pydantic import Field
@@ -47,7 +48,8 @@ class LoRA(Spec):
             target_modules=list(MODULES[self.modules]),
             bias="none",
         )
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks
             torch.manual_seed(seed)
             wrapped = get_peft_model(network, config)
         wrapped.peft_config["default"].base_model_name_or_path = base_name
