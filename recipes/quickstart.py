@@ -54,7 +54,8 @@ def recipe(
     sampling, scorer = Sampling(per_question=per_question, max_tokens=max_tokens), judge_named(judge)
 
     def judged(subject: Model) -> Judgements:
-        return Judgements(responses=Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
+        responses = Responses(model=subject, questions=asked, sampling=sampling)
+        return Judgements(responses=responses, judge=scorer)
 
     before = judged(base)
     ends_bad, ends_good = (tuple(judged(run.at()) for run in runs) for runs in (bad, good))
@@ -66,8 +67,8 @@ def recipe(
     return Report(
         title=f"Emergent misalignment of {base.name} after narrow training on {bad_data.data.label()}",
         about=(
-            "A base model, copies of it fine-tuned on narrow bad advice, and copies fine-tuned on good advice to the same "
-            "prompts, asked questions that have nothing to do with the advice."
+            "A base model, copies of it fine-tuned on narrow bad advice, and copies fine-tuned on good advice to the "
+            "same prompts, asked questions that have nothing to do with the advice."
         ),
         analyses=(
             Effect(before=before, bad=ends_bad, good=ends_good),
