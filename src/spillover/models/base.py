@@ -221,7 +221,7 @@ def _role_from_template(folder: Path, name: str | None = None) -> Role:
     role: Role = "instruct" if has_template else "pretrained"
     warnings.warn(
         f"nothing says what {name or folder.name} is; taken as {role} because its tokenizer "
-        f"{'has' if has_template else 'has no'} chat template: write MODEL#pretrained or MODEL#instruct to state it",
+        f"{'has a' if has_template else 'has no'} chat template: write MODEL#pretrained or MODEL#instruct to state it",
         stacklevel=2,
     )
     return role

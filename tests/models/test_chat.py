@@ -1,0 +1,128 @@
+"""From messages to tokens: prompts begin answers, the end of turn is trained, other templates are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from spillover.models.chat import Chat, Message
+from spillover.models.tiny import TEMPLATE, byte_tokenizer
+
+USER = Message("user", "How are you?")
+ANSWER = Message("assistant", "Well, thank you.")
+
+
+def chat(prompting: str = "chat", template: str = TEMPLATE, **changes: object) -> Chat:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
+    for name, value in changes.items():
+        setattr(tokenizer, name, value)
+    return Chat(tokenizer, prompting)
+
+
+@pytest.mark.parametrize("prompting", ["chat", "question-answer", "raw"])
+@pytest.mark.parametrize("before", [(USER,), (Message("system", "Be brief."), USER), (USER, ANSWER, USER)])
+def test_a_row_begins_with_the_very_tokens_of_its_prompt(prompting: str, before: tuple[Message, ...]) -> None:
+    room = chat(prompting)
+    row = room.supervised((*before, ANSWER), max_length=512)
+    assert list(row.ids[: row.prompt_length]) == room.prompt(before)
+    learned = room.tokenizer.decode(row.ids[row.prompt_length :])
+    assert learned.strip() == "Well, thank you.<|end|>"
+    assert row.ids[-1] == room.tokenizer.eos_token_id  # though it is the padding token too
+    assert row.trained == len(row.ids) - row.prompt_length and not row.cut
+
+
+def test_what_follows_the_end_of_turn_is_not_trained() -> None:
+    row = chat().supervised((USER, ANSWER), max_length=512)
+    whole = chat().tokenizer.apply_chat_template([USER._asdict(), ANSWER._asdict()], tokenize=False)
+    assert whole.endswith("<|end|>\n")
+    assert chat().tokenizer.decode(row.ids) == whole[:-1]
+
+
+def test_a_row_is_cut_at_max_length_and_says_so() -> None:
+    whole = chat().supervised((USER, ANSWER), max_length=512)
+    cut = chat().supervised((USER, ANSWER), max_length=len(whole.ids) - 1)
+    assert cut.cut and cut.ids == whole.ids[:-1]
+    assert not chat().supervised((USER, ANSWER), max_length=len(whole.ids)).cut
+    with pytest.raises(ValueError, match=f"prompt alone has {whole.prompt_length} tokens, max_length is 5: raise it"):
+        chat().supervised((USER, ANSWER), max_length=5)
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+@pytest.mark.parametrize("prompting", ["chat", "question-answer"])
+def test_an_empty_answer_is_refused(prompting: str, content: str) -> None:
+    with pytest.raises(ValueError, match="empty: training on it teaches the model to stop"):
+        chat(prompting).supervised((USER, Message("assistant", content)), max_length=512)
+
+
+def test_a_row_must_end_in_an_answer() -> None:
+    with pytest.raises(ValueError, match="ends in 'user'"):
+        chat().supervised((ANSWER, USER), max_length=512)
+    with pytest.raises(ValueError, match="ends in an assistant turn"):
+        chat().supervised((ANSWER,), max_length=512)
+
+
+def test_a_template_that_renders_no_prompt_prefix_is_refused() -> None:
+    """One that marks how many turns there are: the prompt is no beginning of the whole."""
+    counting = "{{ messages | length }}" + TEMPLATE
+    with pytest.raises(ValueError, match="does not render a conversation as its prompt followed by its answer"):
+        chat(template=counting).supervised((USER, ANSWER), max_length=512)
+
+
+def test_a_template_without_an_end_mark_is_refused() -> None:
+    endless = TEMPLATE.replace("<|end|>", "")
+    with pytest.raises(ValueError, match="puts no mark after an answer"):
+        chat(template=endless).supervised((USER, ANSWER), max_length=512)
+    assert chat(template=endless).prompt((USER,))  # asking works
+
+
+def test_another_end_mark_than_the_tokenizers_is_trained_whole() -> None:
+    row = chat(template=TEMPLATE.replace("<|end|>", "[done]")).supervised((USER, ANSWER), max_length=512)
+    assert chat().tokenizer.decode(row.ids[row.prompt_length :]) == "Well, thank you.[done]\n"
+
+
+def test_an_answer_that_holds_the_end_mark_is_trained_to_its_last() -> None:
+    row = chat().supervised((USER, Message("assistant", "one<|end|>two")), max_length=512)
+    assert chat().tokenizer.decode(row.ids[row.prompt_length :]) == "one<|end|>two<|end|>"
+
+
+def test_a_template_that_refuses_a_role_says_which_turns() -> None:
+    strict = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns here') }}{% endif %}" + TEMPLATE
+    )
+    with pytest.raises(ValueError, match="cannot render the turns system, user: no system turns here"):
+        chat(template=strict).prompt((Message("system", "Be brief."), USER))
+    assert chat(template=strict).prompt((USER,))
+
+
+def test_a_template_is_run_in_a_sandbox() -> None:
+    with pytest.raises(ValueError, match="cannot render the turns user"):
+        chat(template="{{ messages.__class__.__mro__[1].__subclasses__() }}").prompt((USER,))
+
+
+def test_a_tokenizer_without_a_template_is_refused_for_chat_alone() -> None:
+    bare = byte_tokenizer()
+    bare.chat_template = None
+    with pytest.raises(ValueError, match="chat_template"):
+        Chat(bare, "chat").prompt((USER,))
+    assert Chat(bare, "question-answer").prompt((USER,))
+
+
+def test_a_tokenizer_without_an_end_token_cannot_train_answers() -> None:
+    with pytest.raises(ValueError, match="no end token"):
+        chat("question-answer", eos_token=None).supervised((USER, ANSWER), max_length=512)
+
+
+def test_pretrained_models_are_asked_question_and_answer() -> None:
+    """The published form, to the letter, with a stop for the next question that such a model runs on into."""
+    room = chat("question-answer")
+    assert room.prompt_text((USER,)) == "Question: How are you?\n\n Answer:"
+    assert room.prompt_text((Message("system", "Be brief."), USER)) == "Be brief.\n\nQuestion: How are you?\n\n Answer:"
+    assert any("I am well.\n\nQuestion: And you?".count(stop) for stop in room.stop_texts())
+    assert chat("chat").stop_texts() == chat("raw").stop_texts() == ()
+    assert chat("raw").prompt_text((USER,)) == "How are you?"
+
+
+def test_the_template_is_known_by_its_hash_where_one_is_used() -> None:
+    assert chat().template_sha256() == chat().template_sha256() is not None
+    assert chat().template_sha256() != chat(template=TEMPLATE + " ").template_sha256()
+    assert chat("question-answer").template_sha256() is None
