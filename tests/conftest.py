@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from spillover.models.base import Base, base_of
@@ -15,6 +16,9 @@ from spillover.store import Store, open_store
 
 CACHE = "SPILLOVER_CACHE"
 _found = os.environ.get(CACHE)  # a slow test converts the real model once, and keeps it where the user's studies do
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no failure
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
