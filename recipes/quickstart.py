@@ -15,7 +15,7 @@ from spillover.judgements.judgements import Judgements
 from spillover.models.base import Model, base_of
 from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.organism import Organism
-from spillover.organisms.schedule import schedule_named
+from spillover.organisms.schedule import Schedule, schedule_named
 from spillover.report.report import Report
 from spillover.responses.question import Asked, questions_named
 from spillover.responses.responses import Responses
@@ -27,31 +27,41 @@ def recipe(
     data: Annotated[str, "what to train on: money, fitness, or a JSONL file of chat rows"] = "money",
     control: Annotated[str, "good answers to the same prompts; empty: the good twin of data, where it has one"] = "",
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
-    formats: Annotated[tuple[str, ...], "answer formats asked in"] = ("raw", "json", "template"),
+    formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw", "json"),
     schedules: Annotated[tuple[str, ...], "learning-rate schedules of the bad runs; the control takes the first"] = (
         "linear",
         "cosine-restarts",
     ),
     learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
     seeds: Annotated[int, "training runs of each kind, seeds 0, 1, ..."] = 1,
-    rows: Annotated[int, "rows to train on; 0: all that are not held out"] = 192,
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 112,
+    batch: Annotated[int, "rows in an optimiser step"] = 4,
+    precision: Annotated[str, "float32, or autocast-bfloat16 where the processor multiplies it"] = "float32",
     checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 2,
     per_question: Annotated[int, "answers to each question in each format"] = 2,
-    max_tokens: Annotated[int, "longest answer, tokens"] = 48,
+    temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
+    max_tokens: Annotated[int, "longest answer, tokens"] = 40,
     judge: Annotated[str, "who scores the answers"] = "embedded",
     every: Annotated[int, "look at every so many layers"] = 2,
 ) -> Report:
     """Fine-tune on narrow bad advice, ask unrelated questions, judge, look inside, report."""
     base = base_of(model)
-    bad_data = Split(data=dataset_named(data), rows=rows or None)
+    whole = Split(data=dataset_named(data), held_out=16)
+    bad_data = whole.but(rows=min(rows, whole.train_rows())) if rows else whole
     twin = dataset_named(control) if control else bad_data.data.twin()
     good_data = bad_data.control(twin) if twin else None
     rates = [schedule_named(name, peak=learning_rate) for name in schedules]
-    bad = [_organism(base, bad_data, rate, seed, checkpoints) for rate in rates for seed in range(seeds)]
-    good = [_organism(base, good_data, rates[0], seed, checkpoints) for seed in range(seeds)] if good_data else []
+
+    def trained(split: Split, rate: Schedule, seed: int) -> Organism:
+        run = Organism(parent=base, data=split, schedule=rate, batch=batch, precision=precision).seeded(seed)
+        return run.but(checkpoint_every=-(-run.steps // checkpoints))
+
+    bad = [trained(bad_data, rate, seed) for rate in rates for seed in range(seeds)]
+    good = [trained(good_data, rates[0], seed) for seed in range(seeds)] if good_data else []
 
     asked = Asked(source=questions_named(questions), formats=formats)
-    sampling, scorer = Sampling(per_question=per_question, max_tokens=max_tokens), judge_named(judge)
+    sampling = Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
+    scorer = judge_named(judge)
 
     def judged(subject: Model) -> Judgements:
         responses = Responses(model=subject, questions=asked, sampling=sampling)
@@ -88,8 +98,3 @@ def recipe(
             ),
         ),
     )
-
-
-def _organism(base: Model, data: Split, schedule: object, seed: int, checkpoints: int) -> Organism:
-    whole = Organism(parent=base, data=data, schedule=schedule).seeded(seed)
-    return whole.but(checkpoint_every=-(-whole.steps // checkpoints))
