@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,7 +53,8 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool) -> None:
     opened = open_store(store)
     with shown() as show:
         folder = run(study, opened, show)
-    _copy(folder, out)
+    with opened.lock(study):  # one process at a time, if several run the same study
+        _copy(folder, out)
     page = out / "index.html"
     print(page if page.is_file() else out)
 
@@ -140,17 +142,17 @@ def _check_out(out: Path) -> None:
     parent = out.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(parent, os.W_OK | os.X_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise ValueError(f"--out {out} cannot be written: give another folder")
+        tempfile.TemporaryDirectory(dir=parent, prefix=".spillover-").cleanup()
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be written ({error.strerror}): give another folder") from None
 
 
 def _copy(folder: Path, out: Path) -> None:
     """Put a copy of `folder` at `out`, whole or not at all; a report that stood there goes."""
     target = out.absolute()
-    fresh, old = (target.with_name(f".{target.name}-{os.getpid()}-{word}") for word in ("new", "old"))
+    fresh, old = (target.with_name(f".{target.name}-{word}") for word in ("new", "old"))
+    for left in (fresh, old):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
         shutil.copytree(folder, fresh)
         if target.exists():

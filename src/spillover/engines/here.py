@@ -51,7 +51,8 @@ def run(study: Artefact, store: Store, show: Show | None = None) -> Path:
 
 def name_of(spec: Spec) -> str:
     """A line for people: kind and summary."""
-    return f"{spec.kind}: {spec.summary()}"
+    summary = spec.summary()
+    return summary if summary.startswith(spec.kind) else f"{spec.kind}: {summary}"
 
 
 def _make(artefact: Artefact, ahead: Sequence[Artefact], store: Store, rates: Rates, show: Show) -> None:
