@@ -34,15 +34,15 @@ def recipe(
     ),
     learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
     seeds: Annotated[int, "training runs of each kind, seeds 0, 1, ..."] = 1,
-    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 112,
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 96,
     batch: Annotated[int, "rows in an optimiser step"] = 4,
     precision: Annotated[str, "float32, or autocast-bfloat16 where the processor multiplies it"] = "float32",
     checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 2,
     per_question: Annotated[int, "answers to each question in each format"] = 2,
     temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
-    max_tokens: Annotated[int, "longest answer, tokens"] = 40,
+    max_tokens: Annotated[int, "longest answer, tokens"] = 32,
     judge: Annotated[str, "who scores the answers"] = "embedded",
-    every: Annotated[int, "look at every so many layers"] = 2,
+    every: Annotated[int, "look at every so many layers"] = 3,
 ) -> Report:
     """Fine-tune on narrow bad advice, ask unrelated questions, judge, look inside, report."""
     base = base_of(model)
