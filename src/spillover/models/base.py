@@ -10,16 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from spillover.models.sources import (
-    GGUFFile,
-    HubModel,
-    LocalFolder,
-    PackagedGGUF,
-    Source,
-    TinySource,
-    folder_sha256,
-    hub_commit,
-)
+from spillover.models.hub import HubModel, hub_commit
+from spillover.models.sources import GGUFFile, LocalFolder, PackagedGGUF, Source, TinySource, folder_sha256
 from spillover.spec import Spec
 from spillover.store import Store, file_sha256
 

@@ -1,4 +1,4 @@
-"""Where weights come from: packages, a hub, a folder, a GGUF file. Knows how to fetch and check; loads no model.
+"""Where weights come from: packages, a folder, a GGUF file (a hub: `hub`). Knows how to fetch and check, not to run.
 
 Every source ends in a local folder that transformers opens with `from_pretrained`: safetensors, never pickle. GGUF
 files are dequantised once and kept in the model cache (a `Store` of its own, so a half-converted model never counts).
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -125,64 +124,6 @@ class LocalFolder(Source):
         return path
 
 
-class HubModel(Source):
-    """A model on the Hugging Face hub at one commit."""
-
-    name: str
-    revision: str  # a commit, never a branch
-
-    def folder(self, tick: Tick = lambda share: None) -> Path:
-        from huggingface_hub import snapshot_download
-
-        kept = self._kept()
-        if kept is not None:
-            return kept
-        hub_commit(self.name, self.revision)  # fails at once where the hub's own client would try again for long
-        patterns = [*WEIGHT_PATTERNS, "README.md"]
-        try:
-            found = snapshot_download(
-                self.name, revision=self.revision, allow_patterns=patterns, ignore_patterns=["*/*"]
-            )
-        except Exception as error:  # the hub's client raises a dozen kinds, all of them a user's answer
-            raise ValueError(f"hf:{self.name}@{self.revision} cannot be fetched: {_first_line(error)}") from None
-        if not list(Path(found).glob("*.safetensors")):
-            raise ValueError(
-                f"hf:{self.name} has no safetensors weights at {self.revision}; pickled ones are not loaded"
-            )
-        return Path(found)
-
-    def here(self) -> bool:
-        return self._kept() is not None
-
-    def _kept(self) -> Path | None:
-        """The folder in the hub's own cache, if its weights are all there."""
-        from huggingface_hub import try_to_load_from_cache
-
-        config = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
-        if not isinstance(config, str):
-            return None
-        folder = Path(config).parent
-        index = folder / "model.safetensors.index.json"
-        shards = {"model.safetensors"}
-        if index.exists():
-            shards = set(json.loads(index.read_text())["weight_map"].values())
-        tokenizer = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
-        return folder if tokenizer and all((folder / shard).exists() for shard in shards) else None
-
-
-def hub_commit(name: str, revision: str) -> str:
-    """The commit that a branch, tag or commit of a model on the hub is; a ValueError where the hub does not say."""
-    from huggingface_hub import HfApi
-
-    try:
-        return str(HfApi().model_info(name, revision=revision, timeout=20).sha)
-    except Exception as error:  # the hub's client raises a dozen kinds, all of them a user's answer
-        raise ValueError(
-            f"hf:{name}@{revision} is not found ({_first_line(error)}); is the name right and the hub reachable? "
-            f"A model on this disk goes by its folder"
-        ) from None
-
-
 class TinySource(_Converted):
     """A random llama of a few thousand weights with a byte-level vocabulary: for tests and dry runs, says nothing."""
 
@@ -221,7 +162,7 @@ class ConvertedGGUF(Artefact):
             except (OSError, MemoryError):
                 raise
             except Exception as error:  # the readers of foreign files raise whatever they stumble over
-                raise ValueError(f"{self.source.named()} cannot be converted: {_first_line(error)}") from error
+                raise ValueError(f"{self.source.named()} cannot be converted: {first_line(error)}") from error
 
 
 def model_cache() -> Store:
@@ -265,7 +206,7 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
 def _download(package: str, folder: Path, tick: Callable[[int], None]) -> Path:
     """The package's wheel, fetched into `folder`; `tick` hears the bytes that have come."""
     before = set(folder.glob("*.whl"))
-    kept = _bytes(folder)
+    kept, come = _bytes(folder), 0
     words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
     words += ["--quiet", "--retries", "3", "--disable-pip-version-check", package]
     said = folder / "pip.log"
@@ -273,7 +214,8 @@ def _download(package: str, folder: Path, tick: Callable[[int], None]) -> Path:
         environment = os.environ | {"TMPDIR": str(folder)}  # where pip writes what comes in
         with subprocess.Popen(words, env=environment, stdout=log, stderr=log) as process:
             while process.poll() is None:
-                tick(_bytes(folder) - kept)
+                come = max(come, _bytes(folder) - kept)  # pip's own copies come and go
+                tick(come)
                 time.sleep(0.2)
     fetched = set(folder.glob("*.whl")) - before
     if process.returncode or len(fetched) != 1:
@@ -298,7 +240,8 @@ def _expect(path: Path, digest: str, name: str) -> None:
         raise ValueError(f"{name}: expected SHA-256 {digest}, got {came}; it is not the file that was pinned")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says first; its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
