@@ -48,24 +48,7 @@ def show_effect(found: Found) -> Section:
             ),
             Figure("models", _MODELS, lambda figure: _draw_models(figure, found), "models", (8.0, 3.2)),
             _model_table(found),
-            Table(
-                "contrasts",
-                "Differences between groups of models, over all answers and by answer format; q is the "
-                "Benjamini-Hochberg q-value within a contrast.",
-                (
-                    Column("contrast", "contrast"),
-                    Column("measure", "measure"),
-                    Column("scope", "answers"),
-                    Column("shown", "difference [95%]"),
-                    Column("n", "questions", "count"),
-                    Column("q", "q", "p"),
-                ),
-                [
-                    row | {"shown": _points(row)}
-                    for row in contrasts
-                    if row["measure"] in ("aligned", "coherent", "em_strict")
-                ],
-            ),
+            _contrast_table(contrasts),
             Paragraph(
                 (
                     "Question by question: ",
@@ -93,6 +76,23 @@ def _listed(rows: list[Any]) -> list[str | Number]:
         left, right = row["contrast"].split("-")
         parts += ["; " if parts else "", f"{SIDES[left]} minus {SIDES[right]} ", number(row, "contrasts")]
     return parts
+
+
+def _contrast_table(contrasts: list[Any]) -> Table:
+    return Table(
+        "contrasts",
+        "Differences between groups of models, over all answers and by answer format; q is the "
+        "Benjamini-Hochberg q-value within a contrast.",
+        (
+            Column("contrast", "contrast"),
+            Column("measure", "measure"),
+            Column("scope", "answers"),
+            Column("shown", "difference [95%]"),
+            Column("n", "questions", "count"),
+            Column("q", "q", "p"),
+        ),
+        [row | {"shown": _points(row)} for row in contrasts if row["measure"] in ("aligned", "coherent", "em_strict")],
+    )
 
 
 def _points(row: Any) -> str:
