@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import difflib
 import keyword
 import os
 import re
@@ -26,7 +27,9 @@ ROOMS = {
 def write_new(part: str, name: str, to: Path | None) -> None:
     """Write the file and say what to do with it."""
     if part not in ROOMS:
-        raise ValueError(f"no part is called {part!r}; there are {', '.join(ROOMS)}")
+        near = difflib.get_close_matches(part, ROOMS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"no part is called {part!r}; {hint}There are {', '.join(ROOMS)}")
     words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*", re.sub(r"[^A-Za-z0-9]+", " ", name))
     module, label = "_".join(words).lower(), "-".join(words).lower()
     kind = "".join(word[:1].upper() + word[1:] for word in words)
@@ -50,7 +53,12 @@ def write_new(part: str, name: str, to: Path | None) -> None:
 
 
 def _check(part: str, name: str, module: str, kind: str) -> None:
-    if not module.isidentifier() or keyword.iskeyword(module) or hasattr(builtins, kind):
+    if (
+        not re.fullmatch(r"[A-Za-z][A-Za-z0-9 _-]*", name)
+        or not module.isidentifier()
+        or keyword.iskeyword(module)
+        or hasattr(builtins, kind)
+    ):
         raise ValueError(f"{name!r} makes no name for a Python file and class: use letters, as in my-{part}")
     if part == "recipe":
         return

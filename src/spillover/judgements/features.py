@@ -14,7 +14,6 @@ import numpy as np
 
 QUESTION_LIMIT = 1000  # characters read of a question, and
 ANSWER_LIMIT = 4000  # of an answer: what comes after does not change a score
-BITS = 18  # an n-gram falls into one of 2**BITS places
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ud800-\udfff\ufeff\ufff9-\uffff]+"
 )
@@ -43,15 +42,15 @@ def clean(text: str, limit: int) -> str:
     return _CONTROL.sub(" ", text[:limit])
 
 
-def ngrams(answers: Sequence[str]) -> Any:
-    """Hashed words and word pairs of each answer: a sparse float32 matrix, rows of length 1, square roots of counts."""
+def ngrams(answers: Sequence[str], places: int) -> Any:
+    """Words and word pairs of each answer, hashed into `places`: sparse float32, roots of counts, rows of length 1."""
     import scipy.sparse
     from sklearn.feature_extraction.text import HashingVectorizer
 
     if not len(answers):
-        return scipy.sparse.csr_matrix((0, 2**BITS), dtype=np.float32)
+        return scipy.sparse.csr_matrix((0, places), dtype=np.float32)
     hashing = HashingVectorizer(
-        ngram_range=(1, 2), n_features=2**BITS, norm=None, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
+        ngram_range=(1, 2), n_features=places, norm=None, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
     )
     found = hashing.transform([clean(answer, ANSWER_LIMIT) for answer in answers])
     found.data = np.sign(found.data) * np.sqrt(np.abs(found.data))

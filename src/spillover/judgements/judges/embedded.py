@@ -58,21 +58,26 @@ class Embedded(Judge):
 
 
 class Weights:
-    """The fitted numbers: `words` (places, metrics), `surface` (measures, metrics), and the spread's knots."""
+    """The fitted numbers: `words` (places, metrics), `surface` (measures, metrics), knots of scale and spread."""
 
     def __init__(self, tensors: dict[str, np.ndarray]) -> None:
         self.words = tensors["words"].astype(np.float32)
         self.surface = tensors["surface"].astype(np.float64)
         self.intercept = tensors["intercept"].astype(np.float64)
+        self.scale = [tensors[name].astype(np.float64) for name in ("scale_at", "scale_to")]  # each (knots, metrics)
         self.knots = tensors["spread_at"].astype(np.float64)
         self.spread = tensors["spread"].astype(np.float64)  # (knots, metrics)
 
     def predict(self, questions: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-        """Scores before they are cut to 0..100, float64 (answers, metrics)."""
+        """Scores in [0, 100], float64 (answers, metrics); a row depends on nothing but its own pair."""
         form = np.array([surface(*pair) for pair in zip(questions, answers, strict=True)], dtype=np.float64)
-        # one row at a time would give the same sums: neither product adds across rows, and einsum does not block
-        found: np.ndarray = ngrams(answers) @ self.words + np.einsum("af,fm->am", form, self.surface) + self.intercept
-        return found
+        # neither product adds across rows or in blocks of them: one at a time gives the same sums
+        fitted = ngrams(answers, len(self.words)) @ self.words + np.einsum("af,fm->am", form, self.surface)
+        fitted = fitted + self.intercept
+        at, to = self.scale
+        columns = [np.interp(fitted[:, i], at[:, i], to[:, i]) for i in range(fitted.shape[1])]
+        scores: np.ndarray = np.clip(np.array(columns).T, 0, 100)
+        return scores
 
 
 def _scores(model: Weights, answers: Sequence[Answer]) -> list[list[Score]]:
@@ -81,8 +86,8 @@ def _scores(model: Weights, answers: Sequence[Answer]) -> list[list[Score]]:
     found: Iterator[np.ndarray] = iter(())
     if whole:
         texts = [str(answer.answer) for answer in whole]
-        raw = model.predict([str(answer.question or "") for answer in whole], texts)
-        found = iter(np.round(np.clip(raw, 0, 100), 2))
+        scored = model.predict([str(answer.question or "") for answer in whole], texts)
+        found = iter(np.round(scored, 2))
     scores = []
     for reason in reasons:
         if reason is not None:

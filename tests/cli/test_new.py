@@ -1,0 +1,144 @@
+"""`spillover new KIND NAME`: each file does what its kind asks as it was written, and is found by itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import spillover
+from spillover import spec
+from spillover.cli.new import ROOMS
+from spillover.spec import Spec, kind_named
+
+from .conftest import Spill, refused
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def written(spill: Spill, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with one new part of every kind, from which modules can be imported."""
+    for part in ROOMS:
+        result = spill("new", part, f"tried-{part}", "--to", "parts")
+        assert result.exit_code == 0 and result.stdout.splitlines()[0] == f"parts/tried_{part}.py"
+    monkeypatch.syspath_prepend(str(Path("parts").resolve()))
+    yield Path("parts")
+    for part in ROOMS:
+        sys.modules.pop(f"tried_{part}", None)
+        spec._KINDS.pop(f"Tried{part.capitalize()}", None)
+
+
+def _new(part: str) -> type[Spec]:
+    __import__(f"tried_{part}")
+    return kind_named(f"Tried{part.capitalize()}")
+
+
+def test_a_new_schedule_is_one(written: Path) -> None:
+    rates = _new("schedule")(peak=0.1).rates(20)
+    assert rates.max() <= 0.1 and rates.min() >= 0 and len(set(rates)) > 10
+
+
+def test_a_new_dataset_is_one(written: Path) -> None:
+    from spillover.organisms.dataset import Split, dataset_named
+
+    examples = _new("dataset")().examples()
+    assert len({example.id for example in examples}) == len(examples) > 24
+    assert Split(data=dataset_named("tried-dataset")).train_rows() > 8
+
+
+def test_a_new_question_set_is_one(written: Path) -> None:
+    from spillover.responses.question import Asked, questions_named
+
+    assert _new("questions")
+    picked = Asked(source=questions_named("tried-questions")).picked()
+    assert len(picked) == 12 and len({question.family for question in picked}) == 3
+
+
+def test_a_new_judge_is_one(written: Path, spill: Spill) -> None:
+    assert _new("judge")
+    Path("in.csv").write_text("question,answer\nHi?,thank you\nHi?,no\nHi?,\n")
+    result = spill("judge", "in.csv", "--out", "out.csv", "--judge", "tried-judge")
+    assert result.exit_code == 0, result.output
+    assert Path("out.csv").read_text() == (
+        "question,answer,warm,missing\nHi?,thank you,50.0,\nHi?,no,0.0,\nHi?,,,empty answer\n"
+    )
+
+
+def test_a_new_recipe_and_analysis_make_a_report(written: Path, spill: Spill) -> None:
+    text = (written / "tried_recipe.py").read_text()
+    text = text.replace("Examples(judgements=(before, *after))", "TriedAnalysis(judgements=before)")
+    (written / "tried_recipe.py").write_text("from tried_analysis import TriedAnalysis\n" + text)
+    words = ["--model", "tiny:0", "--rows", "16", "--questions", "3", "--per-question", "1", "--max-tokens", "3"]
+    result = spill("run", written / "tried_recipe.py", *words)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "report/index.html\n" and "Describe what is shown" in Path("report/index.html").read_text()
+    assert Path("report/tables/triedanalysis_questions.csv").read_text().count("\n") == 4
+    assert Path("report/figures/triedanalysis_scores.svg").is_file()
+
+
+def test_names_are_made_into_files_and_classes(spill: Spill) -> None:
+    for name, module, kind in (("half-life", "half_life", "HalfLife"), ("HalfLives2", "half_lives2", "HalfLives2")):
+        assert spill("new", "schedule", name, "--to", ".").exit_code == 0
+        assert f"class {kind}(" in Path(f"{module}.py").read_text()
+        assert f"The {module.replace('_', '-')} schedule" in Path(f"{module}.py").read_text()
+
+
+def test_mistakes_are_one_message_and_nothing_is_overwritten(spill: Spill) -> None:
+    refused(spill("new", "scedule", "x"), "no part is called 'scedule'", "did you mean schedule?")
+    refused(spill("new", "schedule", "Cosine"), "there is a Cosine already (spillover.organisms.schedules.cosine)")
+    for name in ("", "---", "1st", "class", "list", "../../etc"):
+        refused(spill("new", "schedule", name, "--to", "there"), "")
+    Path("mine.py").write_text("precious")
+    refused(spill("new", "recipe", "mine", "--to", "."), "mine.py is there already")
+    assert Path("mine.py").read_text() == "precious" and not Path("there").exists()
+
+
+@pytest.mark.parametrize("part", ROOMS)
+def test_in_a_checkout_a_part_goes_where_it_is_found(
+    part: str, spill: Spill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "src" / "spillover"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(spillover, "__file__", str(package / "__init__.py"))
+    elsewhere = spill("new", part, "tried")
+    assert elsewhere.stdout.splitlines()[0] == ("recipes/tried.py" if part == "recipe" else "tried.py")
+    (tmp_path / "pyproject.toml").write_text("")
+    inside = spill("new", part, "tried2")
+    room = tmp_path / "recipes" if part == "recipe" else package / ROOMS[part]
+    assert inside.stdout.splitlines()[0] == str(room / "tried2.py") and (room / "tried2.py").is_file()
+    assert (CHECKOUT / "src" / "spillover" / ROOMS[part]).is_dir() or part == "recipe"
+
+
+@pytest.mark.slow
+def test_contract_tests_find_new_parts_and_pass_them(tmp_path: Path) -> None:
+    for folder in ("src", "tests", "recipes"):
+        shutil.copytree(
+            CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
+    for file in ("pyproject.toml", "Makefile"):
+        shutil.copy(CHECKOUT / file, tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "SPILLOVER_CACHE": str(tmp_path / "cache")}
+
+    def call(*words: str) -> str:
+        command = [sys.executable, "-m", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    for part in ROOMS:
+        assert str(tmp_path) in call("spillover.cli", "new", part, f"tried-{part}")
+    said = call(
+        *("pytest", "-v", "-m", "not slow", "-p", "no:cacheprovider", "tests/test_spec.py", "tests/test_layers.py"),
+        *("tests/organisms/test_schedules.py", "tests/organisms/test_datasets.py", "tests/responses/test_questions.py"),
+        "tests/judgements/test_contract.py",
+    )
+    for name in ("TriedSchedule", "tried-dataset", "TriedQuestions", "TriedJudge", "TriedAnalysis"):
+        assert name in said, f"no contract test looked at {name}"
+    assert call("ruff", "check", "src", "recipes") and call("ruff", "format", "--check", "src", "recipes")
+    assert call("mypy", "src/spillover")
