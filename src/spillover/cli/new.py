@@ -8,6 +8,7 @@ import difflib
 import keyword
 import os
 import re
+import sys
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -53,12 +54,8 @@ def write_new(part: str, name: str, to: Path | None) -> None:
 
 
 def _check(part: str, name: str, module: str, kind: str) -> None:
-    if (
-        not re.fullmatch(r"[A-Za-z][A-Za-z0-9 _-]*", name)
-        or not module.isidentifier()
-        or keyword.iskeyword(module)
-        or hasattr(builtins, kind)
-    ):
+    taken = keyword.iskeyword(module) or module in sys.stdlib_module_names or hasattr(builtins, kind)
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9 _-]*", name) or not module.isidentifier() or taken:
         raise ValueError(f"{name!r} makes no name for a Python file and class: use letters, as in my-{part}")
     if part == "recipe":
         return
