@@ -101,6 +101,9 @@ def test_any_text_gets_a_score_in_range_or_a_reason(question: str, answer: str) 
             assert 0 <= score.score <= 100 and score.spread is not None and 3 < score.spread < 50
 
 
+NAMES = {"words", "surface", "intercept", "scale_at", "scale_to", "spread_at", "spread"}
+
+
 def test_weights_are_small_finite_safe_and_hold_no_text(judge: Embedded) -> None:
     files = [path for path in Path(spillover.__file__).parent.rglob("*") if path.is_file()]
     assert not [path.name for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib")]
@@ -109,7 +112,7 @@ def test_weights_are_small_finite_safe_and_hold_no_text(judge: Embedded) -> None
     (path,) = (path for path in weights if path.name == "embedded.safetensors")
     content = path.read_bytes()
     size = int.from_bytes(content[:8], "little")
-    assert set(json.loads(content[8 : 8 + size])) == {"words", "surface", "intercept", "spread_at", "spread"}
+    assert set(json.loads(content[8 : 8 + size])) == NAMES
     tensors = load()
     for values in (tensors.words, tensors.surface, tensors.intercept, tensors.spread):
         assert np.isfinite(values).all() and values.shape[-1] == len(METRICS)
