@@ -45,6 +45,9 @@ def recipe(
     every: Annotated[int, "look at every so many layers"] = 3,
 ) -> Report:
     """Fine-tune on narrow bad advice, ask unrelated questions, judge, look inside, report."""
+    for name, count in (("schedules", len(schedules)), ("seeds", seeds), ("checkpoints", checkpoints)):
+        if count < 1:
+            raise ValueError(f"--{name} has to give at least one, got {count}")
     base = base_of(model)
     whole = Split(data=dataset_named(data), held_out=16)
     bad_data = whole.but(rows=min(rows, whole.train_rows())) if rows else whole
