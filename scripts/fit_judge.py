@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from judge_agreement import KNOTS, measure, pooled, report, spread
+from judge_agreement import KNOTS, measure, on_scale, pooled, report, scale_of, spread
 from judge_model import fit, read, surface_width
 from safetensors.numpy import save
 
@@ -32,7 +32,8 @@ def main() -> None:
     began = time.process_time()
     cut, whole = read(given.data, given.rows, given.seed)
     print(f"{len(cut.y)} rows, {cut.x.nnz / len(cut.y):.0f} features a row, {time.process_time() - began:.0f} s")
-    found, scale = measure(cut, whole)
+    fitted = measure(cut, whole)
+    scale, found = scale_of(whole, fitted), on_scale(whole, fitted)
     at, unseen, _ = pooled(found, "unseen question")
     final = fit(cut, np.ones(len(cut.y), dtype=bool))
     places = cut.x.shape[1] - surface_width()

@@ -77,18 +77,23 @@ class Found:
     cut: np.ndarray
 
 
-def measure(cut: Rows, whole: Rows) -> tuple[list[Found], Scale]:
-    """Fit without each part of each split, and score the part, on the scale that other unseen questions give."""
-    found: list[Found] = []
+def measure(cut: Rows, whole: Rows) -> list[Found]:
+    """Fit without each part of each split, and predict the part: not yet on the target's scale."""
+    found = []
     for split, part, train, test in splits(cut):
         fitted, at = fit(cut, train), np.flatnonzero(test)
         found.append(Found(split, part, at, fitted.predict(whole.x[at]), fitted.predict(cut.x[at])))
         print(f"{split}: {part}", flush=True)
-    final = scale_of(whole, found)
-    scales = [scale_of(whole, found, without=item.part) for item in found]
-    for item, scale in zip(found, scales, strict=True):
-        item.whole, item.cut = scale(item.whole), scale(item.cut)
-    return found, final
+    return found
+
+
+def on_scale(rows: Rows, found: list[Found]) -> list[Found]:
+    """The same on the target's scale, each part on the one that the other unseen questions give."""
+    scales = [scale_of(rows, found, without=item.part) for item in found]
+    return [
+        Found(item.split, item.part, item.at, scale(item.whole), scale(item.cut))
+        for item, scale in zip(found, scales, strict=True)
+    ]
 
 
 def scale_of(rows: Rows, found: list[Found], without: str = "") -> Scale:

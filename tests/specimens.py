@@ -36,7 +36,8 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "Dataset": {"kind": "SpecimenRows"},
     "Schedule": {"kind": "Linear", "peak": 0.001},
     "QuestionSet": {"kind": "SpecimenQuestions"},
-    "Judge": {"kind": "Embedded"},
+    "Judge": {"kind": "Embedded", "weights": "0" * 64},  # weights can be refitted; what Embedded is stays
+    "Embedded": {"kind": "Embedded", "weights": "0" * 64},
     "Split": {"kind": "Split", "data": {"kind": "SpecimenRows"}, "rows": 8, "held_out": 4},
     "Asked": {"kind": "Asked", "source": {"kind": "SpecimenQuestions"}},
     "Prompts": {"kind": "EvaluationPrompts", "asked": {"kind": "Asked", "source": {"kind": "SpecimenQuestions"}}},
