@@ -155,7 +155,7 @@ def _cell(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, str):
-        value = value.replace("\x00", "\ufffd")
+        value = value.replace("\x00", "\ufffd").replace("\r\n", "\n").replace("\r", "\n")  # 3.11's csv quotes no \\r
         return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
     return repr(value) if isinstance(value, float) else value
 
