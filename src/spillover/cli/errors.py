@@ -17,6 +17,7 @@ from spillover.cli.text import one_line, plain
 
 MISTAKE, BUG, STOPPED = 2, 1, 130
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_IN_WORDS = ("No space left on device", "Disk quota exceeded", "File too large")  # libraries that are not Python's
 
 
 def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +48,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return "", MISTAKE
     text = plain(str(error).strip()) or type(error).__name__
-    if (isinstance(error, OSError) and error.errno in _DISK_FULL) or "No space left on device" in text:
+    if (isinstance(error, OSError) and error.errno in _DISK_FULL) or any(words in text for words in _IN_WORDS):
         return f"the disk is full{_place(error)}: make room and give the same command again", MISTAKE
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
         return f"no permission to read or write{_place(error)}", MISTAKE
