@@ -87,7 +87,7 @@ def limited(size: int, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [1_000, 5_000, 20_000, 60_000, 200_000])
+@pytest.mark.parametrize("size", [1_000, 60_000])
 def test_no_room_ends_in_one_message_whoever_writes(spill: Spill, size: int) -> None:
     words = ("--model", "tiny:0", "--rows", "16", "--formats", "raw", "--max-tokens", "3")
     done = limited(size, "run", str(QUICKSTART), *words)
