@@ -161,6 +161,7 @@ def _cell(value: Any) -> Any:
 
 
 def _null(value: Any) -> Any:
+    value = value.item() if getattr(value, "ndim", None) == 0 else value  # numpy's own numbers
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
