@@ -37,12 +37,14 @@ class Place:
 
 
 class RowCache(Cache):
-    """A buffer of `rows` rows and `length` positions for every layer of a network."""
+    """A buffer of `rows` rows and at least `length` positions for every layer of a network."""
 
     def __init__(self, network: Any, rows: int, length: int) -> None:
         config = network.config.get_text_config()
         self.place = Place(_windows(config))
-        super().__init__(layers=[_Layer(self.place, rows, length) for _ in range(config.num_hidden_layers)])
+        super().__init__(
+            layers=[_Layer(self.place, rows, up(length, SPAN_MULTIPLE)) for _ in range(config.num_hidden_layers)]
+        )
 
     @staticmethod
     def row_bytes(network: Any, length: int) -> int:
@@ -50,7 +52,7 @@ class RowCache(Cache):
         config = network.config.get_text_config()
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        return int(2 * config.num_hidden_layers * heads * width * length * network.dtype.itemsize)
+        return int(2 * config.num_hidden_layers * heads * width * up(length, SPAN_MULTIPLE) * network.dtype.itemsize)
 
     def share(self, source: Any, start: int, end: int) -> None:
         """Every row takes the positions `start` to `end` from the row `source` (rows,) names for it."""

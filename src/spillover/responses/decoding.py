@@ -1,6 +1,6 @@
 """The decoding loop: many answers at once, each the same whatever shares its batch. Knows prompts and numbers only.
 
-Prompts are read in blocks of 16 tokens that start at multiples of 16, and a block that several prompts begin with is
+Prompts are read in blocks of 8 tokens that start at multiples of 8, and a block that several prompts begin with is
 read once. A prompt's last token is the first step of its answers. With a batch of a multiple of 8 rows, matrix products
 and attention here give a row the same bits whatever stands beside it (tests hold it), and so does the choice of tokens.
 """
@@ -19,7 +19,7 @@ from spillover.responses.cache import RowCache, up
 from spillover.responses.sampling import pick
 
 ROW_MULTIPLE = 8
-BLOCK = 16  # tokens of a prompt read at once
+BLOCK = 8  # tokens of a prompt read at once
 SHRINK_AT = 0.75  # rows still running, as a share of the batch, below which finished rows leave it
 CACHE_BYTES = 1 << 30  # for the keys and values of a batch; fewer rows where they would need more
 
@@ -72,7 +72,7 @@ def _decode(loaded: Loaded, drafts: Sequence[Draft], rules: Rules) -> Iterator[i
     idle = rows - len(drafts)  # rows that fill the batch up: they repeat the last prompt, and nobody hears them
     running: list[Draft | None] = [*drafts, *[None] * idle]
     prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
-    cache = RowCache(loaded.network, rows, up(max(map(len, prompts)) + rules.max_tokens, BLOCK))
+    cache = RowCache(loaded.network, rows, up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
     _read(loaded, cache, prompts)
     tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
@@ -136,7 +136,7 @@ def _forward(network: Any, tokens: Any, cache: RowCache) -> Any:
 def _batches(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int, rows: int) -> Iterator[Sequence[Draft]]:
     """Drafts with prompts of similar length together, so that little of the cache is empty."""
     order = sorted(drafts, key=lambda draft: (len(draft.prompt), draft.prompt))
-    longest = up(len(order[-1].prompt) + max_tokens, BLOCK)
+    longest = up(len(order[-1].prompt), BLOCK) + max_tokens
     fitting = CACHE_BYTES // RowCache.row_bytes(loaded.network, longest) // ROW_MULTIPLE * ROW_MULTIPLE
     rows = max(ROW_MULTIPLE, min(rows, fitting))
     for start in range(0, len(order), rows):
