@@ -82,7 +82,7 @@ def test_find_lists_what_is_finished_oldest_first(store: Store) -> None:
 
 
 def test_a_failure_leaves_nothing(store: Store) -> None:
-    class Fails(Artefact):
+    class Stumbles(Artefact):
         """Fails halfway."""
 
         def make(self, work: Work) -> None:
@@ -90,8 +90,10 @@ def test_a_failure_leaves_nothing(store: Store) -> None:
             raise ValueError("no more")
 
     with pytest.raises(ValueError, match="no more"):
-        store.get(Fails())
-    assert not store.has(Fails()) and not store.path(Fails()).exists() and not list((store.root / "tmp").iterdir())
+        store.get(Stumbles())
+    assert (
+        not store.has(Stumbles()) and not store.path(Stumbles()).exists() and not list((store.root / "tmp").iterdir())
+    )
 
 
 # --- what is damaged

@@ -59,6 +59,23 @@ def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def watched(pid: int, store: Store, changes: int, delay: float) -> int | None:
+    """Wait until the child has begun or ended so many artefacts, and a moment more; its exit code if done first."""
+
+    def there() -> set[str]:
+        return {path.name for pattern in ("tmp/*", "[A-Z]*/*") for path in store.root.glob(pattern)}
+
+    seen, until = there(), float("inf")
+    while time.monotonic() < until:
+        if until == float("inf") and len(there() - seen) >= changes:
+            until = time.monotonic() + delay
+        ended_pid, status = os.waitpid(pid, os.WNOHANG)
+        if ended_pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
 def result(store: Store) -> dict[str, bytes]:
     """All files of all artefacts, but for the page and its manifest: the page says when it was made."""
     return {
@@ -76,34 +93,33 @@ def main() -> None:
     assert ended(study(words, "whole")) == 0, Path("said").read_text()
     whole_seconds = time.monotonic() - began
     draw = random.Random(seed)
-    killed, damaged, touched = [], [], []
+    kills_done = 0
+    damaged, touched = [], []
     finished: dict[str, int] = {}
     store = Store(Path("killed"))
     while True:
         pid = study(words, "killed")
-        # most moments fall into the work of one or two artefacts, so that the study gets on and is killed all along it
-        wait = draw.uniform(0.2, 0.2 + 2 * whole_seconds / max(1, kills)) if len(killed) < kills else 600
-        deadline = time.monotonic() + wait
-        done = (0, 0)
-        while done == (0, 0) and time.monotonic() < deadline:
-            time.sleep(0.005)
-            done = os.waitpid(pid, os.WNOHANG)
-        if done == (0, 0):
+        done = None
+        if kills_done < kills:
+            done = watched(pid, store, draw.randint(1, 3), draw.choice((0.0, 0.1, 1.0)) * draw.random())
+        if done is None and kills_done < kills:
             os.kill(pid, signal.SIGKILL)
-            killed.append(wait)
+            kills_done += 1
             assert ended(pid) == -signal.SIGKILL
+        elif done is None:
+            done = ended(pid)
         damaged += [str(path) for path, lines in store.verify() if lines]
         now = {str(path): path.stat().st_mtime_ns for path in store.root.glob("[A-Z]*/*/**/*")}
         touched += [path for path, when in finished.items() if now.get(path) != when]
         finished = now
-        if done != (0, 0):
+        if done is not None:
             break
     one, other = result(Store(Path("whole"))), result(store)
     print(
         json.dumps(
             {
-                "exit_code": os.waitstatus_to_exitcode(done[1]),
-                "kills": len(killed),
+                "exit_code": done,
+                "kills": kills_done,
                 "damaged": damaged,
                 "touched": touched,
                 "differs": sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)),
