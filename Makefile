@@ -2,7 +2,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-export SPILLOVER_STORE ?= $(CURDIR)/store
 
 .PHONY: help install quickstart test check format clean
 

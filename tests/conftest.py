@@ -24,6 +24,7 @@ hypothesis.settings.load_profile("any machine")
 def pytest_configure(config: pytest.Config) -> None:
     config.fast_cache = tempfile.mkdtemp(prefix="spillover-cache-")
     os.environ[CACHE] = config.fast_cache
+    os.environ.pop("SPILLOVER_STORE", None)  # no test writes into the store of whoever runs it
     if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism
         os.environ.setdefault("SPILLOVER_THREADS", "1")
 
