@@ -113,6 +113,11 @@ def process(*words: str, **more: object) -> subprocess.Popen[str]:
     )
 
 
+def _hears_ctrl_c() -> None:
+    """A shell's background job is started deaf to it, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_help_answers_at_once() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = process("--help")
@@ -128,7 +133,7 @@ def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path) ->
     slow = RECIPE.replace("Letters(seed=seed)", "Letters(seed=seed, seconds=0.5)")
     (tmp_path / "letters.py").write_text(slow)
     command = ("run", "letters.py", "--seeds", "40")
-    running = process(*command, cwd=tmp_path)
+    running = process(*command, cwd=tmp_path, preexec_fn=_hears_ctrl_c)
     while not list(tmp_path.glob("store/Letters/*")):
         time.sleep(0.05)
         assert running.poll() is None
