@@ -16,10 +16,10 @@ import torch
 
 from spillover.models.loading import Loaded
 from spillover.responses.cache import RowCache, up
+from spillover.responses.reading import BLOCK, forward, read_prompts
 from spillover.responses.sampling import pick
 
 ROW_MULTIPLE = 8
-BLOCK = 8  # tokens of a prompt read at once
 SHRINK_AT = 0.75  # rows still running, as a share of the batch, below which finished rows leave it
 CACHE_BYTES = 1 << 30  # for the keys and values of a batch; fewer rows where they would need more
 
@@ -73,12 +73,12 @@ def _decode(loaded: Loaded, drafts: Sequence[Draft], rules: Rules) -> Iterator[i
     running: list[Draft | None] = [*drafts, *[None] * idle]
     prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
     cache = RowCache(loaded.network, rows, up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
-    _read(loaded, cache, prompts)
+    read_prompts(loaded, cache, prompts)
     tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
     for step in range(rules.max_tokens):
         cache.place.move(torch.arange(len(tokens), device=loaded.device), positions[:, None], every=True)
-        logits = _forward(loaded.network, tokens[:, None], cache).logits[:, -1].float()
+        logits = forward(loaded.network, tokens[:, None], cache).logits[:, -1].float()
         uniform = torch.tensor([draft.uniforms[step] if draft else 0.0 for draft in running], device=loaded.device)
         tokens, positions = pick(logits, uniform, rules.temperature, rules.top_p), positions + 1
         for row, token in enumerate(tokens.tolist()):
@@ -107,30 +107,6 @@ def _append(draft: Draft | None, token: int, rules: Rules) -> Draft | None:
     elif len(draft.tokens) == rules.max_tokens:
         draft.finish = "length"
     return None if draft.finish else draft
-
-
-def _read(loaded: Loaded, cache: RowCache, prompts: Sequence[tuple[int, ...]]) -> None:
-    """Fill the cache with the keys and values of every row's prompt, all but the last token's."""
-    heads = [prompt[:-1] for prompt in prompts]
-    for start in range(0, max(map(len, heads)), BLOCK):
-        end = start + BLOCK
-        reader: dict[tuple[int, ...], int] = {}  # the row that reads a block for all rows that have come so far alike
-        source = [reader.setdefault(head[:end], row) if len(head) > start else row for row, head in enumerate(heads)]
-        blocks = [[*beginning[start:], *[0] * (end - len(beginning))] for beginning in reader]
-        positions = torch.arange(start, end, device=loaded.device).expand(len(blocks), BLOCK)
-        cache.place.move(torch.tensor(list(reader.values()), device=loaded.device), positions)
-        _forward(loaded.network.base_model, torch.tensor(blocks, device=loaded.device), cache)
-        cache.share(torch.tensor(source, device=loaded.device), start, end)
-
-
-def _forward(network: Any, tokens: Any, cache: RowCache) -> Any:
-    return network(
-        input_ids=tokens,
-        position_ids=cache.place.positions,
-        attention_mask=cache.place.masks(),
-        cache=cache,
-        use_cache=True,
-    )
 
 
 def _batches(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int, rows: int) -> Iterator[Sequence[Draft]]:
