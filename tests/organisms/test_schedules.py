@@ -1,5 +1,6 @@
 """Every schedule against torch's and transformers' own, and the contract that every registered kind keeps."""
 
+import functools
 import itertools
 import json
 import math
@@ -18,7 +19,10 @@ from spillover.organisms.schedules.cosine_restarts import CosineRestarts
 from spillover.organisms.schedules.cyclic_exp_range import CyclicExpRange
 from spillover.organisms.schedules.cyclic_triangular import CyclicTriangular
 from spillover.organisms.schedules.cyclic_triangular2 import CyclicTriangular2
+from spillover.organisms.schedules.inverse_sqrt import InverseSqrt
 from spillover.organisms.schedules.linear import Linear
+from spillover.organisms.schedules.piecewise import Piecewise
+from spillover.organisms.schedules.warmup_stable_decay import WarmupStableDecay
 from spillover.spec import Spec, kinds_of
 
 EVERY = sorted(kinds_of(Schedule).items())
@@ -61,6 +65,57 @@ def test_warmed_schedules_are_transformers_own(total, warmup):
                 optimizer, warmup, total, num_cycles=cycles
             ),
         )
+
+
+@pytest.mark.parametrize("total, warmup", list(itertools.product(TOTALS, (0, 1, 5, 30))))
+@pytest.mark.parametrize("form, floor", [("linear", 0.0), ("cosine", 0.1), ("1-sqrt", 0.0)])
+def test_warmup_stable_decay_is_transformers_own(total, warmup, form, floor):
+    for decay in (0.0, 0.2, 0.37, 1.0):
+        falling = min(round(decay * total), max(0, total - warmup))
+
+        def make(optimizer, falling=falling):
+            return transformers.get_wsd_schedule(
+                optimizer, warmup, falling, num_training_steps=total, decay_type=form, min_lr_ratio=floor
+            )
+
+        ours = WarmupStableDecay(peak=1.0, warmup=warmup, decay=decay, form=form, floor=floor).rates(total)
+        np.testing.assert_allclose(ours, theirs(make, total, 1.0), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("total, warmup", list(itertools.product(TOTALS, (0, 1, 5, 30))))
+def test_inverse_square_root_is_transformers_own(total, warmup):
+    for timescale in (None, 3, 100):
+        ours = InverseSqrt(peak=1.0, warmup=warmup, timescale=timescale).rates(total)
+        make = functools.partial(transformers.get_inverse_sqrt_schedule, num_warmup_steps=warmup, timescale=timescale)
+        own = theirs(make, total, 1.0)
+        np.testing.assert_allclose(ours, own, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("total", TOTALS)
+def test_points_are_joined_by_straight_lines_and_jumps(total):
+    points = ((0.1, 0.0), (0.25, 1.0), (0.5, 0.2), (0.9, 0.6))
+    progress = np.arange(total) / total
+    ours = Piecewise(peak=2.0, points=points).rates(total)
+    np.testing.assert_allclose(ours, 2 * np.interp(progress, *zip(*points, strict=True)), rtol=0, atol=1e-12)
+    stairs = ((0.0, 1.0), (0.25, 1.0), (0.25, 0.5), (0.75, 0.5), (0.75, 0.25))
+    milestones = [math.ceil(total * 0.25), math.ceil(total * 0.75)]
+    own = theirs(lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, 0.5), total, 1.0)
+    if milestones[0] < milestones[1]:  # else torch counts two of them as one
+        np.testing.assert_allclose(Piecewise(peak=1.0, points=stairs).rates(total), own, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "points, why",
+    [
+        ((), "points is empty"),
+        (((0.0, 1.5),), r"both from 0 to 1; got \(0.0, 1.5\)"),
+        (((0.5, 1.0), (0.2, 0.5)), "points go forward in progress; got 0.5, 0.2"),
+        (((0.0, 0.0), (1.0, 0.0)), "every point has share 0"),
+    ],
+)
+def test_points_that_draw_nothing_are_refused(points, why):
+    with pytest.raises(ValueError, match=why):
+        Piecewise(peak=1.0, points=points)
 
 
 @pytest.mark.parametrize("total", TOTALS)
@@ -146,6 +201,9 @@ def test_names_people_type():
         "cyclic-triangular",
         "cyclic-triangular2",
         "cyclic-exp-range",
+        "warmup-stable-decay",
+        "inverse-sqrt",
+        "piecewise",
     }
     assert schedule_named("cosine-restarts", peak=1e-4, cycles=2) == CosineRestarts(peak=1e-4, cycles=2)
     for spelling in ("Cosine_Restarts", " cosine restarts ", "COSINE-RESTARTS"):

@@ -279,6 +279,20 @@ def test_a_checkpoint_that_is_not_kept_is_refused():
         organism(checkpoint_every=2).at(3)
 
 
+def test_checkpoints_on_any_list_of_steps(store):
+    made = organism(epochs=2, checkpoint_every=5, checkpoint_steps=(7, 1, 5))
+    assert made.checkpoints == (1, 5, 7, 8) and [point.step for point in made.series()] == [1, 5, 7, 8]
+    assert organism(checkpoint_steps=()) == organism() and made != organism(epochs=2, checkpoint_every=5)
+    folder = store.get(made)
+    assert all(adapter_folder(folder, step).is_dir() for step in made.checkpoints)
+    plain = organism(epochs=2, checkpoint_every=5)
+    assert alike(adapter(store, made), adapter(store, plain)) and not alike(
+        adapter(store, made, 7), adapter(store, made)
+    )
+    with pytest.raises(ValueError, match="checkpoint_steps lie from 1 to 4, the steps of this run; got 9"):
+        organism(checkpoint_steps=(2, 9))
+
+
 def test_the_spec_of_a_checkpoint_opens_without_its_data(monkeypatch):
     """A store lists and verifies what it holds after a user's file went away."""
     checkpoint = organism().at()

@@ -13,6 +13,7 @@ from spillover.organisms.dataset import Split
 from spillover.organisms.losses import Precision
 from spillover.organisms.schedule import Schedule
 from spillover.organisms.tuning import LoRA
+from spillover.spec import later
 from spillover.store import Artefact, Store, Work
 
 TOKENS_PER_ROW = 106  # of Money, with SmolLM2's template; for the estimate of time alone
@@ -36,6 +37,14 @@ class Organism(Artefact):
     order_seed: int = 0
     dropout_seed: int = 0
     checkpoint_every: int | None = Field(default=None, ge=1)  # steps; None: at the end only
+    checkpoint_steps: tuple[int, ...] = later(())  # and after these steps too
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        outside = [step for step in self.checkpoint_steps if not 1 <= step <= self.steps]
+        if outside:
+            raise ValueError(f"checkpoint_steps lie from 1 to {self.steps}, the steps of this run; got {outside[0]}")
+        return self
 
     def seeded(self, seed: int) -> Self:
         """The same organism with all three training seeds set to `seed` (the split stays)."""
@@ -48,10 +57,10 @@ class Organism(Artefact):
 
     @property
     def checkpoints(self) -> tuple[int, ...]:
-        """Steps at which the adapter is kept: every `checkpoint_every` and the last."""
+        """Steps after which the adapter is kept: every `checkpoint_every`, those of `checkpoint_steps`, the last."""
         last = self.steps
         every = self.checkpoint_every or last
-        return (*range(every, last, every), last)
+        return tuple(sorted({*range(every, last, every), *self.checkpoint_steps, last}))
 
     def at(self, step: int | None = None) -> Checkpoint:
         """The checkpoint at a step; the last one where none is given."""

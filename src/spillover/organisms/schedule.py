@@ -16,7 +16,11 @@ Rates = np.ndarray  # (total,) float64: the learning rate of each optimiser step
 
 
 class Schedule(Spec):
-    """A learning rate as a pure function of (step, total). Every kind can be built from `peak` alone."""
+    """A learning rate as a pure function of (step, total). Every kind can be built from `peak` alone.
+
+    It drives other numbers over training too, such as a share of rows or the weight of a penalty: `peak` is then the
+    largest of these.
+    """
 
     peak: float = Field(gt=0)  # the largest rate that it can reach
 
