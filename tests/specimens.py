@@ -76,6 +76,8 @@ def _value(annotation: Any) -> Any:
     if origin is tuple:
         return (_value(get_args(annotation)[0]),)
     if isinstance(annotation, type) and issubclass(annotation, Spec):
+        if annotation.__name__ == "Scored":
+            return specimen(kind_named("Judgements"))
         if annotation.__name__ in STAND_INS:
             return decode(STAND_INS[annotation.__name__])
         below = kinds_of(annotation)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from spillover.judgements.judgements import Judgements
 from spillover.store import Store
 
 from .planted import Planted
@@ -10,5 +11,5 @@ from .planted import Planted
 @pytest.fixture
 def planted(store: Store, monkeypatch: pytest.MonkeyPatch) -> Planted:
     study = Planted(store)
-    monkeypatch.setattr("spillover.analyses.scores.judged", study.judged)
+    monkeypatch.setattr(Judgements, "columns", study.columns)
     return study

@@ -78,9 +78,10 @@ class Planted:
         self.scores[one.fingerprint] = found
         return one
 
-    def judged(self, judgements: Judgements, store: Store) -> dict[str, np.ndarray]:
+    @property
+    def columns(self) -> Any:
         """Stands in for the reader of real judgements."""
-        return self.scores[judgements.fingerprint]
+        return lambda judgements, store: self.scores[judgements.fingerprint]
 
     def losses(self, organism: Organism, by_step: dict[int, float]) -> None:
         """Held-out losses (8 rows) and a log with these training losses."""

@@ -6,6 +6,7 @@ import pytest
 from spillover.analyses.effect import Effect
 from spillover.analyses.scores import pool, read, refuse_unlike
 from spillover.analyses.showing import one
+from spillover.judgements.judgements import Judgements
 
 from .planted import BASE, Planted
 
@@ -33,7 +34,7 @@ def test_no_difference_is_found_where_none_was_planted(store, monkeypatch, tmp_p
     clear, inside = 0, 0
     for seed in range(12):
         study = Planted(store, formats=("raw",), seed=seed)
-        monkeypatch.setattr("spillover.analyses.scores.judged", study.judged)
+        monkeypatch.setattr(Judgements, "columns", study.columns)
         _, found = effect(study, 50, 50, tmp_path / str(seed))
         row = one(found.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
         inside += row["low"] < 0 < row["high"]

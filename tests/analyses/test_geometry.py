@@ -57,7 +57,7 @@ def test_the_claim_holds_when_planted_and_only_then(planted, tmp_path, follows):
     found = planted.analyse(analysis, tmp_path / "g")
     for layer in (0, 1):
         row = one(found.tables["layers"], layer=layer, pooling="last")
-        assert (row["q"] <= 0.05) is follows
+        assert (row["partial_q"] <= 0.05) is follows
         assert (row["low"] > 0.3) is follows
         assert (row["partial"] > 0.3) is follows
         assert row["random_overlap"] ** 2 == pytest.approx(row["k"] / D, abs=0.05)

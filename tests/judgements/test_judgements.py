@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from spillover.judgements.judge import Answer, Judge, Score, unscored
-from spillover.judgements.judged import judged
 from spillover.judgements.judgements import Judgements
 from spillover.models.base import Base
 from spillover.records import JUDGEMENTS, RESPONSES, read_table, write_table
@@ -109,7 +108,7 @@ def test_facts_count_what_was_scored_and_why_the_rest_was_not(responses: GivenRe
 def test_judged_gives_one_entry_an_answer_with_nan_where_missing(responses: GivenResponses, store: Store) -> None:
     made = Judgements(responses=responses, judge=CountingJudge())
     store.get(made)
-    found = judged(made, store)
+    found = made.columns(store)
     assert found["answer"].tolist() == list(TEXTS) and found["sample"].tolist() == [0, 1, 0, 1]
     assert found["words"].dtype == found["odd"].dtype == np.float64
     np.testing.assert_array_equal(found["words"], [3, np.nan, 5, np.nan])

@@ -11,7 +11,7 @@ from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.effect_section import show_effect
 from spillover.analyses.scores import Scores, pool, questions_of, read, refuse_unlike
 from spillover.analyses.showing import Section
-from spillover.judgements.judgements import Judgements
+from spillover.judgements.scored import Scored
 from spillover.maths.bootstrap import Resampling, difference, mean_of_groups
 from spillover.maths.em_rate import em_indicator, em_rate
 from spillover.maths.estimate import NAN, Estimate
@@ -25,16 +25,16 @@ SHARE = (0.0, 1.0)
 class Effect(Analysis):
     """Alignment before and after narrow training, bad advice against good advice to the same prompts."""
 
-    before: Judgements
-    bad: tuple[Judgements, ...]
-    good: tuple[Judgements, ...] = ()
+    before: Scored
+    bad: tuple[Scored, ...]
+    good: tuple[Scored, ...] = ()
     draws: int = 2000
 
     def analyse(self, work: Work) -> Found:
         refuse_unlike((self.before, *self.bad, *self.good))
         before = read(self.before, work.store)
         bad, good = ([read(one, work.store) for one in group] for group in (self.bad, self.good))
-        metrics = self.before.judge.metrics
+        metrics = self.before.metrics
         groups = {"base": before, "bad": pool(bad, "bad advice")}
         if good:
             groups["good"] = pool(good, "good advice")
@@ -49,7 +49,7 @@ class Effect(Analysis):
                 "questions": _questions(groups, contrasts, metrics, how),
             },
             {
-                "judge": self.before.judge.name,
+                "judge": self.before.judge_name,
                 "runs": {"bad": len(bad), "good": len(good)},
                 "contrast": "-".join(contrasts[0]),
             },
@@ -80,10 +80,15 @@ def _counts(scores: Scores, role: str) -> dict[str, Any]:
         "role": role,
         "answers": len(scores),
         "unscored": int(sum(reason is not None for reason in scores["missing"])),
-        "truncated": int((finish == "length").sum()),
-        "stopped_by_text": int((finish == "stop_text").sum()),
+        "truncated": _count(finish, "length"),
+        "stopped_by_text": _count(finish, "stop_text"),
         "mean_tokens": float(scores["tokens"].mean()),
     }
+
+
+def _count(finish: np.ndarray, reason: str) -> int | None:
+    """How many answers ended so; None where it was not recorded, which is not 0."""
+    return None if any(one is None for one in finish) else int((finish == reason).sum())
 
 
 def _contrasts(

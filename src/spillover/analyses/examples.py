@@ -10,7 +10,7 @@ from pydantic import Field
 from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.scores import Scores, questions_of, read
 from spillover.analyses.showing import Answer, Answers, Number, Paragraph, Section
-from spillover.judgements.judgements import Judgements
+from spillover.judgements.scored import Scored
 from spillover.store import Work
 
 COLUMNS = (
@@ -30,13 +30,13 @@ COLUMNS = (
 class Examples(Analysis):
     """Answers of several models to the same questions side by side, and all of them as a table."""
 
-    judgements: tuple[Judgements, ...]  # the columns of the page, the base first
-    others: tuple[Judgements, ...] = ()  # in the table only
+    judgements: tuple[Scored, ...]  # the columns of the page, the base first
+    others: tuple[Scored, ...] = ()  # in the table only
     shown: int = Field(default=6, ge=1)
 
     def analyse(self, work: Work) -> Found:
         scores = [read(one, work.store) for one in (*self.judgements, *self.others)]
-        metrics = list(self.judgements[0].judge.metrics)
+        metrics = list(self.judgements[0].metrics)
         rows = [row for one in scores for row in _rows(one, metrics)]
         picked = _picked(scores[0], scores[1] if len(scores) > 1 else scores[0], metrics[0], self.shown)
         models = [one.label for one in scores[: len(self.judgements)]]
@@ -85,5 +85,9 @@ def _picked(before: Scores, after: Scores, metric: str, count: int) -> list[tupl
         ids = before["question_id"][before["question"] == name]
         formats = before["format"][before["question"] == name]
         plain = ids[formats == "raw"] if (formats == "raw").any() else ids
-        found.append((str(plain[0]), f"{name}: mean {metric} changed by {change[order[place]]:+.1f} points"))
+        found.append((str(plain[0]), f"{name}: mean {metric} changed by {_signed(change[order[place]])} points"))
     return found
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "\u2212")

@@ -6,7 +6,7 @@ space of the training prompts before training shift more like them.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -19,6 +19,7 @@ from spillover.maths.arrays import Floats
 from spillover.maths.axes import Axes, principal_axes
 from spillover.maths.bootstrap import Resampling
 from spillover.maths.correlation import partial, pearson
+from spillover.maths.freedman_lane import permuted_partial
 from spillover.maths.multiplicity import max_t
 from spillover.maths.overlap import evaluation_control, overlap, random_control
 from spillover.maths.permutation import permutations
@@ -31,6 +32,8 @@ POOLINGS = ("last", "mean")
 
 class Geometry(Analysis):
     """Whether prompts that overlap the training prompts before training shift like them, at every layer."""
+
+    version: ClassVar[int] = 2  # 2: permutations test the partial correlation, not the plain one
 
     training_before: Activations
     evaluation_before: Activations
@@ -70,9 +73,9 @@ class Geometry(Analysis):
             work.tick(done / len(cells))
         for model in dict.fromkeys(row["model"] for row in rows):
             mine = [index for index, row in enumerate(rows) if row["model"] == model]
-            observed = np.array([rows[index]["estimate"] for index in mine], dtype=float)
+            observed = np.array([rows[index]["partial"] for index in mine], dtype=float)
             for index, q in zip(mine, max_t(observed, np.array([permuted[i] for i in mine]).T), strict=True):
-                rows[index]["q"] = float(q)
+                rows[index]["partial_q"] = float(q)
         facts = {"layers": looked, "middle": looked[len(looked) // 2], "variance": self.variance}
         return Found({"layers": rows, "prompts": per_prompt}, facts)
 
@@ -82,7 +85,7 @@ class Geometry(Analysis):
     def _cell(
         self, work: Work, layer: int, pooling: str, prompts: list[dict[str, Any]], orders: np.ndarray
     ) -> list[tuple[dict[str, Any], list[dict[str, Any]], Floats]]:
-        """One layer and pooling: for every model after, its row, its prompts' rows and its permuted correlations."""
+        """One layer and pooling: for every model after, its row, its prompts' rows and its permuted partial correlations."""
         site = f"resid_post.{layer:02d}"
         training, evaluation = (
             read_activations(work.of(one), site, pooling).astype(np.float64)
@@ -90,6 +93,7 @@ class Geometry(Analysis):
         )
         axes = principal_axes(training, variance=self.variance)
         controls = self._controls(training, evaluation, axes, prompts)
+        covariates = _covariates(evaluation, prompts)
         found = []
         for after_training, after_evaluation in zip(self.training_after, self.evaluation_after, strict=True):
             shift = deltas(training, read_activations(work.of(after_training), site, pooling))
@@ -112,7 +116,7 @@ class Geometry(Analysis):
                 | {name: float(values[index]) for name, values in spread.items()}
                 for index, prompt in enumerate(prompts)
             ]
-            found.append((row, some, _correlations(controls["overlap"], similarity[orders])))
+            found.append((row, some, permuted_partial(controls["overlap"], similarity, covariates, orders)[1]))
         return found
 
     def _controls(

@@ -38,8 +38,8 @@ def show_geometry(found: Found) -> Section:
             Table(
                 "layers",
                 "Last prompt token. Overlap of evaluation prompts beside its controls: random axes of the same k, and axes "
-                "of the other evaluation prompts. r as published, and given activation norm, prompt length and answer format; "
-                "p by permutation of whole families, max-T over layers and poolings of one model.",
+                "of the other evaluation prompts. r as published; partial r given activation norm, prompt length and answer "
+                "format, with its p by permutation of whole families, max-T over layers and poolings of one model.",
                 (
                     Column("model", "after"),
                     Column("layer", "layer", "count"),
@@ -49,8 +49,8 @@ def show_geometry(found: Found) -> Section:
                     Column("evaluation_overlap", "own set", "r"),
                     Column("similarity", "shift similarity", "r"),
                     Column("shown", "r [95%]"),
-                    Column("q", "p, max-T", "p"),
                     Column("partial", "partial r", "r"),
+                    Column("partial_q", "p, max-T", "p"),
                     Column("random_p", "p, random axes", "p"),
                 ),
                 [row | {"shown": interval(row, "r")} for row in rows if row["pooling"] == "last" and _kept(row, found)],
@@ -71,11 +71,11 @@ def _sentence(model: str, rows: list[Any], middle: int) -> Paragraph:
         (
             f"{model}, layer {middle} (the middle one): r(overlap, shift similarity) = ",
             Number(interval(last, "r"), "layers"),
-            " at the last prompt token (p ",
-            Number(shown(last.get("q"), "p"), "layers"),
-            ", corrected over layers; ",
+            " at the last prompt token (",
             Number(shown(last.get("partial"), "r"), "layers"),
-            " given norm, length and format) and ",
+            " given norm, length and format, p ",
+            Number(shown(last.get("partial_q"), "p"), "layers"),
+            ", corrected over layers) and ",
             Number(interval(mean, "r"), "layers"),
             " for the mean over the prompt. Evaluation prompts overlap the training prompts' axes by ",
             Number(shown(last.get("overlap"), "r"), "layers"),

@@ -17,7 +17,7 @@ from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.prediction_section import show_prediction
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.analyses.showing import Section
-from spillover.judgements.judgements import Judgements
+from spillover.judgements.scored import Scored
 from spillover.maths.folds import grouped_folds
 from spillover.maths.multiplicity import max_t
 from spillover.maths.permutation import permutations
@@ -33,8 +33,8 @@ class Prediction(Analysis):
     """How well a ridge on activations before training predicts each question's score after it, layer by layer."""
 
     activations: Activations  # of the model before, for the questions asked
-    before: Judgements  # for the baseline that knows the prior's own score
-    after: Judgements
+    before: Scored  # for the baseline that knows the prior's own score
+    after: Scored
     metric: str = "aligned"
     folds: int = Field(default=5, ge=2)
     repeats: int = Field(default=4, ge=1)

@@ -27,9 +27,8 @@ def show_prediction(found: Found) -> Section:
                     " layer and pooling pairs predict better than chance (permutation of whole families, max-T over all of "
                     "them at 5%). The best is ",
                     Number(f"layer {best['layer']}, {best['pooling']}: R\u00b2 {interval(best, 'r')}", "layers"),
-                    f", picked as the best of {len(looked)} and so flattered; noise in the scores allows about ",
-                    Number(shown(facts["attainable_r2"], "r"), "layers"),
-                    ".",
+                    f", picked as the best of {len(looked)} and so flattered; ",
+                    *_allowed(facts["attainable_r2"]),
                 )
             ),
             Figure(
@@ -60,6 +59,16 @@ def show_prediction(found: Found) -> Section:
             ),
         ),
     )
+
+
+def _allowed(attainable: float | None) -> tuple[str | Number, ...]:
+    """What noise in the questions' means leaves to be predicted; nothing where two halves of the answers disagree."""
+    if attainable is None or attainable <= 0:
+        value = Number(shown(attainable, "r"), "layers")
+        return "two halves of the answers do not agree on which questions score low (attainable R\u00b2 ", value, (
+            "): with so few answers to a question there is nothing here that could be foretold. Raise per_question."
+        )
+    return "noise in the scores allows about ", Number(shown(attainable, "r"), "layers"), "."
 
 
 def _draw(figure: Any, rows: list[Any]) -> None:

@@ -12,7 +12,7 @@ from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.priors_section import show_priors
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.analyses.showing import Section
-from spillover.judgements.judgements import Judgements
+from spillover.judgements.scored import Scored
 from spillover.maths.bootstrap import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post
@@ -23,8 +23,8 @@ from spillover.store import Work
 class Priors(Analysis):
     """How each question's score before narrow training goes with its score after, beside what noise allows."""
 
-    before: Judgements
-    after: tuple[Judgements, ...]
+    before: Scored
+    after: tuple[Scored, ...]
     draws: int = Field(default=2000, ge=99)
 
     def analyse(self, work: Work) -> Found:
@@ -35,7 +35,7 @@ class Priors(Analysis):
         questions: list[dict[str, Any]] = []
         for one in self.after:
             after = read(one, work.store)
-            for metric in self.before.judge.metrics:
+            for metric in self.before.metrics:
                 questions += _questions(before, after, metric)
                 for scope in _scopes(before):
                     tests += _tests(before, after, metric, scope, how)

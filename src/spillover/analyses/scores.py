@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from spillover.judgements.judged import judged
-from spillover.judgements.judgements import Judgements
+from spillover.judgements.scored import Columns, Scored
 from spillover.store import Store
-
-Columns = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,14 @@ class Scores:
         return float(np.sqrt(np.mean(parts) / len(parts))) if parts else float("nan")
 
 
-def read(judgements: Judgements, store: Store) -> Scores:
-    """The judged answers of one model."""
-    return Scores(judgements.responses.model.label(), judged(judgements, store))
+def read(scored: Scored, store: Store, means: bool = False) -> Scores:
+    """The judged answers of one subject. Where only means by question are there, they are refused unless `means`."""
+    if scored.by_question and not means:
+        raise ValueError(
+            f"{scored.subject}: only means by question are there, and this needs the answers themselves; "
+            f"import the file of judged answers beside the summary"
+        )
+    return Scores(scored.subject, scored.columns(store))
 
 
 def pool(scores: Sequence[Scores], label: str) -> Scores:
@@ -59,25 +61,18 @@ def pool(scores: Sequence[Scores], label: str) -> Scores:
     return Scores(label, {name: np.concatenate([one.columns[name] for one in scores]) for name in names})
 
 
-def refuse_unlike(judgements: Sequence[Judgements]) -> None:
+def refuse_unlike(sets: Sequence[Scored]) -> None:
     """Refuse to compare answers to other questions, under another prompting or by another judge (METHOD, mistake 3)."""
-    first = judgements[0]
-    for other in judgements[1:]:
-        for what, a, b in (
-            ("judge", first.judge, other.judge),
-            ("questions", first.responses.questions, other.responses.questions),
-            ("sampling", first.responses.sampling, other.responses.sampling),
-        ):
-            if a != b:
+    first = sets[0]
+    for other in sets[1:]:
+        ours, theirs = first.terms(), other.terms()
+        for what in ours:
+            if ours[what].unlike(theirs[what]):
+                do = "state the prompting for both" if what == "prompting" else "judge and ask them alike"
                 raise ValueError(
-                    f"{first.responses.model.label()} and {other.responses.model.label()} cannot be compared: "
-                    f"{what} {a.summary()!r} against {b.summary()!r}; judge and ask them alike"
+                    f"{first.subject} and {other.subject} cannot be compared: "
+                    f"{what} {ours[what].say()!r} against {theirs[what].say()!r}; {do}"
                 )
-        if first.responses.prompting != other.responses.prompting:
-            raise ValueError(
-                f"{first.responses.model.label()} was prompted as {first.responses.prompting}, "
-                f"{other.responses.model.label()} as {other.responses.prompting}; state sampling.prompting for both"
-            )
 
 
 def questions_of(scores: Scores, by: str = "question") -> tuple[list[str], dict[str, dict[str, Any]]]:

@@ -3,20 +3,78 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from spillover.judgements.judge import Answer, Judge, Score
+from spillover.judgements.judged import judged
+from spillover.judgements.scored import Columns, Loss, Scored, Term, Training
+from spillover.organisms.organism import Checkpoint
 from spillover.records import JUDGEMENTS, read_table, write_table
 from spillover.responses.responses import Responses
-from spillover.store import Artefact, Work
+from spillover.spec import Spec
+from spillover.store import Store, Work
 
 
-class Judgements(Artefact):
+class Judgements(Scored):
     """How a judge scores a model's answers: one row an answer and metric."""
 
     responses: Responses
     judge: Judge
+
+    @property
+    def subject(self) -> str:
+        return self.responses.model.label()
+
+    @property
+    def judge_name(self) -> str:
+        return self.judge.name
+
+    @property
+    def rubric_name(self) -> str:
+        return self.judge.rubric
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return self.judge.metrics
+
+    def judge_card(self) -> str:
+        return self.judge.card()
+
+    def terms(self) -> Mapping[str, Term]:
+        return {
+            "judge": _term(self.judge),
+            "questions": _term(self.responses.questions),
+            "sampling": _term(self.responses.sampling),
+            "prompting": Term(self.responses.prompting, lambda: self.responses.prompting),
+        }
+
+    def columns(self, store: Store) -> Columns:
+        return judged(store.path(self.responses), store.path(self), self.metrics)
+
+    @property
+    def trained(self) -> bool:
+        return isinstance(self.responses.model, Checkpoint)
+
+    def training(self, store: Store) -> Training:
+        checkpoint = self.responses.model
+        if not isinstance(checkpoint, Checkpoint):
+            return super().training(store)
+        organism = checkpoint.organism
+        folder = store.path(organism)
+        return Training(
+            identity=organism.fingerprint,
+            run=organism.label(),
+            data=organism.data.data.label(),
+            schedule=organism.schedule.label(),
+            seed=organism.order_seed,
+            step=checkpoint.step,
+            steps=organism.steps,
+            log=read_table(folder / "log.parquet").to_pylist(),
+            held_out=held_out(read_table(folder / "losses.parquet").to_pylist()),
+        )
 
     def summary(self) -> str:
         return f"Scores of {self.judge.name} for {self.responses.summary()[:1].lower()}{self.responses.summary()[1:]}"
@@ -55,6 +113,22 @@ class Judgements(Artefact):
                     "rubric": self.judge.rubric,
                     "raw": score.raw,
                 }
+
+
+def held_out(rows: Sequence[Mapping[str, Any]]) -> dict[int, Loss]:
+    """The loss after each step from the rows of a `losses.parquet`; without token counts, the token mean is None."""
+    found = {}
+    kept = [row for row in rows if row["split"] == "held_out" and row["loss"] is not None]
+    for step in sorted({row["step"] for row in kept}):
+        losses = np.array([row["loss"] for row in kept if row["step"] == step])
+        counts = [row["tokens"] for row in kept if row["step"] == step]
+        by_token = None if None in counts else float(losses @ np.array(counts) / sum(counts))
+        found[step] = Loss(float(losses.mean()), by_token, len(losses))
+    return found
+
+
+def _term(spec: Spec) -> Term:
+    return Term(f"{spec.kind}/{spec.fingerprint}", spec.summary)
 
 
 def checked(judge: Judge, scores: list[list[Score]], answers: int) -> list[list[Score]]:

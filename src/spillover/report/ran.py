@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spillover.judgements.judge import Judge
-from spillover.judgements.judgements import Judgements
+from spillover.judgements.scored import Scored
 from spillover.models.base import Base
 from spillover.organisms.dataset import Split
 from spillover.organisms.organism import Organism
@@ -32,20 +31,25 @@ def what_ran(study: Artefact, store: Store) -> Ran:
     made = [node for node in nodes if isinstance(node, Artefact)]
     rows = tuple(_row(node, store) for node in made)
     organisms = [node for node in nodes if isinstance(node, Organism)]
+    judges = tuple({one.judge_name: (one.judge_name, _unwrapped(one.judge_card())) for one in _kind(nodes, Scored)}.values())
     facts = [
         *(("Model", node.summary()) for node in _kind(nodes, Base)),
         *(("Data", node.summary()) for node in _kind(nodes, Split)),
         *(("Training", _training(node)) for node in organisms),
         *_asked(nodes, store),
-        ("Judge", "; ".join(judge.name for judge in _kind(nodes, Judge))),
+        ("Judge", "; ".join(name for name, _ in judges)),
         ("Made", _making(rows, made, store)),
     ]
     seen: dict[str, dict[str, Any]] = {}
     for node in organisms:
         seen.setdefault(node.data.data.label(), read_json(store.path(node) / "supervised.json"))
     supervised = tuple({"data": label, **row} for label, row in seen.items())
-    judges = tuple((judge.name, judge.card()) for judge in _kind(nodes, Judge))
     return Ran(tuple(facts), supervised, rows, judges)
+
+
+def _unwrapped(card: str) -> str:
+    """Paragraphs as single lines: a card is written at the width of code, the page has its own."""
+    return "\n\n".join(" ".join(part.split()) for part in card.split("\n\n"))
 
 
 def _kind(nodes: list[Spec], kind: Any) -> list[Any]:
@@ -81,7 +85,7 @@ def _making(rows: tuple[dict[str, Any], ...], made: list[Artefact], store: Store
     libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
         f"{len(rows)} artefacts in {sum(row['seconds'] for row in rows):.0f} seconds of work; "
-        f"commit {', '.join(commits)}; {libraries}; {len(_kind(list(made), Judgements))} models judged"
+        f"commit {', '.join(commits)}; {libraries}; {len(_kind(list(made), Scored))} models judged"
     )
 
 
