@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from spillover.maths.folds import grouped_folds
-from spillover.maths.nadeau_bengio import corrected_difference, corrected_interval
-from spillover.maths.ridge import Ridge, cross_validate
+from spillover.maths.nadeau_bengio import corrected_difference, corrected_interval, interval_from_summary
+from spillover.maths.cross_validation import cross_validate
+from spillover.maths.ridge import Ridge
 
 
 def test_formula() -> None:
@@ -49,3 +50,11 @@ def test_wrong_input_says_so() -> None:
         corrected_interval([1.0], 0)
     with pytest.raises(ValueError, match="same folds"):
         corrected_difference([1.0], [1.0, 2.0], 0.25)
+
+
+def test_the_interval_from_mean_and_sd_is_the_interval_from_the_scores() -> None:
+    scores = np.random.default_rng(3).normal(0.4, 0.05, 50)
+    whole = corrected_interval(scores, 0.25, null=0.0)
+    told = interval_from_summary(scores.mean(), scores.std(ddof=1), 50, 0.25, null=0.0)
+    assert (told.low, told.high, told.p) == pytest.approx((whole.low, whole.high, whole.p))
+    assert np.isnan(interval_from_summary(0.4, float("nan"), 50, 0.25).low)

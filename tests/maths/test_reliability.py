@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spillover.maths.bootstrap import Resampling
-from spillover.maths.reliability import noise_ceiling, split_half
+from spillover.maths.reliability import from_errors, noise_ceiling, split_half
 
 
 def answers(rng: np.random.Generator, questions: int, samples: int, noise: float) -> Any:
@@ -70,3 +70,23 @@ def test_same_seed_same_number() -> None:
     x = answers(np.random.default_rng(5), 20, 6, 1.0)
     assert split_half(x) == split_half(x)
     assert split_half(x).value != split_half(x, Resampling(draws=200, seed=1)).value
+
+
+@pytest.mark.parametrize("samples,noise", [(50, 5.0), (8, 2.0)])
+def test_from_errors_is_the_share_of_true_variance_too(samples: int, noise: float) -> None:
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(200):
+        scores = answers(rng, 40, samples, noise)
+        found.append(from_errors(scores.mean(axis=1), scores.std(axis=1, ddof=1) / np.sqrt(samples)).value)
+    assert np.mean(found) == pytest.approx(1 / (1 + noise**2 / samples), abs=0.03)
+
+
+def test_from_errors_of_nothing_but_noise_is_near_zero_and_of_too_little_is_missing() -> None:
+    rng = np.random.default_rng(2)
+    scores = rng.normal(size=(2000, 10))
+    assert abs(from_errors(scores.mean(axis=1), scores.std(axis=1, ddof=1) / np.sqrt(10)).value) < 0.1
+    assert math.isnan(from_errors([1.0, 2.0], [0.1, 0.1]).value)
+    assert math.isnan(from_errors([1.0, 1.0, 1.0], [0.1, 0.1, 0.1]).value)
+    with pytest.raises(ValueError, match="alike"):
+        from_errors([1.0, 2.0, 3.0], [0.1])

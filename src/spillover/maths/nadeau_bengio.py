@@ -19,19 +19,26 @@ def corrected_interval(
     overlap, so the J scores are far from J independent ones. n is J. `null` adds a two-sided p against that
     score.
     """
-    from scipy.stats import t
-
     if not test_share > 0:
         raise ValueError(f"test_share is test rows / training rows, above 0, got {test_share}; for 5 folds pass 0.25")
     values = np.asarray(scores, dtype=np.float64).ravel()
     values = values[~np.isnan(values)]
-    count = len(values)
-    if count == 0:
+    if len(values) == 0:
         return Estimate.missing(tested=null is not None)
-    centre = float(values.mean())
-    if count < 2:
+    spread = float(values.std(ddof=1)) if len(values) > 1 else NAN
+    return interval_from_summary(float(values.mean()), spread, len(values), test_share, level, null)
+
+
+def interval_from_summary(
+    mean: float, spread: float, count: int, test_share: float, level: float = 0.95, null: float | None = None
+) -> Estimate:
+    """`corrected_interval` from the scores' mean and SD (ddof 1) over `count` splits, as tables print them."""
+    from scipy.stats import t
+
+    centre = float(mean)
+    if count < 2 or np.isnan(spread):
         return Estimate(centre, NAN, NAN, count, None if null is None else NAN)
-    error = float(np.sqrt(values.var(ddof=1) * (1 / count + test_share)))
+    error = float(np.sqrt(spread**2 * (1 / count + test_share)))
     reach = float(t.ppf((1 + level) / 2, count - 1)) * error
     if null is None:
         return Estimate(centre, centre - reach, centre + reach, count)

@@ -65,6 +65,23 @@ def split_half(answers: ArrayLike, how: Resampling = SPLITS) -> Reliability:
     return Reliability(_stepped_up(half, product), half, n)
 
 
+def from_errors(means: ArrayLike, errors: ArrayLike) -> Reliability:
+    """Reliability from (units,) means and their standard errors: 1 - mean(error^2) / variance of the means.
+
+    For means whose answers are not at hand. Unbiased in the numerator: close to `split_half` of the same answers (half
+    is NaN). A unit without mean or error is left out; fewer than 3, or no variation: NaN. Below 0 by chance.
+    """
+    m = np.asarray(means, dtype=np.float64)
+    e = np.asarray(errors, dtype=np.float64)
+    if m.shape != e.shape or m.ndim != 1:
+        raise ValueError(f"means and errors must be (units,) alike, got shapes {m.shape} and {e.shape}")
+    kept = ~(np.isnan(m) | np.isnan(e))
+    m, e = m[kept], e[kept]
+    if len(m) < 3 or not float(m.var(ddof=1)) > 1e-20 * max(1.0, float(np.abs(m).max()) ** 2):
+        return Reliability(NAN, NAN, len(m))
+    return Reliability(float(1 - (e**2).mean() / m.var(ddof=1)), NAN, len(m))
+
+
 def noise_ceiling(reliability_x: float, reliability_y: float) -> NoiseCeiling:
     """The attainable correlation and R2 (Spearman 1904); a reliability below 0 counts as 0."""
     product = max(reliability_x, 0.0) * max(reliability_y, 0.0)
