@@ -85,7 +85,7 @@ class Geometry(Analysis):
     def _cell(
         self, work: Work, layer: int, pooling: str, prompts: list[dict[str, Any]], orders: np.ndarray
     ) -> list[tuple[dict[str, Any], list[dict[str, Any]], Floats]]:
-        """One layer and pooling: for every model after, its row, its prompts' rows and its permuted partial correlations."""
+        """One layer and pooling: for every model after, its row, its prompts' rows, its permuted partial r."""
         site = f"resid_post.{layer:02d}"
         training, evaluation = (
             read_activations(work.of(one), site, pooling).astype(np.float64)

@@ -65,8 +65,10 @@ def _allowed(attainable: float | None) -> tuple[str | Number, ...]:
     """What noise in the questions' means leaves to be predicted; nothing where two halves of the answers disagree."""
     if attainable is None or attainable <= 0:
         value = Number(shown(attainable, "r"), "layers")
-        return "two halves of the answers do not agree on which questions score low (attainable R\u00b2 ", value, (
-            "): with so few answers to a question there is nothing here that could be foretold. Raise per_question."
+        return (
+            "two halves of the answers do not agree on which questions score low (attainable R\u00b2 ",
+            value,
+            ("): with so few answers to a question there is nothing here that could be foretold. Raise per_question."),
         )
     return "noise in the scores allows about ", Number(shown(attainable, "r"), "layers"), "."
 

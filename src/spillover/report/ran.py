@@ -57,11 +57,10 @@ def _kind(nodes: list[Spec], kind: Any) -> list[Any]:
 
 
 def _training(node: Organism) -> str:
-    tuning, batch = node.tuning, node.batch * node.accumulate
-    scale = "alpha / sqrt(rank)" if tuning.rank_stabilised else "alpha / rank"
+    batch = node.batch * node.accumulate
     return (
         f"{node.label()}: {node.steps} steps of {batch} rows, {node.epochs} epoch{'s' * (node.epochs != 1)}, "
-        f"LoRA rank {tuning.rank}, alpha {tuning.alpha:g} (scaled by {scale}), modules {tuning.modules}, "
+        f"{node.tuning.described()}, "
         f"largest learning rate {node.schedule.rates(node.steps).max():.2g}, {node.precision}; "
         f"checkpoints after steps {', '.join(map(str, node.checkpoints))}"
     )
