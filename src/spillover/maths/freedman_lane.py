@@ -1,4 +1,4 @@
-"""The null of a partial correlation: residuals change places, covariates stay. Knows orders of rows, not their meaning."""
+"""The null of a partial correlation: residuals change places, covariates stay. Knows orders of rows alone."""
 
 from __future__ import annotations
 

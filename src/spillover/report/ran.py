@@ -31,7 +31,7 @@ def what_ran(study: Artefact, store: Store) -> Ran:
     made = [node for node in nodes if isinstance(node, Artefact)]
     rows = tuple(_row(node, store) for node in made)
     organisms = [node for node in nodes if isinstance(node, Organism)]
-    judges = tuple({one.judge_name: (one.judge_name, _unwrapped(one.judge_card())) for one in _kind(nodes, Scored)}.values())
+    judges = tuple({one.judge_name: _unwrapped(one.judge_card()) for one in _kind(nodes, Scored)}.items())
     facts = [
         *(("Model", node.summary()) for node in _kind(nodes, Base)),
         *(("Data", node.summary()) for node in _kind(nodes, Split)),
