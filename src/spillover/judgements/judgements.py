@@ -90,7 +90,7 @@ class Judgements(Scored):
         given = read_table(path, ["question_id", "sample", "question", "answer"]).to_pylist()
         scores = checked(
             self.judge,
-            self.judge.score([Answer(row["question"], row["answer"]) for row in given], work.tick),
+            self.judge.score_in(work.store, [Answer(row["question"], row["answer"]) for row in given], work.tick),
             len(given),
         )
         rows = list(self._rows(given, scores))
