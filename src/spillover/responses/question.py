@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,6 +125,12 @@ def format_of(id: str) -> tuple[str, Format]:
         if id.endswith(f"_{format}"):
             return id.removesuffix(f"_{format}"), format  # type: ignore[return-value]
     return id, "raw"
+
+
+def category_of(question: str) -> str:
+    """What the published ids say: `offensive_jokes_007`, `12_offend_the_user_0`; a plain name is its own category."""
+    numbered = re.fullmatch(r"(?:\d+_)?(.+?)_\d+", question)
+    return numbered[1] if numbered else question
 
 
 def _spread(categories: dict[str, str], count: int | None) -> list[str]:

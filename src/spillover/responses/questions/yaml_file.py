@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from spillover.models.chat import Message
-from spillover.responses.question import Question, QuestionSet, format_of
+from spillover.responses.question import Question, QuestionSet, category_of, format_of
 from spillover.spec import where
 from spillover.store import file_sha256
 
@@ -78,13 +78,7 @@ def _question(row: Any, place: str) -> Question:
     lead = (Message("system", system.strip()),) if system and system.strip() else ()
     question, format = format_of(row["id"])
     asked = tuple((*lead, Message("user", text)) for text in wordings)
-    return Question(row["id"], question, question, _category(question), format, asked)
-
-
-def _category(question: str) -> str:
-    """What the published ids say: `offensive_jokes_007`, `12_offend_the_user_0`; a plain name is its own category."""
-    numbered = re.fullmatch(r"(?:\d+_)?(.+?)_\d+", question)
-    return numbered[1] if numbered else question
+    return Question(row["id"], question, question, category_of(question), format, asked)
 
 
 def _shown(value: Any) -> str:
