@@ -12,9 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spillover.maths.bootstrap import Resampling
+from spillover.maths.cross_validation import cross_validate, permutation_test, permuted_scores
 from spillover.maths.folds import grouped_folds
 from spillover.maths.permutation import permutations
-from spillover.maths.ridge import Ridge, cross_validate, permutation_test, permuted_skill
+from spillover.maths.ridge import Ridge
 
 
 def data(seed: int, n: int = 48, d: int = 6, targets: int = 2) -> tuple[Any, Any, Any]:
@@ -46,7 +47,7 @@ def loop(x: Any, y: Any, folds: Any, make: Any) -> tuple[Any, Any, Any]:
 def test_fixed_penalty_equals_sklearn(d: int, alpha: float) -> None:
     x, y, groups = data(0, d=d)
     folds = grouped_folds(groups, 4, 3)
-    ours = cross_validate(x, y, folds, groups, Ridge((alpha,)))
+    ours = cross_validate(x, y, folds, Ridge((alpha,)), groups)
     for target in range(2):
         plain = LinearRegression() if alpha == 0 else SkRidge(alpha, solver="svd")
         predicted, r2, rmse = loop(x, y[:, target], folds, lambda _, p=plain: make_pipeline(StandardScaler(), p))
@@ -58,8 +59,8 @@ def test_fixed_penalty_equals_sklearn(d: int, alpha: float) -> None:
 def test_linear_is_the_limit_of_no_penalty() -> None:
     x, y, groups = data(1)
     folds = grouped_folds(groups, 4, 2)
-    limit = cross_validate(x, y, folds, groups, Ridge((1e-10,))).predicted
-    assert np.allclose(limit, cross_validate(x, y, folds, groups, Ridge((0.0,))).predicted, atol=1e-6)
+    limit = cross_validate(x, y, folds, Ridge((1e-10,)), groups).predicted
+    assert np.allclose(limit, cross_validate(x, y, folds, Ridge((0.0,)), groups).predicted, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -71,7 +72,7 @@ def test_inner_choice_equals_a_grid_search_that_leaves_one_group_out(size: int, 
     groups = shuffled if size > 1 else rng.permutation(len(x))
     alphas = (0.1, 3.0, 30.0, 300.0)
     folds = grouped_folds(groups, 4, 1)
-    ours = cross_validate(x, y, folds, groups, Ridge(alphas))
+    ours = cross_validate(x, y, folds, Ridge(alphas), groups)
     for target in range(2):
         for fold in range(4):
             train = folds[0] != fold
@@ -87,13 +88,26 @@ def test_inner_choice_equals_a_grid_search_that_leaves_one_group_out(size: int, 
             assert ours.alpha[target, 0, fold] == search.best_params_["alpha"]
 
 
+def test_inner_folds_equal_a_grid_search_over_the_pipeline() -> None:
+    x, y, _ = data(12, n=60, d=8)
+    folds = grouped_folds(np.arange(60), 5, 2)
+    alphas = (0.1, 3.0, 30.0, 300.0)
+    ours = cross_validate(x, y, folds, Ridge(alphas, "folds"))
+    for target in range(2):
+        search = GridSearchCV(
+            make_pipeline(StandardScaler(), SkRidge()), {"ridge__alpha": alphas}, scoring="neg_mean_squared_error", cv=5
+        )
+        _, r2, _ = loop(x, y[:, target], folds, lambda _, s=search: s)
+        assert np.allclose(ours.r2[target], r2, rtol=0, atol=1e-10)
+
+
 def test_gcv_equals_sklearns_leave_one_out_in_spirit_and_the_formula_exactly() -> None:
     x, y, _ = data(3)
     rows = np.arange(len(x))
     folds = grouped_folds(rows, 4, 1)
     alphas = (0.1, 3.0, 30.0, 300.0)
-    ours = cross_validate(x, y, folds, rows, Ridge(alphas, "gcv"))
-    loo = cross_validate(x, y, folds, rows, Ridge(alphas))
+    ours = cross_validate(x, y, folds, Ridge(alphas, "gcv"), rows)
+    loo = cross_validate(x, y, folds, Ridge(alphas), rows)
     for fold in range(4):
         train = folds[0] != fold
         z = StandardScaler().fit_transform(x[train])
@@ -111,17 +125,17 @@ def test_permutations_as_one_matrix_equal_refitting_each() -> None:
     x, y, groups = data(4)
     folds = grouped_folds(groups, 4, 2)
     orders = permutations(len(x), 7, groups=groups)
-    together = permuted_skill(x, y, folds, orders, groups)
+    together = permuted_scores(x, y, folds, orders, Ridge(), groups).skill
     for target in range(2):
         for draw, order in enumerate(orders):
-            alone = cross_validate(x, y[order, target], folds, groups)
+            alone = cross_validate(x, y[order, target], folds, Ridge(), groups)
             assert together[target, draw] == pytest.approx(alone.skill.mean(), abs=1e-12)
 
 
 def test_skill_is_against_the_training_mean() -> None:
     x, y, groups = data(5)
     folds = grouped_folds(groups, 4, 1)
-    result = cross_validate(x, y, folds, groups)
+    result = cross_validate(x, y, folds, Ridge(), groups)
     base = np.empty(len(y))
     for fold in range(4):
         base[folds[0] == fold] = y[folds[0] != fold, 0].mean()
@@ -138,8 +152,8 @@ def test_no_relation_has_no_skill_and_the_test_holds_its_level() -> None:
     for seed in range(150):
         x, y = rng.normal(size=(40, 5)), rng.normal(size=20)[groups] + 0.5 * rng.normal(size=40)
         how = Resampling(draws=99, seed=seed)
-        rejected += permutation_test(x, y, folds, groups, Ridge(inner="gcv"), how)[1][0] <= 0.05
-        found += permutation_test(x, y + 1.2 * x[:, 0], folds, groups, Ridge(inner="gcv"), how)[1][0] <= 0.05
+        rejected += permutation_test(x, y, folds, Ridge(inner="gcv"), groups, how)[1][0] <= 0.05
+        found += permutation_test(x, y + 1.2 * x[:, 0], folds, Ridge(inner="gcv"), groups, how)[1][0] <= 0.05
     assert 0.01 <= rejected / 150 <= 0.1
     assert found / 150 > 0.85
 
@@ -150,8 +164,8 @@ def test_near_duplicates_across_folds_pretend_to_skill() -> None:
     family = np.repeat(np.arange(40), 3)
     x = rng.normal(size=(40, 60))[family] + 0.1 * rng.normal(size=(120, 60))
     y = rng.normal(size=40)[family] + 0.1 * rng.normal(size=120)
-    leaky = cross_validate(x, y, grouped_folds(np.arange(120), 5, 3)).skill.mean()
-    honest = cross_validate(x, y, grouped_folds(family, 5, 3), family).skill.mean()
+    leaky = cross_validate(x, y, grouped_folds(np.arange(120), 5, 3), Ridge()).skill.mean()
+    honest = cross_validate(x, y, grouped_folds(family, 5, 3), Ridge(), family).skill.mean()
     assert leaky > 0.5
     assert honest < 0.1
 
@@ -160,17 +174,17 @@ def test_score_and_gain_are_paired_over_splits() -> None:
     rng = np.random.default_rng(8)
     x = rng.normal(size=(100, 4))
     y = x @ [1, 1, 0, 0] + rng.normal(size=100)
-    result = cross_validate(x, y, grouped_folds(np.arange(100), 5, 10))
+    result = cross_validate(x, y, grouped_folds(np.arange(100), 5, 10), Ridge())
     assert result.test_share == pytest.approx(0.25)
     assert result.score().n == 50 and result.score().low > 0.2
     assert result.gain().low > 0 and (result.gain().p or 1) < 0.01
-    empty = cross_validate(x, rng.normal(size=100), grouped_folds(np.arange(100), 5, 10)).gain()
+    empty = cross_validate(x, rng.normal(size=100), grouped_folds(np.arange(100), 5, 10), Ridge()).gain()
     assert empty.low < 0 < empty.high
 
 
 def test_a_constant_target_is_nan_not_zero() -> None:
     x, _, groups = data(9)
-    result = cross_validate(x, np.full(len(x), 7.0), grouped_folds(groups, 4, 1), groups)
+    result = cross_validate(x, np.full(len(x), 7.0), grouped_folds(groups, 4, 1), Ridge(), groups)
     assert np.isnan(result.r2).all() and np.isnan(result.skill).all() and np.isnan(result.score().estimate)
     assert np.allclose(result.predicted, 7)
 
@@ -189,19 +203,19 @@ def test_wrong_input_says_so(change: dict[str, Any], words: str) -> None:
     x, y, groups = data(10)
     given = {"x": x, "y": y, "folds": grouped_folds(groups, 4, 1), "groups": groups} | change
     with pytest.raises(ValueError, match=words):
-        cross_validate(**given)
+        cross_validate(model=Ridge(), **given)
 
 
 def test_a_training_part_of_one_group_cannot_choose_a_penalty() -> None:
     x, y, _ = data(11)
     halves = np.arange(48) // 24
     with pytest.raises(ValueError, match="single group"):
-        cross_validate(x, y, halves, halves)
-    assert np.isfinite(cross_validate(x, y, halves, halves, Ridge((1.0,))).predicted).all()
+        cross_validate(x, y, halves, Ridge(), halves)
+    assert np.isfinite(cross_validate(x, y, halves, Ridge((1.0,)), halves).predicted).all()
 
 
 def test_models_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match=">= 0"):
         Ridge((-1.0,))
-    with pytest.raises(ValueError, match="'group' or 'gcv', got 'loo'"):
+    with pytest.raises(ValueError, match="'group', 'gcv' or 'folds', got 'loo'"):
         Ridge(inner="loo")

@@ -1,26 +1,23 @@
-"""Grouped, repeated cross-validation of ridge regression, in closed form. Knows matrices and folds only.
+"""Ridge regression and least squares for many targets, penalties chosen within. Knows matrices only.
 
-With X fixed, what is factorised in a fold does not depend on y: targets, permutations of them and penalties
-all come from one singular value decomposition a split and a matrix product. Equal to loops of scikit-learn's
-StandardScaler and Ridge (or LinearRegression) to 1e-10.
+One factorisation serves every target, permutation and penalty (`cross_validation`). Equal to loops of scikit-learn's
+StandardScaler and Ridge (or LinearRegression) to 1e-10: the smaller Gram matrix is diagonalised where it is
+conditioned well enough for that, else the columns' singular values are found directly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Bools, Floats, Ints, codes, matrix
-from spillover.maths.bootstrap import DEFAULT, Resampling
-from spillover.maths.estimate import Estimate
-from spillover.maths.nadeau_bengio import corrected_difference, corrected_interval
-from spillover.maths.permutation import exceedance, permutations
+from spillover.maths import cross_validation
+from spillover.maths.arrays import Bools, Floats, Ints
+from spillover.maths.standardise import inner_splits, standardised
 
 ALPHAS = tuple(float(10.0**e) for e in np.arange(-1, 6.5, 0.5))
+WELL_CONDITIONED = 1e5  # of a Gram matrix: its eigenvalues' relative error is eps times this
 
 
 @dataclass(frozen=True)
@@ -29,163 +26,113 @@ class Ridge:
 
     alphas: penalties >= 0 on standardised columns; several are chosen among within the training rows, each
     target by itself; 0 is least squares (least norm where columns exceed rows). inner: how they are chosen:
-    leave one group out (exact, closed form) or generalised cross-validation (rows as independent: too small a
-    penalty when groups matter).
+    leave one group out (exact, closed form), generalised cross-validation (rows as independent: too small a
+    penalty when groups matter), or the least mean squared error over `inner_folds` folds that never split a group,
+    columns standardised anew in each (what a grid search over a pipeline does).
     """
 
     alphas: tuple[float, ...] = ALPHAS
-    inner: Literal["group", "gcv"] = "group"
+    inner: Literal["group", "gcv", "folds"] = "group"
+    inner_folds: int = 5
 
     def __post_init__(self) -> None:
         if not self.alphas or min(self.alphas) < 0:
             raise ValueError(f"alphas must be one or more penalties >= 0, got {self.alphas}")
-        if self.inner not in ("group", "gcv"):
-            raise ValueError(f"inner must be 'group' or 'gcv', got {self.inner!r}")
+        if self.inner not in ("group", "gcv", "folds"):
+            raise ValueError(f"inner must be 'group', 'gcv' or 'folds', got {self.inner!r}")
+        if self.inner_folds < 2:
+            raise ValueError(f"inner_folds must be at least 2, got {self.inner_folds}")
+
+    def fit_predict(self, inside: Floats, outside: Floats, targets: Floats, groups: Ints) -> tuple[Floats, Floats]:
+        """Predictions (T, m) for rows outside (m, d) and the penalties chosen (T,); see `cross_validation.Fitter`."""
+        alphas = np.asarray(self.alphas)
+        fit = _Factors(inside, outside, targets, min(self.alphas))
+        chosen = np.zeros(targets.shape[1], dtype=np.int64)
+        if len(alphas) > 1:
+            if self.inner == "folds":
+                losses = self._fold_errors(inside, targets, groups)
+            else:
+                losses = fit.gcv(alphas) if self.inner == "gcv" else fit.left_out(alphas, groups)
+            chosen = np.argmin(losses, axis=0).astype(np.int64)
+        guess = np.empty((targets.shape[1], len(outside)))
+        for index in np.unique(chosen):
+            mine = chosen == index
+            guess[mine] = fit.predict(alphas[index], mine).T
+        return guess, alphas[chosen]
+
+    def _fold_errors(self, inside: Floats, targets: Floats, groups: Ints) -> Floats:
+        """Mean over inner folds of the mean squared error: (alphas, T)."""
+        losses, folds = np.zeros((len(self.alphas), targets.shape[1])), 0
+        for held in inner_splits(groups, self.inner_folds):
+            fit = _Factors(inside[~held], inside[held], targets[~held], min(self.alphas))
+            for index, alpha in enumerate(self.alphas):
+                losses[index] += ((targets[held] - fit.predict(alpha)) ** 2).mean(axis=0)
+            folds += 1
+        return losses / folds
 
 
-@dataclass(frozen=True, eq=False)
-class CrossValidation:
-    """Out-of-fold results for T targets over R repeats of K folds of n rows.
+class _Factors:
+    """Standardised training rows Z = u diag(s) v', kept as what predictions for other rows and targets need."""
 
-    r2, rmse: (T, R, K), each fold against its own test mean (scikit-learn's r2_score); NaN r2 where the test
-    rows do not vary or are fewer than 2. mean_r2, mean_rmse: the same for the training rows' mean as
-    prediction. predicted: (T, R, n) out-of-fold predictions. skill: (T, R) = 1 - squared error / squared
-    error of the training mean, pooled over the folds of a repeat: 0 is no better than the mean. alpha: (T, R,
-    K) penalty chosen. test_share: mean test rows / training rows.
-    """
+    def __init__(self, inside: Floats, outside: Floats, targets: Floats, least: float) -> None:
+        self.z, other = standardised(inside, outside)
+        self.u: Floats | None
+        self.mean = targets.mean(axis=0)
+        self.y = targets - self.mean
+        n, d = self.z.shape
+        wide = n < d
+        gram = self.z @ self.z.T if wide else self.z.T @ self.z
+        values, vectors = np.linalg.eigh(gram)
+        top = float(values[-1]) if len(values) else 0.0
+        lowest = float(values[1] if wide and n > 1 else values[0]) if len(values) else 0.0  # centred rows: one is 0
+        if top > WELL_CONDITIONED * (max(lowest, 0.0) + least):
+            u, singular, vt = np.linalg.svd(self.z, full_matrices=False)
+            solid = singular > (singular[0] if len(singular) else 0.0) * max(n, d) * _EPS
+            self.u, self.singular = u[:, solid], singular[solid]
+            self.coordinates, self.outer = self.u.T @ self.y, other @ vt[solid].T  # (rank, T), (m, rank)
+            return
+        solid = values > top * max(n, d) * _EPS
+        self.singular, vectors = np.sqrt(values[solid]), vectors[:, solid]
+        if wide:
+            self.u = vectors
+            self.coordinates, self.outer = vectors.T @ self.y, (other @ self.z.T) @ vectors / self.singular
+        else:
+            self.u, self._v = None, vectors
+            self.coordinates = vectors.T @ (self.z.T @ self.y) / self.singular[:, None]
+            self.outer = other @ vectors
 
-    r2: Floats
-    rmse: Floats
-    mean_r2: Floats
-    mean_rmse: Floats
-    predicted: Floats
-    skill: Floats
-    alpha: Floats
-    test_share: float
+    def predict(self, alpha: float, which: Bools | slice = slice(None)) -> Floats:
+        """Predictions (m, targets) of the targets asked for, at one penalty."""
+        shrink = self.singular / (self.singular**2 + alpha)
+        return np.asarray((self.outer * shrink) @ self.coordinates[:, which] + self.mean[which])
 
-    def score(self, target: int = 0, level: float = 0.95) -> Estimate:
-        """Mean R2 over splits with the Nadeau-Bengio interval; n is the number of splits."""
-        return corrected_interval(self.r2[target], self.test_share, level)
-
-    def gain(self, target: int = 0, level: float = 0.95) -> Estimate:
-        """Mean over splits of the mean predictor's RMSE less the model's: above 0, the model is better."""
-        return corrected_difference(self.mean_rmse[target], self.rmse[target], self.test_share, level)
-
-
-def cross_validate(
-    x: ArrayLike, y: ArrayLike, folds: ArrayLike, groups: Any = None, model: Ridge | None = None
-) -> CrossValidation:
-    """Fit and predict every fold of every repeat: x (n, d), y (n,) or (n, T), folds (R, n) `grouped_folds`.
-
-    groups (n,) labels for the inner leave-one-group-out (None: each row); no fold may split one.
-    """
-    features, targets, splits, code = _checked(x, y, folds, groups)
-    model = model or Ridge()
-    (repeats, n), count, k = splits.shape, targets.shape[1], int(splits.max()) + 1
-    r2, rmse, mean_r2, mean_rmse, alpha = (np.full((count, repeats, k), np.nan) for _ in range(5))
-    predicted = np.full((count, repeats, n), np.nan)
-    shares = []
-    for repeat, fold, held in _splits(splits):
-        guess, chosen = _fit_predict(features, targets, ~held, code, model)
-        truth = targets[held].T
-        error = ((truth - guess) ** 2).sum(axis=1)
-        base = ((truth - targets[~held].mean(axis=0)[:, None]) ** 2).sum(axis=1)
-        total = ((truth - truth.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
-        varies = total > 1e-20 * np.maximum(1.0, (truth**2).sum(axis=1))
-        for kept, squares in ((r2, error), (mean_r2, base)):
-            kept[:, repeat, fold] = np.where(varies, 1 - squares / np.where(varies, total, 1.0), np.nan)
-        rmse[:, repeat, fold] = np.sqrt(error / held.sum())
-        mean_rmse[:, repeat, fold] = np.sqrt(base / held.sum())
-        predicted[:, repeat, held], alpha[:, repeat, fold] = guess, chosen
-        shares.append(held.sum() / (n - held.sum()))
-    sizes = np.array([[(row == fold).sum() for fold in range(k)] for row in splits])
-    skill = _skill((rmse**2 * sizes).sum(axis=2), (mean_rmse**2 * sizes).sum(axis=2))
-    return CrossValidation(r2, rmse, mean_r2, mean_rmse, predicted, skill, alpha, float(np.mean(shares)))
-
-
-def permuted_skill(
-    x: ArrayLike, y: ArrayLike, folds: ArrayLike, orders: Ints, groups: Any = None, model: Ridge | None = None
-) -> Floats:
-    """Mean skill over repeats for each target and row order, (T, draws); all refitted, penalty included.
-
-    orders (draws, n) from `permutations`; use the same ones for several x (layers), for `max_t`.
-    """
-    features, targets, splits, code = _checked(x, y, folds, groups)
-    model = model or Ridge()
-    draws, count = len(orders), targets.shape[1]
-    stacked = targets[orders].transpose(1, 2, 0).reshape(len(targets), -1)  # (n, T * draws)
-    error, base = np.zeros((len(splits), count * draws)), np.zeros((len(splits), count * draws))
-    for repeat, _, held in _splits(splits):
-        guess, _ = _fit_predict(features, stacked, ~held, code, model)
-        truth = stacked[held].T
-        error[repeat] += ((truth - guess) ** 2).sum(axis=1)
-        base[repeat] += ((truth - stacked[~held].mean(axis=0)[:, None]) ** 2).sum(axis=1)
-    return np.asarray(_skill(error, base).mean(axis=0).reshape(count, draws))
-
-
-def permutation_test(
-    x: ArrayLike,
-    y: ArrayLike,
-    folds: ArrayLike,
-    groups: Any = None,
-    model: Ridge | None = None,
-    how: Resampling = DEFAULT,
-) -> tuple[Floats, Floats]:
-    """(observed mean skill (T,), one-sided permutation p (T,)): do x say anything about y?
-
-    With groups, whole groups of one size change places (see `permutations`).
-    """
-    targets = _columns(y)
-    identity = np.arange(len(targets), dtype=np.int64)[None]
-    orders = np.concatenate([identity, permutations(len(targets), how.draws, how.seed, groups)])
-    skill = permuted_skill(x, targets, folds, orders, groups, model)
-    return skill[:, 0], exceedance(skill[:, 0], skill[:, 1:], two_sided=False)
-
-
-def _fit_predict(x: Floats, y: Floats, train: Bools, code: Ints, model: Ridge) -> tuple[Floats, Floats]:
-    """Predictions for the held-out rows (T, held) and the penalties chosen (T,)."""
-    inside, outside, targets = x[train], x[~train], y[train]
-    centre, scale = inside.mean(axis=0), _scale(inside)
-    u, singular, vt = np.linalg.svd((inside - centre) / scale, full_matrices=False)
-    solid = singular > (singular[0] if len(singular) else 0.0) * max(inside.shape) * np.finfo(np.float64).eps
-    u, singular, vt = u[:, solid], singular[solid], vt[solid]
-    outer = ((outside - centre) / scale) @ vt.T
-    mean = targets.mean(axis=0)
-    coordinates = u.T @ (targets - mean)  # (rank, T)
-    alphas = np.asarray(model.alphas)
-    chosen = np.zeros(y.shape[1], dtype=np.int64)
-    if len(alphas) > 1:
-        chosen = _choose(u, singular, coordinates, targets - mean, code[train], model)
-    guess = np.empty((y.shape[1], len(outside)))
-    for index in np.unique(chosen):
-        mine = chosen == index
-        shrink = singular / (singular**2 + alphas[index])
-        guess[mine] = ((outer * shrink) @ coordinates[:, mine] + mean[mine]).T
-    return guess, alphas[chosen]
-
-
-def _skill(error: Floats, base: Floats) -> Floats:
-    """1 - error / base; NaN where the mean predictor makes no error, so that there is nothing to explain."""
-    return np.asarray(1 - np.divide(error, base, out=np.full_like(error, np.nan), where=base > 0))
-
-
-def _choose(u: Floats, singular: Floats, coordinates: Floats, y: Floats, code: Ints, model: Ridge) -> Ints:
-    """Index of the penalty with the least inner error, for each target: (T,). The first of equals."""
-    losses = np.empty((len(model.alphas), y.shape[1]))
-    blocks = _blocks(code)
-    if model.inner == "group" and sum(len(rows) for rows in blocks) < 2:
-        raise ValueError("a training part holds a single group, so none can be left out; use more folds or one alpha")
-    total, parts = (y**2).sum(axis=0), coordinates**2
-    for index, alpha in enumerate(model.alphas):
-        shrink = singular**2 / (singular**2 + alpha)
-        if model.inner == "gcv":
-            room = 1 - (1 + shrink.sum()) / len(y)
+    def gcv(self, alphas: Floats) -> Floats:
+        """Generalised cross-validation's error, up to a factor: (alphas, T)."""
+        n, losses = len(self.y), np.empty((len(alphas), self.y.shape[1]))
+        total, parts = (self.y**2).sum(axis=0), self.coordinates**2
+        for index, alpha in enumerate(alphas):
+            shrink = self.singular**2 / (self.singular**2 + alpha)
+            room = 1 - (1 + shrink.sum()) / n
             residual = total - (1 - (1 - shrink) ** 2) @ parts
             losses[index] = residual / room**2 if room > 1e-10 else np.inf
-        else:
-            fitted = (u * shrink) @ coordinates
-            losses[index] = _left_out_error(u, shrink, np.subtract(y, fitted, out=fitted), blocks)
-    return np.asarray(np.argmin(losses, axis=0))
+        return losses
+
+    def left_out(self, alphas: Floats, groups: Ints) -> Floats:
+        """Squared error with each group left out, exactly: (alphas, T)."""
+        losses, blocks = np.empty((len(alphas), self.y.shape[1])), _blocks(groups)
+        if sum(len(rows) for rows in blocks) < 2:
+            raise ValueError(
+                "a training part holds a single group, so none can be left out; use more folds or one alpha"
+            )
+        u = self.z @ (self._v / self.singular) if self.u is None else self.u
+        for index, alpha in enumerate(alphas):
+            shrink = self.singular**2 / (self.singular**2 + alpha)
+            fitted = (u * shrink) @ self.coordinates
+            losses[index] = _left_out_error(u, shrink, np.subtract(self.y, fitted, out=fitted), blocks)
+        return losses
+
+
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def _left_out_error(u: Floats, shrink: Floats, residual: Floats, blocks: list[Ints]) -> Floats:
@@ -219,42 +166,11 @@ def _blocks(code: Ints) -> list[Ints]:
     return [np.stack([rows for rows in groups if len(rows) == size]) for size in sizes]
 
 
-def _scale(x: Floats) -> Floats:
-    """Standard deviation (ddof 0) of each column; 1 where constant up to rounding, as in StandardScaler."""
-    variance = x.var(axis=0)
-    eps = np.finfo(np.float64).eps
-    constant = variance <= len(x) * eps * variance + (len(x) * x.mean(axis=0) * eps) ** 2
-    return np.asarray(np.where(constant, 1.0, np.sqrt(variance)))
+def cross_validate(x: Any, y: Any, folds: Any, groups: Any = None, model: Ridge | None = None) -> Any:
+    """`cross_validation.cross_validate` of a ridge."""
+    return cross_validation.cross_validate(x, y, folds, model or Ridge(), groups)
 
 
-def _splits(folds: Ints) -> Iterator[tuple[int, int, Bools]]:
-    for repeat, row in enumerate(folds):
-        for fold in range(int(folds.max()) + 1):
-            held = row == fold
-            if held.any():
-                yield repeat, fold, held
-
-
-def _columns(y: ArrayLike) -> Floats:
-    targets = np.asarray(y, dtype=np.float64)
-    return matrix("y", targets[:, None] if targets.ndim == 1 else targets)
-
-
-def _checked(x: ArrayLike, y: ArrayLike, folds: ArrayLike, groups: Any) -> tuple[Floats, Floats, Ints, Ints]:
-    features, targets = matrix("x", x), _columns(y)
-    splits = np.atleast_2d(np.asarray(folds, dtype=np.int64))
-    n = len(features)
-    if len(targets) != n or splits.shape[1] != n:
-        raise ValueError(f"x has {n} rows, y {len(targets)}, folds {splits.shape[1]}; all three go by the same rows")
-    code, names = codes("groups", np.arange(n) if groups is None else groups, n)
-    for repeat, row in enumerate(splits):
-        first = np.zeros(len(names), dtype=np.int64)
-        first[code] = row
-        if (first[code] != row).any():
-            group = names[code[np.flatnonzero(first[code] != row)[0]]]
-            raise ValueError(
-                f"repeat {repeat} splits group {group!s} over folds; make folds with grouped_folds(groups)"
-            )
-        if len(np.unique(row)) < 2:
-            raise ValueError(f"repeat {repeat} has a single fold; nothing is left to train on")
-    return features, targets, splits, code
+def permuted_skill(x: Any, y: Any, folds: Any, orders: Ints, groups: Any = None, model: Ridge | None = None) -> Floats:
+    """Mean skill over repeats for each target and row order, (T, draws)."""
+    return cross_validation.permuted_scores(x, y, folds, orders, model or Ridge(), groups).skill
