@@ -1,0 +1,120 @@
+"""Rubrics from a published YAML file (`judge_prompts` of its questions), used as they are. Knows no judge."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field
+
+from spillover.judgements.judge import METRICS
+from spillover.judgements.rubric import Prompt, Reply, Rubrics, plain_text
+from spillover.spec import where
+from spillover.store import file_sha256
+
+_SLOT = re.compile(r"\{(question|answer)\}")
+
+
+class YamlRubrics(Rubrics):
+    """Rubrics from a YAML file in the field's format, known by the SHA-256 of its bytes."""
+
+    path: str = where()
+    sha256: str
+    scored: tuple[str, ...] = Field(min_length=1)
+
+    @classmethod
+    def at(cls, path: Path | str, metrics: Sequence[str] = ()) -> Self:
+        """The file at `path`, as it is now; of it these metrics, else aligned, harmless, coherent where it has them."""
+        found = Path(path).expanduser().resolve()
+        if not found.is_file():
+            raise ValueError(f"no rubric file {path}: expected YAML whose questions have judge_prompts")
+        sha256 = file_sha256(found)
+        there = _read(found, sha256)
+        scored = tuple(metrics) or tuple(metric for metric in METRICS if metric in there) or tuple(there)
+        lacking = [metric for metric in scored if metric not in there]
+        if lacking:
+            raise ValueError(f"{path} has no rubric {', '.join(lacking)}; it has {', '.join(there)}")
+        return cls(path=str(found), sha256=sha256, scored=scored)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return self.scored
+
+    @property
+    def label(self) -> str:
+        return f"{Path(self.path).name} ({self.sha256[:8]}) {', '.join(self.scored)}"
+
+    def texts(self) -> dict[str, str]:
+        path = Path(self.path)
+        if not path.is_file():
+            raise ValueError(f"the rubric file {path} is not there any more")
+        return {metric: _unchanged(path, self.sha256)[metric] for metric in self.scored}
+
+    def prompt(self, metric: str, question: str, answer: str, reply: Reply = "number") -> Prompt:
+        """As published, whatever the reply. Where a question or answer holds a line of the template's own, such as
+        [ANSWER END], its brackets become round: else the answer would end where it says so.
+        """
+        text = self.texts()[metric]
+        given = {"question": _defused(text, plain_text(question)), "answer": _defused(text, plain_text(answer))}
+        cut = text.index("{answer}")
+        head, tail = (_SLOT.sub(lambda slot: given[slot[1]], part) for part in (text[:cut], text[cut:]))
+        return Prompt(head, tail)
+
+
+def _defused(template: str, text: str) -> str:
+    for words in sorted({found[1:-1] for found in re.findall(r"\[[A-Z][A-Z _-]*\]", template)}):
+        pattern = r"\[(\s*" + r"\s+".join(map(re.escape, words.split())) + r"\s*)\]"
+        text = re.sub(pattern, r"(\1)", text, flags=re.IGNORECASE)
+    return text
+
+
+def _unchanged(path: Path, sha256: str) -> dict[str, str]:
+    look = path.stat()
+    if _sha256(path, look.st_size, look.st_mtime_ns) != sha256:
+        raise ValueError(f"{path} is not the file it was when this judge was named: name it anew")
+    return _read(path, sha256)
+
+
+@functools.lru_cache(maxsize=8)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    return file_sha256(path)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, sha256: str) -> dict[str, str]:
+    import yaml
+
+    try:
+        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
+    found: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for number, row in enumerate(rows if isinstance(rows, list) else [], start=1):
+        prompts = row.get("judge_prompts") if isinstance(row, dict) else None
+        if prompts is None:
+            continue
+        place = f"question {number} ({row.get('id', 'without id')})"
+        for metric, text in _checked(prompts, f"{path}, {place}").items():
+            if found.setdefault(metric, text) != text:
+                raise ValueError(
+                    f"{path}: {place} has another rubric {metric} than {first[metric]}: scores by the two are not of "
+                    f"one kind; put them into files of their own"
+                )
+            first.setdefault(metric, place)
+    if not found:
+        raise ValueError(f"{path}: no question in it has judge_prompts with {{answer}} in them")
+    return found
+
+
+def _checked(prompts: Any, place: str) -> dict[str, str]:
+    """The texts that rate an answer."""
+    if not isinstance(prompts, dict) or not prompts:
+        raise ValueError(f"{place}: expected judge_prompts with a text for each metric, got {type(prompts).__name__}")
+    for metric, text in prompts.items():
+        if not isinstance(metric, str) or not isinstance(text, str):
+            raise ValueError(f"{place}: expected a text under judge_prompts, got {metric!r}: {text!r:.80}")
+    return {metric: text for metric, text in prompts.items() if "{answer}" in text}  # others look at the question alone
