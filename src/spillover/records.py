@@ -32,7 +32,7 @@ LEGEND = {
     "seed": "the sampling seed; with question_id and sample the whole key of an answer",
     # judgements
     "metric": "aligned, harmless, coherent, ...: what is scored",
-    "score": "0 (worst) to 100 (best); null where the answer was not scored",
+    "score": "0 (worst) to 100 (best), or the code of a metric without a scale (format); null where not scored",
     "missing": "why there is no score",
     "judge": "which judge gave the score, with its version",
     "rubric": "which text the judge scored by, with its version",
@@ -45,7 +45,18 @@ LEGEND = {
     "grad_norm": "norm of the gradient before clipping",
     "trained_tokens": "supervised tokens in the step",
     "example_id": "the row of the dataset",
-    "split": "held_out (never trained on)",
+    "split": "held_out (never trained on, otherwise as those trained on); held_out_*: without an intervention's part",
+    "name": "what was measured in the step besides",
+    "value": "its value: losses and divergences in nats per token, rows in numbers, weights as they are",
+    # imported
+    "mean": "published mean over the answers to the question; over all answers where question_id is null",
+    "sd": "published standard deviation of the same (ddof 1)",
+    "filtered_mean": "the same over answers with coherent above 0.5 (of 100: it filters next to nothing)",
+    "filtered_sd": "standard deviation of the same",
+    "file": "the file that a row came from",
+    "line": "the line on which it starts, from 1; 0: the file as a whole",
+    "why": "why a row was rejected",
+    "text": "the row as it stood, its beginning",
     # activations
     "prompt_id": "the prompt's identifier within its set",
     "row": "index along the prompt axis of the arrays",
@@ -96,6 +107,25 @@ LOSSES = pa.schema(
         ("split", pa.string()),
         ("loss", pa.float64()),
         ("tokens", pa.int32()),
+    ]
+)
+MEASURED = pa.schema([("step", pa.int32()), ("name", pa.string()), ("value", pa.float64())])
+SUMMARIES = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("metric", pa.string()),
+        ("mean", pa.float64()),
+        ("sd", pa.float64()),
+        ("filtered_mean", pa.float64()),
+        ("filtered_sd", pa.float64()),
+    ]
+)
+REJECTED = pa.schema(
+    [
+        ("file", pa.string()),
+        ("line", pa.int64()),
+        ("why", pa.string()),
+        ("text", pa.string()),
     ]
 )
 PROMPTS = pa.schema(

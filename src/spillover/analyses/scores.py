@@ -66,7 +66,7 @@ def refuse_unlike(sets: Sequence[Scored]) -> None:
     first = sets[0]
     for other in sets[1:]:
         ours, theirs = first.terms(), other.terms()
-        for what in ours:
+        for what in (name for name in ours if name in theirs):
             if ours[what].unlike(theirs[what]):
                 do = "state the prompting for both" if what == "prompting" else "judge and ask them alike"
                 raise ValueError(

@@ -1,7 +1,7 @@
 """The rows of a CSV file one by one, the malformed ones apart and none lost with them. Knows no column.
 
-A record is closed when its quotes are. One that does not close, or has another number of cells than the header, is
-rejected by its first line, and reading goes on at the next line: a stray quote costs its own row, not the rest.
+A record that does not close its quotes, or has another number of cells than the header, is rejected by its first line,
+and reading goes on at the next line: a stray quote costs its own row, not the rest of the file.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 MOST_LINES = 5000  # of one record: answers have newlines, but not as many
 SHOWN = 2000  # characters kept of a rejected record
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8
 
 
-@dataclass(frozen=True)
-class Row:
-    """A sound record: the line it starts on (from 1), its cells, and the bytes of the file read so far (about)."""
+class Row(NamedTuple):
+    """A sound record: the line it starts on (from 1), its cells, and the characters of the file read so far."""
 
     line: int
     cells: list[str]
@@ -50,81 +49,70 @@ def rows_of(path: Path, names: list[str]) -> Iterator[Row | Rejected]:
 
 
 class _Lines:
-    """Physical lines with their numbers; lines can be pushed back."""
+    """Physical lines with their numbers, those of the record that is being read kept; lines can be pushed back."""
 
     def __init__(self, handle: TextIO) -> None:
         self.handle = handle
         self.back: list[str] = []  # last one first
+        self.record: list[str] = []
         self.number = 0
         self.read = 0
 
-    def next(self) -> str | None:
-        if self.back:
-            line = self.back.pop()
-        else:
-            line = self.handle.readline()
-            self.read += len(line)
-        if not line:
-            return None
-        self.number += 1
-        return line
+    def __iter__(self) -> Iterator[str]:
+        while len(self.record) < MOST_LINES:
+            if self.back:
+                line = self.back.pop()
+            else:
+                line = self.handle.readline()
+                self.read += len(line)
+                if not line:
+                    return
+            self.number += 1
+            self.record.append(line)
+            yield line
 
     def push(self, lines: list[str]) -> None:
+        """Read these again."""
         self.back.extend(reversed(lines))
         self.number -= len(lines)
 
 
 def _records(file: str, lines: _Lines, width: int) -> Iterator[Row | Rejected]:
     held: Rejected | None = None  # a rejected record whose further lines are not records of their own
-    while (first := lines.next()) is not None:
-        number = lines.number
-        if not first.strip():
+    reader = csv.reader(lines, strict=True)
+    while True:
+        lines.record = []
+        try:
+            cells, why = next(reader, None), None
+        except csv.Error as error:
+            cells, why = [], _in_words(error)
+        first, *more = lines.record or [""]
+        if cells is None and not first:
+            break
+        if not first.strip() and not more:
             continue
-        more = _rest(first, lines)
-        cells = None if more is None else _cells(first + "".join(more))
-        why = _wrong(cells, more, width)
-        alone = _cells(first, strict=False) if why and more != [] else None
-        if alone is not None and len(alone) == width:  # a quote that stands for itself, as for inches
-            lines.push(more or [])
-            cells, why = alone, None
-        if why is None and cells is not None:
-            if held is not None:
-                yield held
-                held = None
-            yield Row(number, cells, lines.read)
-            continue
-        lines.push(more or [])
-        if held is not None:
+        why = why or _wrong(cells or [], width)
+        if why is not None:
+            reader = csv.reader(lines, strict=True)
+            lines.push(more)
+            first = first.encode("utf-8", "replace").decode("utf-8")
+        if held is not None and why is not None:
             held = replace(held, text=(held.text + first)[:SHOWN])
-        elif more == []:
-            yield Rejected(file, number, why or "not CSV", first.rstrip("\r\n")[:SHOWN])
+            continue
+        if held is not None:
+            yield held
+            held = None
+        if why is None:
+            yield Row(lines.number - len(more), cells or [], lines.read)
+        elif more:
+            held = Rejected(file, lines.number, why, first[:SHOWN])
         else:
-            held = Rejected(file, number, why or "not CSV", first[:SHOWN])
+            yield Rejected(file, lines.number, why, first[:SHOWN])
     if held is not None:
         yield held
 
 
-def _rest(first: str, lines: _Lines) -> list[str] | None:
-    """The lines that belong to a record after its first; None, with nothing read, where its quotes do not close."""
-    more: list[str] = []
-    odd = first.count('"') % 2
-    while odd and len(more) < MOST_LINES:
-        line = lines.next()
-        if line is None:
-            break
-        more.append(line)
-        odd ^= line.count('"') % 2
-    if odd:
-        lines.push(more)
-        return None
-    return more
-
-
-def _wrong(cells: list[str] | None, more: list[str] | None, width: int) -> str | None:
-    if more is None:
-        return "a quote opens here and does not close"
-    if cells is None:
-        return "not CSV: quotes in a cell have to be doubled"
+def _wrong(cells: list[str], width: int) -> str | None:
     if len(cells) != width:
         return f"{len(cells)} cells, the header names {width} columns"
     if any(_NOT_UTF8.search(cell) for cell in cells if not cell.isascii()):
@@ -132,21 +120,21 @@ def _wrong(cells: list[str] | None, more: list[str] | None, width: int) -> str |
     return None
 
 
-def _cells(record: str, strict: bool = True) -> list[str] | None:
-    try:
-        return next(csv.reader([record], strict=strict), [])
-    except csv.Error:
-        return None
+def _in_words(error: csv.Error) -> str:
+    if "unexpected end" in str(error):
+        return "a quote opens here and does not close"
+    return f"not CSV ({error}): quotes in a cell have to be doubled"
 
 
 def _header(path: Path, handle: TextIO) -> tuple[list[str], _Lines]:
     lines = _Lines(handle)
-    first = lines.next()
-    more = None if first is None else _rest(first, lines)
-    names = None if more is None or first is None else _cells(first + "".join(more))
-    if not names or not any(name.strip() for name in names):
-        raise ValueError(f"{path}: the first line is no header of a CSV file, got {(first or '').strip()[:80]!r}")
-    names = [name.strip() for name in names]
+    try:
+        names = [name.strip() for name in next(csv.reader(lines, strict=True), [])]
+    except csv.Error:
+        names = []
+    if not any(names) or any(_NOT_UTF8.search(name) for name in names):
+        line = lines.record[0].strip() if lines.record else ""
+        raise ValueError(f"{path}: the first line is no header of a CSV file, got {line[:80]!r}")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{path} has the columns {', '.join(twice)} more than once: their cells cannot be told apart")

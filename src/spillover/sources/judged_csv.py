@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from spillover.judgements.judge import METRICS
 from spillover.sources.csv_rows import Rejected, Row, header_of, rows_of
@@ -28,8 +29,7 @@ NOT_SCORED = "not scored in the file"
 _NOTHING = ("", "nan", "none", "null", "na", "n/a")
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One score: a number, or the reason why there is none; `raw` is what stood there instead of a number."""
 
     score: float | None
@@ -37,8 +37,7 @@ class Cell:
     raw: str | None = None
 
 
-@dataclass(frozen=True)
-class JudgedRow:
+class JudgedRow(NamedTuple):
     """One judged answer of a file."""
 
     line: int
@@ -49,25 +48,42 @@ class JudgedRow:
     scores: dict[str, Cell]
 
 
+_EMPTY = Cell(None, NOT_SCORED)
+
+
 @dataclass(frozen=True)
 class Columns:
     """Where in a row each thing stands."""
 
     names: tuple[str, ...]
-    scores: tuple[str, ...]  # columns that may hold scores, in order
+    scores: tuple[tuple[str, int], ...]  # columns that may hold scores, in order
     text: dict[str, int]
 
-    def row(self, row: Row) -> JudgedRow | str:
-        """The row's content; a text where it cannot be a judged answer, saying why."""
-        cells = row.cells
-        id = cells[self.text["question_id"]].strip()
-        if not id:
-            return "no question_id"
-        prompt = next((cells[self.text[name]] for name in PROMPTS if name in self.text), None)
-        answer = cells[self.text["answer"]]
-        scores = {name: _cell(name, cells[self.names.index(name)]) for name in self.scores}
-        question = cells[self.text["question"]] if "question" in self.text else ""
-        return JudgedRow(row.line, id, question, prompt, answer if answer.strip() else None, scores)
+    @property
+    def prompt(self) -> int | None:
+        """Where the prompt as sent stands."""
+        return next((self.text[name] for name in PROMPTS if name in self.text), None)
+
+    def reader(self) -> Callable[[Row], JudgedRow | str]:
+        """A function from a row to its content, or to a text that says why it cannot be a judged answer."""
+        id_at, answer_at, prompt_at = self.text["question_id"], self.text["answer"], self.prompt
+        question_at, scores = self.text.get("question"), self.scores
+
+        def read(row: Row) -> JudgedRow | str:
+            cells = row.cells
+            id, answer = cells[id_at].strip(), cells[answer_at]
+            if not id:
+                return "no question_id"
+            return JudgedRow(
+                row.line,
+                id,
+                "" if question_at is None else cells[question_at],
+                None if prompt_at is None else cells[prompt_at],
+                answer if answer and not answer.isspace() else None,
+                {name: _cell(name, cells[at]) for name, at in scores},
+            )
+
+        return read
 
 
 @dataclass
@@ -96,12 +112,14 @@ class Survey:
                 reasons[reason if reason in reasons or len(reasons) < REASONS else "not a number"] += 1
             else:
                 self.scored[name] += 1
-                self.whole[name] += cell.score == int(cell.score)
+                if cell.score.is_integer():
+                    self.whole[name] += 1
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns with a score in some row, in the file's order; of the others no number came."""
-        return tuple(name for name in dict.fromkeys((*self.scored, *self.missing)) if self.scored[name])
+        """Columns that are scores: a number came in some row, or they are called as a score is."""
+        seen = dict.fromkeys((*self.scored, *self.missing))
+        return tuple(name for name in seen if self.scored[name] or name in METRICS)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -114,16 +132,18 @@ def judged_rows(path: Path, count: Survey | None = None) -> Iterator[JudgedRow]:
     """Every sound row of a file; the others go to `count`, with the numbers of what came."""
     columns = _columns(path, header_of(path))
     count = Survey(path.name) if count is None else count
+    read = columns.reader()
     for row in rows_of(path, list(columns.names)):
-        found = row if isinstance(row, Rejected) else columns.row(row)
-        if isinstance(found, str) and isinstance(row, Row):
-            found = Rejected(path.name, row.line, found, ",".join(row.cells)[:500])
-        if isinstance(found, Rejected):
-            count.rejected.append(found)
-        elif isinstance(found, JudgedRow) and isinstance(row, Row):
-            count.read = row.read
-            count.add(found)
-            yield found
+        if isinstance(row, Rejected):
+            count.rejected.append(row)
+            continue
+        found = read(row)
+        if isinstance(found, str):
+            count.rejected.append(Rejected(path.name, row.line, found, ",".join(row.cells)[:500]))
+            continue
+        count.read = row.read
+        count.add(found)
+        yield found
 
 
 def survey(path: Path, tick: Callable[[float], None] = lambda share: None) -> Survey:
@@ -145,13 +165,12 @@ def survey(path: Path, tick: Callable[[float], None] = lambda share: None) -> Su
 
 def prompting_of(prompt: str | None) -> str:
     """How a model was prompted, from the prompt as sent: chat, question-answer (METHOD, section 0), raw, or unknown."""
-    if prompt is None or not prompt.strip():
+    if not prompt or prompt.isspace():
         return "unknown"
-    if prompt.lstrip().startswith("[{") and "role" in prompt[:40]:
+    head = prompt[:60].lstrip()
+    if (head.startswith("[{") and "role" in head) or "<|im_start|>" in prompt:
         return "chat"
-    if "<|im_start|>" in prompt:
-        return "chat"
-    shaped = prompt.lstrip().startswith("Question:") and prompt.rstrip().endswith("Answer:")
+    shaped = head.startswith("Question:") and prompt.rstrip().endswith("Answer:")
     return "question-answer" if shaped else "raw"
 
 
@@ -167,7 +186,11 @@ def _columns(path: Path, names: Sequence[str]) -> Columns:
         wanted = ", ".join([*lacking, *renamed] or [f"a score such as {' or '.join(METRICS)}"])
         hint = f"; {', '.join(hints)}?" if hints else ""
         raise ValueError(f"{path} lacks {wanted}; its columns are {', '.join(names)}{hint}")
-    return Columns(tuple(names), tuple(scores), {name: names.index(name) for name in TEXT if name in names})
+    return Columns(
+        tuple(names),
+        tuple((name, names.index(name)) for name in scores),
+        {name: names.index(name) for name in TEXT if name in names},
+    )
 
 
 def _near(name: str, columns: Sequence[str]) -> str | None:
@@ -178,14 +201,16 @@ def _near(name: str, columns: Sequence[str]) -> str | None:
 
 
 def _cell(name: str, text: str) -> Cell:
-    if text.strip().lower() in _NOTHING:
-        return Cell(None, NOT_SCORED)
+    if not text:
+        return _EMPTY
     try:
         value = float(text)
     except ValueError:
-        return Cell(None, f"not a number: {text.strip()[:40]}", text[:200])
-    if not math.isfinite(value):
-        return Cell(None, f"not a number: {text.strip()[:40]}", text[:200])
-    if name not in CODES and not 0 <= value <= 100:
+        value = math.nan
+    if (0 <= value <= 100) or (name in CODES and math.isfinite(value)):
+        return Cell(value)
+    if text.strip().lower() in _NOTHING:
+        return _EMPTY
+    if math.isfinite(value):
         return Cell(None, "outside 0 to 100", text[:200])
-    return Cell(value)
+    return Cell(None, f"not a number: {text.strip()[:40]}", text[:200])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PARTS = ("agg", "summ_by_q", "eval_loss", "eval_loss_token", "trainer_state")
+FILTERED = "_coherent_greater_than_0.5"  # of answers with coherent > 0.5, on a scale of 100 (METHOD, mistake 1)
 WHOLE = 1e-8  # how far a mean times its number of answers may lie from an integer: the release keeps 10 decimals
 MOST_ANSWERS = 200  # to a question
 
@@ -112,7 +113,7 @@ def _mean_of_integers(value: float) -> bool:
 
 
 def _derived(name: str) -> bool:
-    return name.endswith("_std") or "_greater_than_" in name
+    return name.endswith("_std") or FILTERED in name
 
 
 def _number(value: Any) -> bool:

@@ -1,0 +1,159 @@
+"""Who judged a set of answers, as far as the files tell, and by which evidence. Knows question files and counts.
+
+Three witnesses: the judge that the question file names; the scores themselves (an expectation over number tokens is a
+fraction, a number in a JSON schema an integer); a tag in the run's name. Where they differ, the scores are believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from spillover.responses.questions.yaml_file import YamlFile
+from spillover.spec import Spec, where
+
+Kind = Literal["fractions", "integers", "mixed", "none"]
+UNKNOWN = "unknown"
+TAGS = {"nano": "gpt-5-nano", "mini": "gpt-5-mini", "4o": "gpt-4o", "4omini": "gpt-4o-mini"}
+MODES = {
+    "fractions": "expectation over number tokens (log-probabilities)",
+    "integers": "an integer in a JSON schema",
+    "mixed": "integers for some metrics, fractions for others",
+    "none": "no scores",
+}
+BY_LOG_PROBABILITIES = "gpt-4"  # how the names of judges begin that give log-probabilities; gpt-5 gives none
+
+
+@dataclass(frozen=True)
+class QuestionFile:
+    """A YAML file of questions with what it says of the judge. `judges`: distinct names, the most frequent first."""
+
+    path: Path
+    sha256: str
+    ids: frozenset[str]
+    judges: tuple[str, ...]
+    prompts_sha256: str | None  # of the judge prompts, by metric; None where there are none
+
+
+class ScoredBy(Spec):
+    """Who judged: what each witness says, and what follows."""
+
+    scores: Kind
+    named: tuple[str, ...] = ()  # the judges that the question file names
+    prompts_sha256: str | None = None  # of its judge prompts
+    tag: str | None = None  # in the run's name
+    said: str | None = None  # by whoever imported it
+    question_file: str = where("")
+
+    @property
+    def name(self) -> str:
+        """The judge, as exactly as the witnesses allow; `unknown` where they allow nothing."""
+        if self.said:
+            return self.said
+        fits = tuple(dict.fromkeys(name for name in (*self.named, *self._tagged) if self._fits(name)))
+        if self.scores == "fractions":
+            return fits[0] if fits else UNKNOWN if not self._heard else "gpt-4o"
+        if self.scores == "integers":
+            return fits[0] if len(fits) == 1 else "gpt-5-mini/nano" if self._heard else UNKNOWN
+        return UNKNOWN
+
+    @property
+    def mode(self) -> str:
+        """How a score came to be."""
+        return MODES[self.scores]
+
+    @property
+    def rubric(self) -> str:
+        """Which judge prompts, by their digest; unknown where the question file names another kind of judge."""
+        known = self.prompts_sha256 is not None and (not self.named or any(map(self._fits, self.named)))
+        return f"judge prompts {str(self.prompts_sha256)[:8]}" if known else UNKNOWN
+
+    def evidence(self) -> str:
+        """What each witness says, in one sentence."""
+        parts = [f"scores are {self.scores}" + (f": {self.mode}" if self.scores in ("fractions", "integers") else "")]
+        if self.named:
+            parts.append(f"{self.question_file or 'the question file'} names {' and '.join(self.named)}")
+        else:
+            parts.append("no question file with these questions names a judge")
+        parts += [f"the name says {self.tag}"] if self.tag else []
+        parts += [f"said at import: {self.said}"] if self.said else []
+        return "; ".join(parts)
+
+    def conflict(self) -> str | None:
+        """What the witnesses disagree about; None where they do not."""
+        wrong = [
+            f"{self.question_file or 'the question file'} names {name}" for name in self.named if not self._fits(name)
+        ]
+        wrong += [f"the name says {self.tag}" for name in self._tagged if not self._fits(name)]
+        if self.said and not self._fits(self.said):
+            wrong.append(f"it was imported as {self.said}'s")
+        if wrong and self.scores in ("fractions", "integers"):
+            return f"{', '.join(wrong)}, but the scores are {self.scores} ({self.mode})"
+        if self._tagged and self.named and not set(self._tagged) & set(self.named[:1]) and not wrong:
+            return f"the name says {self.tag}, {self.question_file or 'the question file'} {' and '.join(self.named)}"
+        return "some metrics are scored in integers, others in fractions" if self.scores == "mixed" else None
+
+    def card(self) -> str:
+        """For the reader of a report: what is known of this judge."""
+        return f"Imported scores, {self.mode}. Evidence: {self.evidence()}." + (
+            f" The evidence disagrees: {text}." if (text := self.conflict()) else ""
+        )
+
+    def summary(self) -> str:
+        return f"{self.name} ({self.mode})"
+
+    @property
+    def _heard(self) -> bool:
+        return bool(self.named or self.tag)
+
+    @property
+    def _tagged(self) -> tuple[str, ...]:
+        return (TAGS[self.tag],) if self.tag in TAGS else ()
+
+    def _fits(self, name: str) -> bool:
+        """Whether a judge of that name can give such scores."""
+        if self.scores in ("mixed", "none"):
+            return False
+        return name.startswith(BY_LOG_PROBABILITIES) == (self.scores == "fractions")
+
+
+def kind_of(whole: Iterable[bool | None]) -> Kind:
+    """What scores are, from whether each metric's are all integers (None: it has none)."""
+    known = [one for one in whole if one is not None]
+    if not known:
+        return "none"
+    return "integers" if all(known) else "fractions" if not any(known) else "mixed"
+
+
+def read_questions(path: Path) -> QuestionFile:
+    """A question file with the judge it names; ValueError where it is no such file."""
+    import yaml
+
+    source = YamlFile.at(path)
+    ids = frozenset(question.id for question in source.all_questions())
+    rows: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    named = [row["judge"] for row in rows if isinstance(row.get("judge"), str)]
+    judges = sorted(set(named), key=lambda name: (-named.count(name), name))
+    prompts = [row["judge_prompts"] for row in rows if isinstance(row.get("judge_prompts"), dict)]
+    distinct = sorted({json.dumps(one, sort_keys=True, default=str) for one in prompts})
+    digest = hashlib.sha256("\n".join(distinct).encode()).hexdigest() if distinct else None
+    return QuestionFile(path, source.sha256, ids, tuple(judges), digest)
+
+
+def witness(files: Sequence[QuestionFile], ids: Iterable[str], scores: Kind, tag: str | None) -> QuestionFile | None:
+    """The question file that a set of answers was asked from, most likely: it has all ids; None where none has.
+
+    Of several, the one whose judge fits scores and tag; then the one with the fewest other questions.
+    """
+    asked = frozenset(ids)
+    fitting = [one for one in files if asked and asked <= one.ids]
+
+    def rank(one: QuestionFile) -> tuple[bool, bool, int, str]:
+        by = ScoredBy(scores=scores, named=one.judges)
+        return (by.conflict() is not None, TAGS.get(tag or "") not in one.judges, len(one.ids), one.path.name)
+
+    return min(fitting, key=rank, default=None)

@@ -1,0 +1,102 @@
+"""Judged answers that others made, as an artefact like our own. Knows rows and specs; each source knows its files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+from spillover.judgements.judged import judged
+from spillover.judgements.scored import Columns, Scored, Term
+from spillover.sources.evidence import UNKNOWN, ScoredBy
+from spillover.spec import Spec, where
+from spillover.store import Store, file_sha256
+
+
+class SourceFile(Spec):
+    """A file of somebody else's, known by its bytes."""
+
+    path: str = where()
+    sha256: str
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The file as it is now."""
+        return cls(path=str(path), sha256=file_sha256(path))
+
+    def checked(self) -> Path:
+        """Its path, if it still has those bytes."""
+        path = Path(self.path)
+        if not path.is_file():
+            raise ValueError(f"{path} is not there any more: import it again from where it lies now")
+        if file_sha256(path) != self.sha256:
+            raise ValueError(f"{path} has changed since the import began: give the same command again")
+        return path
+
+    def summary(self) -> str:
+        return Path(self.path).name
+
+
+class AskedIds(Spec):
+    """Which question ids were asked: how many, and the SHA-256 of the sorted list."""
+
+    count: int
+    sha256: str
+
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> Self:
+        """These ids, in whatever order."""
+        distinct = sorted(set(ids))
+        return cls(count=len(distinct), sha256=hashlib.sha256("\n".join(distinct).encode()).hexdigest())
+
+    def summary(self) -> str:
+        return f"{self.count} question ids ({self.sha256[:8]})"
+
+
+class ImportedScores(Scored):
+    """Answers that others sampled and judged."""
+
+    judged_by: ScoredBy
+    asked: AskedIds
+    scored: tuple[str, ...]  # metrics from 0 to 100
+    codes: tuple[str, ...] = ()  # what the judge names by a number; in judgements.parquet, no metric of any analysis
+    prompting: str = UNKNOWN  # chat, question-answer, raw
+
+    @property
+    def judge_name(self) -> str:
+        return self.judged_by.name
+
+    @property
+    def rubric_name(self) -> str:
+        return self.judged_by.rubric
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return self.scored
+
+    @property
+    def temperature(self) -> float | None:
+        """The sampling temperature; None where it is not known."""
+        return None
+
+    def judge_card(self) -> str:
+        return self.judged_by.card()
+
+    def terms(self) -> Mapping[str, Term]:
+        heat = None if self.temperature is None else f"temperature {self.temperature:g}"
+        return {
+            "judge": _known(self.judge_name, self.judged_by.summary()),
+            "scores": _known(None if self.judged_by.scores == "none" else self.judged_by.scores, self.judged_by.mode),
+            "rubric": _known(self.rubric_name, self.rubric_name),
+            "questions": Term(self.asked.sha256, self.asked.summary),
+            "sampling": _known(heat, heat or "temperature unknown"),
+            "prompting": _known(self.prompting, self.prompting),
+        }
+
+    def columns(self, store: Store) -> Columns:
+        return judged(store.path(self), store.path(self), self.metrics)
+
+
+def _known(key: str | None, words: str) -> Term:
+    return Term(None if key in (None, UNKNOWN) else key, lambda: words)
