@@ -1,7 +1,7 @@
 """Prompts into a cache: in blocks of 8 tokens, and a beginning that several share is read once. Knows tokens only.
 
-Blocks start at multiples of 8, so which tokens are read together depends on nothing but the prompt itself: a prompt gets
-the same keys and values whatever is read beside it.
+Blocks start at multiples of 8, so which tokens are read together depends on nothing but the prompt itself: it gets the
+same keys and values whatever is read beside it.
 """
 
 from __future__ import annotations
