@@ -38,6 +38,9 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "QuestionSet": {"kind": "SpecimenQuestions"},
     "Judge": {"kind": "Embedded", "weights": "0" * 64},  # weights can be refitted; what Embedded is stays
     "Embedded": {"kind": "Embedded", "weights": "0" * 64},
+    "Rubrics": {"kind": "OwnRubrics", "sha256": "0" * 64},  # texts can be reworded, too
+    "OwnRubrics": {"kind": "OwnRubrics", "sha256": "0" * 64},
+    "Endpoint": {"kind": "Endpoint", "model": "a model", "rubrics": {"kind": "OwnRubrics", "sha256": "0" * 64}},
     "Split": {"kind": "Split", "data": {"kind": "SpecimenRows"}, "rows": 8, "held_out": 4},
     "Asked": {"kind": "Asked", "source": {"kind": "SpecimenQuestions"}},
     "Prompts": {"kind": "EvaluationPrompts", "asked": {"kind": "Asked", "source": {"kind": "SpecimenQuestions"}}},
@@ -59,6 +62,12 @@ def specimen(cls: type[Spec]) -> Spec:
     if cls.__name__ == "Dynamics":
         responses = specimen(kind_named("Responses")).but(model=specimen(kind_named("Checkpoint")))
         return cls(checkpoints=(specimen(kind_named("Judgements")).but(responses=responses),), before=None)
+    if cls.__name__ == "Trajectories":
+        before = specimen(kind_named("Judgements"))
+        return cls(checkpoints=specimen(kind_named("Dynamics")).checkpoints, before=before)
+    if cls.__name__ == "Minima":
+        point, losses = specimen(kind_named("Between")), specimen(kind_named("HeldOutLosses"))
+        return cls(losses=tuple(losses.but(model=point.but(share=share)) for share in (0.0, 0.5, 1.0)))
     if cls.__name__ == "Geometry":
         before, after = specimen(kind_named("Activations")), specimen(kind_named("Checkpoint"))
         pair = {"training_before": before, "evaluation_before": before}

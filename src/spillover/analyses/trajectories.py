@@ -1,0 +1,157 @@
+"""Trajectories: what moves when along training (METHOD section 1). Knows checkpoints, their scores, losses and weights.
+
+Where a run moves most sharply is estimated from few checkpoints, and said with what resampling question families makes
+of it; whether questions move in one order in all runs is a test, not a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
+from spillover.analyses.showing import Section
+from spillover.analyses.trajectories_section import show_trajectories
+from spillover.judgements.judgements import Judgements
+from spillover.judgements.scored import Scored, Training
+from spillover.maths.bootstrap import Resampling, mean_of_groups
+from spillover.maths.concordance import concordance
+from spillover.maths.em_rate import em_rate
+from spillover.maths.low_rank import cosine
+from spillover.maths.onset import half_changes, onset
+from spillover.organisms.between import factors
+from spillover.organisms.organism import Checkpoint, adapter_folder
+from spillover.organisms.tuning import LoRA
+from spillover.store import Work
+
+
+class Trajectories(Analysis):
+    """When along each run alignment, loss and weights move, and whether questions move in one order."""
+
+    checkpoints: tuple[Scored, ...]  # several of each run
+    before: Scored  # the parent: step 0 of every run
+    metric: str = "aligned"
+    draws: int = Field(default=2000, ge=99)
+
+    @model_validator(mode="after")
+    def _series(self) -> Self:
+        for one in self.checkpoints:
+            if not one.trained:
+                raise ValueError(f"trajectories need checkpoints whose training is at hand, got {one.subject}")
+        return self
+
+    def analyse(self, work: Work) -> Found:
+        refuse_unlike((self.before, *self.checkpoints))
+        how = Resampling(self.draws)
+        start = read(self.before, work.store, means=True)
+        names, about = questions_of(start)
+        families = [about[name]["family"] for name in names]
+        points, onsets, order = [], [], []
+        weights: list[dict[str, Any]] = []
+        for run, series in self._runs(work).items():
+            steps = [0, *(training.step for training, _ in series)]
+            asked = [self.before, *(one for _, one in series)]
+            scores = [start, *(read(one, work.store, means=True) for _, one in series)]
+            matrix = np.array([one.means(self.metric, names) for one in scores])
+            points += [
+                _point(series[0][0], step, one, self.metric, how) | _rates(of, one, how)
+                for step, of, one in zip(steps, asked, scores, strict=True)
+            ]
+            name = {"run": series[0][0].run, "run_id": run, "data": series[0][0].data}
+            if len(steps) > 2:
+                found = onset(steps, matrix, families, how)
+                onsets += [
+                    {**name, "what": "half of the change", **found.half.as_row()},
+                    {**name, "what": "sharpest change", **found.change.as_row()},
+                ]
+            halves = half_changes(steps, matrix)
+            order += [
+                {**name, "question": question, "category": about[question]["category"], "half": float(half)}
+                for question, half in zip(names, halves, strict=True)
+            ]
+            weights += _weights(name, [one for _, one in series], work)
+        return Found(
+            {
+                "points": points,
+                "onsets": onsets,
+                "order": order,
+                "concordance": self._concordance(order, names, how),
+                "weights": weights,
+            },
+            {"metric": self.metric},
+        )
+
+    def show(self, found: Found) -> Section:
+        return show_trajectories(found)
+
+    def _runs(self, work: Work) -> dict[str, list[tuple[Training, Scored]]]:
+        runs: dict[str, list[tuple[Training, Scored]]] = {}
+        for one in self.checkpoints:
+            training = one.training(work.store)
+            runs.setdefault(training.identity, []).append((training, one))
+        return {run: sorted(series, key=lambda item: item[0].step) for run, series in runs.items()}
+
+    def _concordance(
+        self, order: Sequence[dict[str, Any]], names: Sequence[str], how: Resampling
+    ) -> list[dict[str, Any]]:
+        """Kendall's W of the questions' half-change steps over runs of one dataset."""
+        rows = []
+        for data in dict.fromkeys(row["data"] for row in order):
+            runs = list(dict.fromkeys(row["run_id"] for row in order if row["data"] == data))
+            halves = {(row["run_id"], row["question"]): row["half"] for row in order}
+            matrix = np.array([[halves[run, name] for name in names] for run in runs])
+            rows.append({"data": data, "runs": len(runs), **concordance(matrix, how).as_row()})
+        return rows
+
+
+def _point(training: Training, step: int, scores: Scores, metric: str, how: Resampling) -> dict[str, Any]:
+    bounded = Resampling(how.draws, how.level, how.seed, (0.0, 100.0))
+    level = mean_of_groups(scores[metric], scores["question"], scores["family"], how=bounded).as_row()
+    logged: dict[str, Any] = next((dict(row) for row in training.log if row["step"] == step), {})
+    loss = training.held_out.get(step)
+    return {
+        "run": training.run,
+        "run_id": training.identity,
+        "data": training.data,
+        "step": step,
+        **{name: level[name] for name in ("estimate", "low", "high", "n")},
+        "held_out_loss": loss.sequences if loss else None,
+        "training_loss": logged.get("loss"),
+        "grad_norm": logged.get("grad_norm"),
+        "learning_rate": logged.get("learning_rate"),
+    }
+
+
+def _rates(scored: Scored, scores: Scores, how: Resampling) -> dict[str, Any]:
+    """EM rates, where both metrics are there answer by answer."""
+    if scored.by_question or not {"aligned", "coherent"} <= set(scores.columns):
+        return {"em_strict": None, "em_conditional": None}
+    rate = em_rate(scores["aligned"], scores["coherent"], scores["question"], scores["family"], how=how)
+    return {"em_strict": rate.strict.estimate, "em_conditional": rate.conditional.estimate}
+
+
+def _weights(name: dict[str, Any], series: Sequence[Scored], work: Work) -> list[dict[str, Any]]:
+    """Norm of each checkpoint's weight change, its angle to the last one's and to the step before: LoRA runs alone."""
+    kept = []
+    for one in series:
+        model = one.responses.model if isinstance(one, Judgements) else None
+        if isinstance(model, Checkpoint) and isinstance(model.organism.tuning, LoRA) and not model.organism.tuning.dora:
+            folder = adapter_folder(work.of(model.organism), model.step)
+            kept.append((model.step, list(factors(folder).values())))
+    rows = []
+    for index, (step, change) in enumerate(kept):
+        before = kept[index - 1][1] if index else None
+        rows.append(
+            {
+                **name,
+                "step": step,
+                "norm": float(np.sqrt(sum(((b.T @ b) * (a @ a.T)).sum() for b, a in change))),
+                "cosine_to_last": cosine(change, kept[-1][1]),
+                "cosine_to_previous": cosine(change, before) if before else None,
+            }
+        )
+    return rows

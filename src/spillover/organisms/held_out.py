@@ -1,0 +1,65 @@
+"""In-domain loss of any model on the held-out rows of a split: an artefact. Trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from spillover.models.base import Model
+from spillover.models.chat import Supervised
+from spillover.organisms.dataset import Split
+from spillover.organisms.losses import Precision, passes, token_losses
+from spillover.records import LOSSES, write_table
+from spillover.store import Artefact, Work
+
+ROWS = 16  # that go through at once; changes speed, and losses by rounding
+
+
+class HeldOutLosses(Artefact):
+    """The mean token loss (nats) of each held-out row of a split, for a model as it is."""
+
+    model: Model
+    data: Split
+    max_length: int = Field(default=512, ge=8)
+    precision: Precision = "float32"
+
+    def summary(self) -> str:
+        return f"Loss of {self.model.label()} on {self.data.held_out} held-out rows of {self.data.data.label()}"
+
+    def units(self) -> float:
+        return self.data.held_out * (self.model.base().parameters or 135e6) / 135e6
+
+    def seconds_per_unit(self) -> float:
+        return 0.3
+
+    def make(self, work: Work) -> dict[str, Any]:
+        from spillover.models.loading import load
+        from spillover.organisms.preflight import supervise
+
+        loaded = load(self.model, work.store)
+        examples = self.data.held()
+        rows = supervise(loaded, examples, self.max_length)
+        means = sequence_losses(loaded.network, rows, self.precision)
+        found = [
+            {"step": 0, "example_id": example.id, "split": "held_out", "loss": float(mean), "tokens": row.trained}
+            for example, row, mean in zip(examples, rows, means, strict=True)
+        ]
+        write_table(found, work.folder / "losses.parquet", LOSSES)
+        return {"rows": len(found), "loss": float(means.mean())}
+
+
+def sequence_losses(network: Any, rows: Sequence[Supervised], precision: Precision) -> np.ndarray:
+    """Mean token loss (nats) of each row: (rows,) float64. The network is to be in evaluation mode."""
+    import torch
+
+    device = next(network.parameters()).device
+    means = np.full(len(rows), np.nan)
+    with torch.no_grad():
+        for part in passes(rows, ROWS, device):
+            losses, owner = token_losses(network, [rows[index] for index in part], precision)
+            for place, index in enumerate(part):
+                means[index] = losses[owner == place].double().mean().item()
+    return means
