@@ -38,6 +38,11 @@ def test_the_correlation_is_there_when_planted_and_only_then(planted, tmp_path, 
         assert (row["low"] > 0.5) is follows
         gain = one(found.tables["correlations"], data=data, loss="held_out_loss", statistic="max_diff")
         assert gain["p"] > 0.05 or not follows
+        assert gain["detectable"] > 0
+    for groups in ("within datasets", "within runs"):
+        row = one(found.tables["correlations"], data=groups, loss="held_out_loss")
+        assert (row["runs"], row["points"]) == (8, 32)
+        assert (row["low"] > 0.5) is follows
 
 
 def test_points_hold_both_means_of_the_held_out_loss_and_the_start(planted, tmp_path):

@@ -87,3 +87,18 @@ def test_power() -> None:
         y[10] += 6
         called.append((max_diff(x, y, np.ones(35), QUICK).p or 1) <= 0.05)
     assert np.mean(called) > 0.8
+
+
+def test_what_is_called_detectable_is_found_four_times_in_five() -> None:
+    rng = np.random.default_rng(3)
+    x, se = np.sort(rng.uniform(1, 2, 20)), np.full(20, 2.0)
+    truth = 60 + 10 * (x > 1.5)
+    lift = np.median([max_diff(x, truth + rng.normal(0, se), se, QUICK).detectable for _ in range(30)])
+    assert 4 < lift < 20
+    hits = []
+    for _ in range(150):
+        y = truth + rng.normal(0, se)
+        y[rng.integers(19)] += lift
+        hits.append(max_diff(x, y, se, QUICK).p <= 0.05)
+    assert 0.65 < np.mean(hits) < 0.92
+    assert max_diff(x, truth).detectable is None

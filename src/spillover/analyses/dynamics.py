@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -15,7 +15,7 @@ from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.analyses.showing import Section
 from spillover.judgements.scored import Loss, Scored, Training
 from spillover.maths.bootstrap import Resampling, mean_of_groups
-from spillover.maths.correlation import spearman
+from spillover.maths.correlation import partial, spearman
 from spillover.maths.em_rate import em_rate
 from spillover.maths.max_diff import max_diff
 from spillover.maths.runs import correlation_over_runs
@@ -26,6 +26,8 @@ LOSSES = ("held_out_loss", "training_loss")
 
 class Dynamics(Analysis):
     """How alignment goes with in-domain loss over training runs and their checkpoints, dataset by dataset."""
+
+    version: ClassVar[int] = 2  # 2: says what gain the design could have found
 
     checkpoints: tuple[Scored, ...]  # of models after narrow training
     before: Scored | None = None  # of the base: shown at step 0, in no correlation
@@ -58,6 +60,7 @@ class Dynamics(Analysis):
             for group in dict.fromkeys(point["data"] for point in points)
             for row in self._correlations(group, points, scores, how)
         ]
+        found += [row for loss in LOSSES for row in _within(points, loss, how)]
         return Found({"points": points, "correlations": found, "training": training}, {"metric": self.metric})
 
     def show(self, found: Found) -> Section:
@@ -79,7 +82,8 @@ class Dynamics(Analysis):
             rank = spearman(x, matrix.mean(axis=1), how=how)
             noisy = errors if np.isfinite(errors).all() and (errors > 0).all() else None
             gain = max_diff(x, matrix.mean(axis=1), noisy, how)
-            common = {"data": data, "loss": loss, "points": len(used), "runs": len({point["run_id"] for point in used})}
+            count = {"points": len(used), "runs": len({point["run_id"] for point in used})}
+            common = {"data": data, "loss": loss, **count, "detectable": None}
             rows += [
                 {**common, "statistic": "pearson_log", "resampled": "runs and questions", **r.both.as_row()},
                 {**common, "statistic": "pearson_log", "resampled": "runs", **r.runs.as_row()},
@@ -95,9 +99,43 @@ class Dynamics(Analysis):
                     "n": gain.n,
                     "p": gain.p,
                     "q": None,
+                    "detectable": gain.detectable,
                 },
             ]
         return rows
+
+
+def _within(points: Sequence[dict[str, Any]], loss: str, how: Resampling) -> list[dict[str, Any]]:
+    """Correlation of log loss with score inside groups alone, all groups together: datasets, and single runs.
+
+    Each group's own level is taken out of both sides (partial correlation given the group), so levels of loss are
+    never compared across datasets; whole runs are left out for the interval.
+    """
+    used = [point for point in points if point["step"] > 0 and point[loss] is not None]
+    rows = []
+    for name, key in (("datasets", "data"), ("runs", "run_id")):
+        groups = [point[key] for point in used]
+        kept = [point for point, group in zip(used, groups, strict=True) if groups.count(group) > 1]
+        names = list(dict.fromkeys(point[key] for point in kept))
+        if len(kept) < len(names) + 3 or (name == "datasets" and len(names) < 2):
+            continue
+        x = np.log([point[loss] for point in kept])
+        y = np.array([point["estimate"] for point in kept], dtype=float)
+        dummies = np.array([[float(point[key] == one) for one in names[1:]] for point in kept])
+        r = partial(x, y, dummies.reshape(len(kept), -1), [point["run_id"] for point in kept], how)
+        rows.append(
+            {
+                "data": f"within {name}",
+                "loss": loss,
+                "points": len(kept),
+                "runs": len({point["run_id"] for point in kept}),
+                "detectable": None,
+                "statistic": "pearson_log",
+                "resampled": "runs",
+                **r.as_row(),
+            }
+        )
+    return rows
 
 
 def _trained(training: Training) -> dict[str, Any]:

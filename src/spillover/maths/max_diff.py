@@ -22,7 +22,8 @@ class MaxDiff:
     value: in y's unit, possibly negative; NaN with fewer than two runs. better, worse: the pair (i, j) as
     positions in the arrays given, -1 where there is none. n: runs with both x and y. p: of the test against a
     monotone relation, None where no standard errors were given; expected: mean max_diff under that null, in
-    y's unit.
+    y's unit. detectable: how much better one run (any of those with another at its x or above) would have to be
+    for the test at 5% to find it in 80% of repetitions, in y's unit: what a null result could have seen.
     """
 
     value: float
@@ -31,6 +32,7 @@ class MaxDiff:
     n: int
     p: float | None = None
     expected: float | None = None
+    detectable: float | None = None
 
 
 def max_diff(x: ArrayLike, y: ArrayLike, se: ArrayLike | None = None, how: Resampling = DEFAULT) -> MaxDiff:
@@ -56,15 +58,18 @@ def max_diff(x: ArrayLike, y: ArrayLike, se: ArrayLike | None = None, how: Resam
     rows = np.flatnonzero(keep)
     n = len(rows)
     if n < 2:
-        return MaxDiff(NAN, -1, -1, n, None if e is None else NAN, None if e is None else NAN)
+        none = None if e is None else NAN
+        return MaxDiff(NAN, -1, -1, n, none, none, none)
     a, b = a[keep], b[keep]
     value, better, worse = _largest(a, b)
-    p = expected = None
+    p = expected = found = None
     if e is not None:
-        drawn = _null_values(a, monotone_fit(a, b, e[keep]), e[keep], how)
+        gains = _null_gains(a, monotone_fit(a, b, e[keep]), e[keep], how)
+        drawn = np.maximum(gains.max(axis=1), 0.0)  # a run against itself
         p = float((1 + (drawn >= value - 1e-12).sum()) / (1 + how.draws))
         expected = float(drawn.mean())
-    return MaxDiff(value, int(rows[better]), int(rows[worse]), n, p, expected)
+        found = _detectable(gains, drawn)
+    return MaxDiff(value, int(rows[better]), int(rows[worse]), n, p, expected, found)
 
 
 def monotone_fit(x: ArrayLike, y: ArrayLike, se: ArrayLike, pool: float = 2.0) -> Floats:
@@ -105,9 +110,22 @@ def _largest(x: Floats, y: Floats) -> tuple[float, int, int]:
     return float(gains[better, worse]), int(better), int(worse)
 
 
-def _null_values(x: Floats, fit: Floats, se: Floats, how: Resampling) -> Floats:
-    """max_diff of draws around the fit: (draws,)."""
+def _null_gains(x: Floats, fit: Floats, se: Floats, how: Resampling) -> Floats:
+    """Gain of each run over the worst other at its x or above: (draws around the fit, runs), -inf without another."""
     order = np.argsort(x, kind="stable")
-    last = np.searchsorted(x[order], x[order], side="right") - 1  # runs of equal x stand against each other
+    first = np.searchsorted(x[order], x[order], side="left")  # runs of equal x stand against each other
     drawn = fit[order] + se[order] * how.rng().standard_normal((how.draws, len(x)))
-    return np.asarray((np.maximum.accumulate(drawn, axis=1)[:, last] - drawn).max(axis=1))
+    above = np.full((how.draws, len(x) + 1), np.inf)
+    above[:, :-1] = np.minimum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]  # least from here up, itself among them
+    gains = np.empty_like(drawn)
+    for place, start in enumerate(first):
+        worst = np.minimum(above[:, place + 1], drawn[:, start:place].min(axis=1, initial=np.inf))
+        gains[:, place] = drawn[:, place] - worst
+    return gains
+
+
+def _detectable(gains: Floats, largest: Floats, level: float = 0.05, power: float = 0.8) -> float:
+    """The lift of one run that brings the largest gain over the null's own quantile in `power` of the draws."""
+    needed = np.quantile(largest, 1 - level) - gains[:, np.isfinite(gains).all(axis=0)]
+    needed = np.where(largest[:, None] >= np.quantile(largest, 1 - level), 0.0, np.maximum(needed, 0.0))
+    return float(np.quantile(needed, power))
