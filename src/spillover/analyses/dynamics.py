@@ -15,7 +15,7 @@ from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.analyses.showing import Section
 from spillover.judgements.scored import Loss, Scored, Training
 from spillover.maths.bootstrap import Resampling, mean_of_groups
-from spillover.maths.correlation import partial, spearman
+from spillover.maths.correlation import partial, pearson, spearman
 from spillover.maths.em_rate import em_rate
 from spillover.maths.max_diff import max_diff
 from spillover.maths.runs import correlation_over_runs
@@ -121,8 +121,13 @@ def _within(points: Sequence[dict[str, Any]], loss: str, how: Resampling) -> lis
             continue
         x = np.log([point[loss] for point in kept])
         y = np.array([point["estimate"] for point in kept], dtype=float)
-        dummies = np.array([[float(point[key] == one) for one in names[1:]] for point in kept])
-        r = partial(x, y, dummies.reshape(len(kept), -1), [point["run_id"] for point in kept], how)
+        member = np.array([[float(point[key] == one) for one in names] for point in kept])
+        runs = [point["run_id"] for point in kept]
+        if name == "runs":  # what is left out for the interval is what is centred: nothing else moves with it
+            x, y = (values - member @ (member.T @ values / member.sum(axis=0)) for values in (x, y))
+            r = pearson(x, y, runs, how)
+        else:
+            r = partial(x, y, member[:, 1:], runs, how)
         rows.append(
             {
                 "data": f"within {name}",
