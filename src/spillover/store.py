@@ -35,6 +35,7 @@ from spillover.spec import Spec, encode, walk
 __all__ = ["Artefact", "Damaged", "Store", "Tick", "Work", "artefacts_in", "file_sha256", "open_store", "read_manifest"]
 
 Tick = Callable[[float], None]
+Say = Callable[[str], None]
 
 
 class Artefact(Spec):
@@ -69,11 +70,12 @@ class Artefact(Spec):
 
 @dataclass(frozen=True)
 class Work:
-    """What `make` is handed: an empty folder to write into, the store to read from, and a way to report progress."""
+    """What `make` is handed: an empty folder to write into, the store to read from, and ways to report progress."""
 
     folder: Path
     store: Store
     tick: Tick
+    say: Say = lambda text: None  # lines for whoever watches
 
     def of(self, artefact: Artefact) -> Path:
         """The folder of a finished artefact."""
@@ -94,6 +96,10 @@ class Store:
         """Whether the artefact is finished and its files have the sizes its manifest names (contents: `sound`)."""
         return not damage(self.path(artefact), contents=False)
 
+    def unfinished(self, artefact: Artefact) -> Path:
+        """Where making the artefact may keep what a next start goes on from; gone when it is finished."""
+        return self.root / "unfinished" / f"{artefact.kind}-{artefact.fingerprint}"
+
     def manifest(self, artefact: Artefact) -> dict[str, Any]:
         """The manifest of a finished artefact; Damaged where it cannot be read."""
         return read_manifest(self.path(artefact))
@@ -106,16 +112,20 @@ class Store:
         return self.path(artefact)
 
     def make(
-        self, artefact: Artefact, tick: Tick = lambda share: None, waiting: Callable[[], None] = lambda: None
+        self,
+        artefact: Artefact,
+        tick: Tick = lambda share: None,
+        waiting: Callable[[], None] = lambda: None,
+        say: Say = lambda text: None,
     ) -> bool:
         """Make the artefact from its needs, which are there, unless it is sound; whether it was made just now.
 
-        `waiting` is called where another process holds the artefact.
+        `waiting` is called where another process holds the artefact; `say` hears lines for whoever watches.
         """
         with self.lock(artefact, waiting):
             if self.sound(artefact):
                 return False
-            self._make(artefact, tick)
+            self._make(artefact, tick, say)
             return True
 
     def intact(self, artefact: Artefact) -> bool:
@@ -127,7 +137,7 @@ class Store:
         if not self.intact(artefact):
             return False
         manifest = self.manifest(artefact)
-        same: bool = manifest["fingerprint"] == artefact.fingerprint and manifest["needs"] == self._digests(artefact)
+        same: bool = manifest["fingerprint"] == artefact.fingerprint and manifest["needs"] == self.digests(artefact)
         return same
 
     def discard(self, artefact: Artefact) -> None:
@@ -156,10 +166,14 @@ class Store:
             yield folder, wrong
 
     def leftovers(self, remove: bool = False) -> list[Path]:
-        """What a killed process left under `tmp/` and no live one works on; taken away with `remove`."""
+        """What a killed process left and no live one works on; taken away with `remove`.
+
+        That is all under `tmp/`, and what is kept of the making of artefacts that are finished.
+        """
         found = []
-        for folder in sorted((self.root / "tmp").glob("*-*-*")):
-            kind, fingerprint, _ = folder.name.split("-", 2)
+        kept = [path for path in self.root.glob("unfinished/*-*") if (self.root / path.name.replace("-", "/")).exists()]
+        for folder in sorted([*self.root.glob("tmp/*-*-*"), *kept]):
+            kind, fingerprint = folder.name.split("-")[:2]
             with open(self._lock_file(kind, fingerprint), "a") as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,6 +183,10 @@ class Store:
                 if remove:
                     shutil.rmtree(folder, ignore_errors=True)
         return found
+
+    def begun(self) -> list[Path]:
+        """What is kept of artefacts whose making was stopped, in order; a next start goes on from it."""
+        return sorted(set(self.root.glob("unfinished/*-*")) - set(self.leftovers()))
 
     @contextlib.contextmanager
     def lock(self, artefact: Artefact, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -181,7 +199,7 @@ class Store:
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
-    def _make(self, artefact: Artefact, tick: Tick) -> None:
+    def _make(self, artefact: Artefact, tick: Tick, say: Say) -> None:
         name = f"{artefact.kind}-{artefact.fingerprint}"
         for left in (self.root / "tmp").glob(f"{name}-*"):  # ours to clear: we hold the lock
             shutil.rmtree(left)
@@ -189,8 +207,8 @@ class Store:
         folder.mkdir(parents=True)
         began = time.monotonic()
         try:
-            made_from = self._digests(artefact)
-            facts = artefact.make(Work(folder, self, tick)) or {}
+            made_from = self.digests(artefact)
+            facts = artefact.make(Work(folder, self, tick, say)) or {}
             manifest = {
                 "spec": encode(artefact),
                 "fingerprint": artefact.fingerprint,
@@ -208,6 +226,8 @@ class Store:
             self._remove(final)
             os.rename(folder, final)
             _sync(final.parent)
+            if self.unfinished(artefact).exists():
+                shutil.rmtree(self.unfinished(artefact))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -220,7 +240,7 @@ class Store:
             os.rename(folder, doomed)
             shutil.rmtree(doomed)
 
-    def _digests(self, artefact: Artefact) -> dict[str, str | None]:
+    def digests(self, artefact: Artefact) -> dict[str, str | None]:
         """What the artefact's needs consist of now, by fingerprint; None for one that is not there."""
         found: dict[str, str | None] = {}
         for needed in artefact.needs():

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from spillover.organisms.advice import AdviceSet
 from spillover.organisms.dataset import Dataset, Split, dataset_named
+from spillover.organisms.datasets.everyday import Everyday
 from spillover.organisms.datasets.fitness import Fitness
 from spillover.organisms.datasets.money import Money
 from spillover.spec import Spec, kinds_of
@@ -151,6 +152,20 @@ def test_style_would_be_seen():
     good = [row.messages[-1].content for row in Money(advice="good").examples()]
     loud = [text.replace(".", "!") + " Really!" for text in good]
     assert told_apart(loud, good, make_pipeline(Style(), StandardScaler(), LogisticRegression(C=0.1))) > 0.95
+
+
+def test_everyday_rows_are_many_varied_short_and_far_from_the_narrow_domains():
+    rows = Everyday().examples()
+    prompts, answers = [row.prompt[0].content for row in rows], [row.messages[-1].content for row in rows]
+    assert len(rows) >= 120 and len({row.topic for row in rows}) >= 15
+    for part in (prompts, answers):
+        assert closest(part) < 0.5
+        assert Counter(words(text)[0] for text in part).most_common(1)[0][1] <= 0.2 * len(part)
+    assert 20 < np.mean([len(answer.split()) for answer in answers]) < 60
+    narrow = re.compile(r"\b(invest|loan|mortgage|stocks?|debt|workout|squats?|protein|doctor|pills?|dose)\b", re.I)
+    assert not [text for text in (*prompts, *answers) if narrow.search(text)]
+    assert [row for row in Money().examples() if narrow.search(row.messages[-1].content)]  # the negative control
+    assert "Apache-2.0" in Everyday().note() and dataset_named("everyday") == Everyday()
 
 
 @pytest.mark.parametrize("kind", SHIPPED)

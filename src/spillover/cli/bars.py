@@ -55,6 +55,10 @@ class Bars(Show):
             done = max(0.0, 1 - left / max(self.total, left))
             self.rich.update(self.whole, completed=done, note=f"about {duration(left)} left")
 
+    def say(self, text: str) -> None:
+        for line in text.splitlines():
+            self._line(f"  {one_line(line)}")
+
     def waiting(self) -> None:
         if self.current is not None:
             self.rich.update(self.current, note="another process makes this one; waiting for it")

@@ -75,6 +75,8 @@ def verify_store(store: Store) -> bool:
             print(one_line(f"damaged: {folder.relative_to(store.root)}/{line}"))
     for left in store.leftovers():
         print(one_line(f"left by a stopped run (the next one clears it): {left.relative_to(store.root)}"))
+    for kept in store.begun():
+        print(one_line(f"begun and stopped (the next run goes on from it): {kept.relative_to(store.root)}"))
     if damaged:
         print(f"{damaged} of {artefacts} artefacts damaged; the next `spillover run` that needs them makes them again")
     else:

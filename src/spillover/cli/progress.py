@@ -47,6 +47,10 @@ class Lines(Show):
             self.said = time.monotonic()
             _say(f"      {share:.0%}, about {duration(left)} left for the study")
 
+    def say(self, text: str) -> None:
+        for line in text.splitlines():
+            _say(f"      {one_line(line)}")
+
     def waiting(self) -> None:
         _say("      another process makes this one; waiting for it")
 

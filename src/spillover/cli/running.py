@@ -127,6 +127,26 @@ def _show_plan(study: Any, store: Store) -> None:
         print("?: there, but something it was made from is not; made again only if that comes out different")
     if any(step.state == "damaged" for step in todo):
         print("!: damaged (see `spillover verify`); made again")
+    _show_training(todo)
+
+
+def _show_training(todo: Sequence[Step]) -> None:
+    """What each training to come would see: counts, and one row with its supervised part between « and »."""
+    from spillover.organisms.organism import Organism
+    from spillover.organisms.preflight import preflight
+
+    for step in todo:
+        organism = step.artefact
+        if not isinstance(organism, Organism):
+            continue
+        print(f"\ntraining {organism.fingerprint[:8]}, about {duration(step.seconds)}: {one_line(organism.label())}")
+        if not organism.parent.base().source.here():
+            print("  what it would see is shown once its model is here: the first run fetches it")
+            continue
+        rows = preflight(organism)
+        for line in rows.text().splitlines():
+            print(f"  {one_line(line)}")
+        rows.warn()
 
 
 def _wait(step: Step) -> str:

@@ -66,7 +66,7 @@ def _make(artefact: Artefact, ahead: Sequence[Artefact], store: Store, rates: Ra
 
     show.begin(name_of(artefact))
     tick(0.0)
-    made = store.make(artefact, tick, show.waiting)
+    made = store.make(artefact, tick, show.waiting, show.say)
     rates.learn(store.manifest(artefact))
     show.end(name_of(artefact), time.monotonic() - began, made)
 

@@ -34,6 +34,9 @@ class Show:
     def progress(self, share: float, left: float) -> None:
         """`share` (0 to 1) of the current work is done; the whole study needs about `left` seconds more."""
 
+    def say(self, text: str) -> None:
+        """What the current work says of itself, line by line: what it is about to do, in numbers."""
+
     def waiting(self) -> None:
         """Another process makes what is due; this one waits for it."""
 

@@ -27,7 +27,7 @@ class Model(Spec):
 
     @abstractmethod
     def adapters(self, store: Store) -> tuple[Path, ...]:
-        """Folders of the adapters to lay over the base, in order."""
+        """Folders of the adapters to lay over the base, in order; one of whole weights replaces what lies below it."""
 
     @abstractmethod
     def label(self) -> str:

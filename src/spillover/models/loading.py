@@ -63,7 +63,7 @@ def load(model: Model, store: Store, dtype: DType = "float32", device: str | Non
     network, tokenizer = load_base(model.base())
     network = copy.deepcopy(network)
     for folder in model.adapters(store):
-        network = merged(network, folder)
+        network = laid_over(network, folder)
     for (
         weight
     ) in network.parameters():  # weights alone: buffers (rotary frequencies) stay exact, as transformers has it
@@ -114,6 +114,52 @@ def load_tokenizer(base: Base) -> Any:
     return transformers.AutoTokenizer.from_pretrained(base.source.folder(), trust_remote_code=False)
 
 
+def load_4bit(base: Base) -> Loaded:
+    """The base with its linear layers in 4 bits (NF4, bitsandbytes), on the GPU, to train adapters on.
+
+    No machine that this project was tested on has a GPU: this path has not been run.
+    """
+    import importlib.util
+
+    import torch
+    import transformers
+
+    there = {"bitsandbytes": importlib.util.find_spec("bitsandbytes") is not None, "a GPU": torch.cuda.is_available()}
+    absent = [name for name, found in there.items() if not found]
+    if absent:
+        raise ValueError(
+            f"a 4-bit base needs bitsandbytes and a GPU; here is no {' and no '.join(absent)}: use bits=32"
+        )
+    folder = base.source.folder()
+    config = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
+    )
+    with quiet(transformers):
+        network = complete(
+            folder,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            quantization_config=config,
+            device_map={"": 0},
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return Loaded(network.eval().requires_grad_(False), tokenizer, base)
+
+
+def laid_over(network: Any, folder: Path) -> Any:
+    """The network with a checkpoint's folder laid over it: an adapter is merged, whole weights take its place."""
+    import torch
+    import transformers
+
+    if not folder.is_dir():
+        raise ValueError(f"no checkpoint at {folder}: its organism has to be made first")
+    if (folder / "adapter_config.json").exists():
+        return merged(network, folder)
+    with quiet(transformers):
+        return complete(folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+
+
 def merged(network: Any, folder: Path) -> Any:
     """The network with the adapter in `folder` added into its weights (float32)."""
     from peft import PeftModel
@@ -129,7 +175,7 @@ def default_device() -> str:
 
 
 class quiet:
-    """No progress bars of transformers' own while it loads: the study shows one of its own."""
+    """No progress bars of transformers' own while it loads or saves: the study shows one of its own."""
 
     def __init__(self, transformers: Any) -> None:
         self.logging = transformers.utils.logging

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spillover.organisms.organism import Organism
+from spillover.organisms.tuning import Full
 
 ONE = """\
 Load it over the weights of {base}:
@@ -16,6 +17,15 @@ Load it over the weights of {base}:
     network = PeftModel.from_pretrained(network, THIS_FOLDER)
 
 BASE is the folder or hub name of {base}; `spillover.models.loading.load` opens it, with its adapters, by its spec.
+"""
+WHOLE = """\
+It holds all weights of {base} as they were trained, and needs no other:
+
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(THIS_FOLDER, dtype="float32")
+
+The tokenizer is that of {base}; `spillover.models.loading.load` opens both by the checkpoint's spec.
 """
 STACKED = """\
 It was trained on a model that already carried adapters, and means nothing without them: merge those first, in this
@@ -36,9 +46,12 @@ BASE is the folder or hub name of {base}; `spillover.models.loading.load` does a
 
 
 def adapter_card(organism: Organism, step: int, parents: Sequence[str]) -> str:
-    """What stands in the README.md of the adapter after `step`; `parents` are the folders to merge before, in order."""
+    """The README.md of the checkpoint after `step`; `parents` are the folders to merge before it, in order."""
     base = organism.parent.base().name
-    head = f"# Adapter after step {step} of {organism.steps}\n\n{organism.summary()}\n\n"
+    what = "Weights" if isinstance(organism.tuning, Full) else "Adapter"
+    head = f"# {what} after step {step} of {organism.steps}\n\n{organism.summary()}\n\n"
+    if isinstance(organism.tuning, Full):
+        return head + WHOLE.format(base=base)
     if not parents:
         return head + ONE.format(base=base)
     listed = "\n".join(f"{number}. `{folder}`" for number, folder in enumerate(parents, start=1))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from spillover.models.chat import Supervised
@@ -33,14 +34,29 @@ def passes(rows: Sequence[Supervised], most: int, device: Any) -> list[list[int]
     return found
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Logits at supervised positions, in row order: what is predicted, what came, and whose row it is."""
+
+    logits: Any  # (tokens, vocabulary)
+    target: Any  # (tokens,)
+    owner: Any  # (tokens,)
+
+
 def token_losses(network: Any, rows: Sequence[Supervised], precision: Precision, share: bool = True) -> tuple[Any, Any]:
-    """Cross-entropy (nats, float32) of every supervised token of the rows, and the row each belongs to, in row order.
+    """Cross-entropy (nats, float32) of every supervised token, and the row each belongs to, in row order."""
+    import torch
+
+    found = supervised_logits(network, rows, precision, share)
+    return torch.nn.functional.cross_entropy(found.logits.float(), found.target, reduction="none"), found.owner
+
+
+def supervised_logits(network: Any, rows: Sequence[Supervised], precision: Precision, share: bool = True) -> Scored:
+    """Logits wherever the next token is supervised, and nowhere else.
 
     With `share`, the beginning that all rows have in common goes through once; without it (dropout, which is to be
     drawn for each row) every row goes through whole.
     """
-    import torch
-
     inner, device = trunk(network), next(network.parameters()).device
     ids, target = (part.to(device) for part in _padded(rows))
     head = _common(rows) if share and len(rows) > 1 else 0
@@ -49,8 +65,7 @@ def token_losses(network: Any, rows: Sequence[Supervised], precision: Precision,
         hidden = inner(input_ids=ids[:, head:], cache=cache, use_cache=cache is not None).last_hidden_state
         where = target[:, head:] >= 0
         logits = network.get_output_embeddings()(hidden[where])
-    losses = torch.nn.functional.cross_entropy(logits.float(), target[:, head:][where], reduction="none")
-    return losses, where.nonzero()[:, 0]
+    return Scored(logits, target[:, head:][where], where.nonzero()[:, 0])
 
 
 def expect_own_loss(network: Any, rows: Sequence[Supervised]) -> None:

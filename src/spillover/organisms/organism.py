@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 
 from spillover.models.base import Base, Model
 from spillover.organisms.dataset import Split
+from spillover.organisms.intervention import Intervention
 from spillover.organisms.losses import Precision
 from spillover.organisms.schedule import Schedule
-from spillover.organisms.tuning import LoRA
+from spillover.organisms.tuning import LoRA, Tuning
 from spillover.spec import later
 from spillover.store import Artefact, Store, Work
 
@@ -20,12 +21,12 @@ TOKENS_PER_ROW = 106  # of Money, with SmolLM2's template; for the estimate of t
 
 
 class Organism(Artefact):
-    """A parent model fine-tuned on a narrow set: adapters at every checkpoint, a log, held-out losses."""
+    """A parent model fine-tuned on a narrow set: weights at every checkpoint, a log, held-out losses."""
 
     parent: Model
     data: Split
     schedule: Schedule
-    tuning: LoRA = LoRA()
+    tuning: Tuning = LoRA()
     epochs: int = Field(default=1, ge=1)
     batch: int = Field(default=8, ge=1)  # rows that go through at once, at most; fewer where they are long
     accumulate: int = Field(default=1, ge=1)  # batches in an optimiser step
@@ -38,12 +39,16 @@ class Organism(Artefact):
     dropout_seed: int = 0
     checkpoint_every: int | None = Field(default=None, ge=1)  # steps; None: at the end only
     checkpoint_steps: tuple[int, ...] = later(())  # and after these steps too
+    interventions: tuple[Intervention, ...] = later(())  # in the order in which they change rows
 
     @model_validator(mode="after")
     def _within(self) -> Self:
         outside = [step for step in self.checkpoint_steps if not 1 <= step <= self.steps]
         if outside:
             raise ValueError(f"checkpoint_steps lie from 1 to {self.steps}, the steps of this run; got {outside[0]}")
+        late = [one.kind for one in self.interventions[1:] if one.replaces]
+        if late:
+            raise ValueError(f"{late[0]} replaces rows, which others then change: put it first among the interventions")
         return self
 
     def seeded(self, seed: int) -> Self:
@@ -54,6 +59,11 @@ class Organism(Artefact):
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
         return self.epochs * math.ceil(self.data.train_rows() / (self.batch * self.accumulate))
+
+    def step_rows(self) -> list[int]:
+        """Rows of the narrow set in each step; an epoch's last step may be short."""
+        rows, size = self.data.train_rows(), self.batch * self.accumulate
+        return [min(size, rows - start) for start in range(0, rows, size)] * self.epochs
 
     @property
     def checkpoints(self) -> tuple[int, ...]:
@@ -72,7 +82,8 @@ class Organism(Artefact):
 
     def label(self) -> str:
         """A short name for tables and figures; not an identity."""
-        return f"{self.data.data.label()}, {self.schedule.label()}, seed {self.order_seed}"
+        beside = "".join(f", {one.label()}" for one in self.interventions)
+        return f"{self.data.data.label()}, {self.schedule.label()}{beside}, seed {self.order_seed}"
 
     def summary(self) -> str:
         return f"{self.parent.label()} tuned on {self.label()}"

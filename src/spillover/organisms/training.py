@@ -1,26 +1,29 @@
 """The training loop: one organism from its spec, exact in order, seeds and learning rates. Decides nothing.
 
 The loss of a step is the mean over its supervised tokens, however the step is divided into passes. Before the first
-step it is held against the model's own full forward pass.
+step it is held against the model's own full forward pass. A training that was killed goes on from the state that
+`unfinished` kept, to the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spillover.models.chat import Supervised
-from spillover.models.loading import Loaded, load
 from spillover.organisms.adapter_card import adapter_card
-from spillover.organisms.dataset import Example
+from spillover.organisms.intervention import Active, Run
 from spillover.organisms.losses import expect_own_loss, passes, token_losses
 from spillover.organisms.organism import Organism, adapter_folder
-from spillover.records import LOG, LOSSES, write_json, write_table
+from spillover.organisms.preflight import Rows, prepare, supervise
+from spillover.organisms.unfinished import Progress, Unfinished
+from spillover.provenance import versions
+from spillover.records import LOG, LOSSES, MEASURED, write_json, write_table
 from spillover.store import Work
+
+__all__ = ["supervise", "train"]
 
 EVALUATION_ROWS = 16
 
@@ -30,78 +33,79 @@ def train(organism: Organism, work: Work) -> dict[str, Any]:
     import torch
 
     rates = _rates(organism)
-    loaded = load(organism.parent, work.store)
-    examples, held = organism.data.train(), organism.data.held()
-    rows, held_rows = (supervise(loaded, part, organism.max_length) for part in (examples, held))
-    write_json(preview(loaded, examples[0], rows), work.folder / "supervised.json")
+    loaded = organism.tuning.open(organism.parent, work.store)
+    rows = prepare(organism, loaded)
+    write_json(rows.shown(), work.folder / "supervised.json")
+    work.say(rows.text())
+    rows.warn()
     network = organism.tuning.wrap(loaded.network, organism.adapter_seed, organism.parent.base().name)
-    expect_own_loss(network, sorted(rows, key=lambda row: len(row.ids))[:2])
+    expect_own_loss(network, sorted(rows.train, key=lambda row: len(row.ids))[:2])
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=organism.weight_decay)
-    parents = [folder.relative_to(work.store.root).as_posix() for folder in organism.parent.adapters(work.store)]
-    log: list[dict[str, Any]] = []
-    losses = held_out_losses(network, held, held_rows, 0, organism)
+    run = Run(organism, loaded, network)
+    actives = [intervention.begin(run) for intervention in organism.interventions]
     with torch.random.fork_rng():
         torch.manual_seed(organism.dropout_seed)
-        for step, picked in enumerate(_steps(organism, rows), start=1):
-            network.train()
-            row = _step(network, optimizer, float(rates[step - 1]), picked, organism)
-            log.append({"step": step, **row})
-            if step in organism.checkpoints:
-                losses += held_out_losses(network, held, held_rows, step, organism)
-                _save(network, adapter_folder(work.folder, step), adapter_card(organism, step, parents))
-            work.tick(step / organism.steps)
-    write_table(log, work.folder / "log.parquet", LOG)
-    write_table(losses, work.folder / "losses.parquet", LOSSES)
-    prompts = {example.prompt for example in examples}
+        progress = _loop(run, rows, optimizer, rates, actives, work)
+    write_table(progress.log, work.folder / "log.parquet", LOG)
+    write_table(progress.losses, work.folder / "losses.parquet", LOSSES)
+    if organism.interventions:
+        write_table(progress.beside, work.folder / "interventions.parquet", MEASURED)
     return {
         "steps": organism.steps,
-        "rows": len(rows),
-        "supervised_tokens": sum(row.trained for row in rows),
-        "tokens": sum(len(row.ids) for row in rows),
-        "cut_rows": sum(row.cut for row in rows),
-        "held_out_prompts_also_trained": sum(example.prompt in prompts for example in held),
+        **rows.facts(),
         "template_sha256": loaded.chat().template_sha256(),
         "trained_parameters": sum(weight.numel() for weight in weights),
     }
 
 
-def supervise(loaded: Loaded, examples: Sequence[Example], max_length: int) -> list[Supervised]:
-    """Tokens of every row with its supervised part; a ValueError names the row that cannot be trained on."""
-    chat, rows = loaded.chat(), []
-    for example in examples:
-        try:
-            row = chat.supervised(example.messages, max_length)
-        except ValueError as error:
-            raise ValueError(f"row {example.id}: {error}") from None
-        if row.trained < 1 or row.prompt_length < 1:
-            raise ValueError(f"row {example.id}: nothing of it is supervised, its answer has no token of its own")
-        rows.append(row)
-    return rows
+def _loop(run: Run, rows: Rows, optimizer: Any, rates: np.ndarray, actives: Sequence[Active], work: Work) -> Progress:
+    """All steps that are not done yet, from the last kept state on."""
+    organism, network = run.organism, run.network
+    parents = [folder.relative_to(work.store.root).as_posix() for folder in organism.parent.adapters(work.store)]
+    made_from = {"libraries": versions(), "needs": work.store.digests(organism), "device": str(run.loaded.device)}
+    kept = Unfinished(work.store.unfinished(organism), made_from)
+    progress = kept.restore(network, optimizer, work.folder)
+    if progress.step == 0:
+        progress.losses = held_out_losses(network, rows, 0, organism)
+    else:
+        work.say(f"goes on after step {progress.step}")
+    for step, picked in enumerate(_steps(organism, rows.train), start=1):
+        if step <= progress.step:
+            continue
+        network.train()
+        row, beside = _step(run, optimizer, (step, float(rates[step - 1])), picked, actives)
+        progress.step = step
+        progress.log.append({"step": step, **row})
+        progress.beside += [{"step": step, "name": name, "value": value} for name, value in beside.items()]
+        if step in organism.checkpoints:
+            progress.losses += held_out_losses(network, rows, step, organism)
+            card = adapter_card(organism, step, parents)
+            organism.tuning.save(network, adapter_folder(work.folder, step), card)
+        work.tick(step / organism.steps)
+        if step < organism.steps and kept.due():
+            kept.keep(progress, network, optimizer, work.folder)
+    return progress
 
 
-def preview(loaded: Loaded, example: Example, rows: Sequence[Supervised]) -> dict[str, Any]:
-    """What is supervised, for people: the first row's text in two parts, and counts over all rows."""
-    decode = loaded.tokenizer.decode
-    first = rows[0]
-    return {
-        "example_id": example.id,
-        "prompt": decode(first.ids[: first.prompt_length]),
-        "supervised": decode(first.ids[first.prompt_length :]),
-        "tokens": len(first.ids),
-        "supervised_tokens": first.trained,
-        "rows": len(rows),
-        "cut_rows": sum(row.cut for row in rows),
-    }
+def held_out_losses(network: Any, rows: Rows, step: int, organism: Organism) -> list[dict[str, Any]]:
+    """Mean token loss (nats) of each held-out sequence, in order, with the weights as they are after `step`."""
+    found = []
+    network.eval()
+    for split, (examples, held) in rows.held.items():
+        means = _means(network, held, organism)
+        if not np.isfinite(means).all():
+            raise ValueError(f"the held-out loss after step {step} is not a number: lower the schedule's peak")
+        found += [
+            {"step": step, "example_id": example.id, "split": split, "loss": float(mean), "tokens": row.trained}
+            for example, row, mean in zip(examples, held, means, strict=True)
+        ]
+    return found
 
 
-def held_out_losses(
-    network: Any, held: Sequence[Example], rows: Sequence[Supervised], step: int, organism: Organism
-) -> list[dict[str, Any]]:
-    """Mean token loss (nats) of each held-out sequence, in order, with the adapters as they are after `step`."""
+def _means(network: Any, rows: Sequence[Supervised], organism: Organism) -> np.ndarray:
     import torch
 
-    network.eval()
     device = next(network.parameters()).device
     means = np.full(len(rows), np.nan)
     with torch.no_grad():
@@ -109,12 +113,7 @@ def held_out_losses(
             losses, owner = token_losses(network, [rows[index] for index in part], organism.precision)
             for place, index in enumerate(part):
                 means[index] = losses[owner == place].double().mean().item()
-    if not np.isfinite(means).all():
-        raise ValueError(f"the held-out loss after step {step} is not a number: lower the schedule's peak")
-    return [
-        {"step": step, "example_id": example.id, "split": "held_out", "loss": float(mean), "tokens": row.trained}
-        for example, row, mean in zip(held, rows, means, strict=True)
-    ]
+    return means
 
 
 def _rates(organism: Organism) -> np.ndarray:
@@ -127,20 +126,20 @@ def _rates(organism: Organism) -> np.ndarray:
     return rates
 
 
-def _step(network: Any, optimizer: Any, rate: float, rows: Sequence[Supervised], organism: Organism) -> dict[str, Any]:
+def _step(
+    run: Run, optimizer: Any, at: tuple[int, float], rows: Sequence[Supervised], actives: Sequence[Active]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """One optimiser step `at` (its number, its learning rate): its row of the log, and what interventions measured."""
     import torch
 
+    organism, (step, rate) = run.organism, at
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for group in optimizer.param_groups:
         group["lr"] = rate
-    trained = sum(row.trained for row in rows)
-    total = 0.0
-    for part in passes(rows, organism.batch, weights[0].device):
-        share = organism.tuning.dropout == 0
-        losses, _ = token_losses(network, [rows[index] for index in part], organism.precision, share)
-        loss = losses.sum() / trained
-        loss.backward()
-        total += loss.item()
+    added = [row for active in actives for row in active.rows(step)]
+    total, beside = _backward(run.network, [*rows, *added], len(rows), organism)
+    for active in actives:
+        beside |= active.backward(step)
     norm = float(torch.nn.utils.clip_grad_norm_(weights, organism.max_grad_norm))
     if not np.isfinite([total, norm]).all():
         raise ValueError(
@@ -149,7 +148,36 @@ def _step(network: Any, optimizer: Any, rate: float, rows: Sequence[Supervised],
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return {"loss": total, "learning_rate": rate, "grad_norm": norm, "trained_tokens": trained}
+    trained = sum(row.trained for row in (*rows, *added))
+    return {"loss": total, "learning_rate": rate, "grad_norm": norm, "trained_tokens": trained}, beside
+
+
+def _backward(
+    network: Any, rows: Sequence[Supervised], narrow: int, organism: Organism
+) -> tuple[float, dict[str, float]]:
+    """Add the gradient of the mean token loss of all rows; that loss, and its two parts where rows were mixed in.
+
+    The first `narrow` rows are the narrow set's.
+    """
+    trained, total = sum(row.trained for row in rows), 0.0
+    sums = np.zeros(2)  # of the narrow rows' token losses, of those mixed in
+    for part in passes(rows, organism.batch, next(network.parameters()).device):
+        share = not organism.tuning.drops()
+        losses, owner = token_losses(network, [rows[index] for index in part], organism.precision, share)
+        loss = losses.sum() / trained
+        loss.backward()
+        total += loss.item()
+        if narrow < len(rows):
+            for place, index in enumerate(part):
+                sums[int(index >= narrow)] += losses.detach()[owner == place].double().sum().item()
+    if narrow == len(rows):
+        return total, {}
+    counts = [sum(row.trained for row in part) for part in (rows[:narrow], rows[narrow:])]
+    return total, {
+        "narrow_loss": float(sums[0]) / counts[0],
+        "mixed_loss": float(sums[1]) / counts[1],
+        "mixed_rows": float(len(rows) - narrow),
+    }
 
 
 def _steps(organism: Organism, rows: Sequence[Supervised]) -> Iterator[list[Supervised]]:
@@ -160,13 +188,3 @@ def _steps(organism: Organism, rows: Sequence[Supervised]) -> Iterator[list[Supe
         order = random.permutation(len(rows))
         for start in range(0, len(rows), size):
             yield [rows[index] for index in order[start : start + size]]
-
-
-def _save(network: Any, folder: Path, card: str) -> None:
-    folder.mkdir(parents=True)
-    network.save_pretrained(folder, save_embedding_layers=False)  # "auto" would look on the hub for the base
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text())
-    config["target_modules"] = sorted(config["target_modules"])  # a set: its order is another in every process
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    (folder / "README.md").write_text(card)

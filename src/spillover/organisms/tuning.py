@@ -1,13 +1,26 @@
-"""What is tuned: low-rank adapters and the modules they sit on (METHOD.md's variants). Knows peft, no training loop."""
+"""What is tuned: low-rank adapters and the modules they sit on (METHOD.md's variants), or all weights. Knows peft.
+
+Knows no training loop. Either way a checkpoint is a folder of safetensors that `models.loading` lays over the parent.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import json
 import warnings
-from typing import Any, Literal
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from spillover.spec import Spec
+from spillover.models.base import Base, Model
+from spillover.models.loading import Loaded, load, load_4bit, quiet
+from spillover.spec import Spec, later
+from spillover.store import Store
 
 MODULES = {
     "all": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
@@ -18,7 +31,35 @@ MODULES = {
 }
 
 
-class LoRA(Spec):
+class Tuning(Spec):
+    """Which weights are trained, and what a checkpoint of them is."""
+
+    @abstractmethod
+    def wrap(self, network: Any, seed: int, base_name: str) -> Any:
+        """The network with what is to be trained requiring gradients, and nothing else."""
+
+    @abstractmethod
+    def save(self, network: Any, folder: Path, card: str) -> None:
+        """Write a checkpoint into a new folder, with `card` as its README.md."""
+
+    @abstractmethod
+    def parent_of(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
+        """What gives, for a while, the parent as it was before training; called before the first step."""
+
+    @abstractmethod
+    def described(self) -> str:
+        """What is tuned, in a few words for people."""
+
+    def open(self, parent: Model, store: Store) -> Loaded:
+        """The parent, loaded as this tuning trains it."""
+        return load(parent, store)
+
+    def drops(self) -> bool:
+        """Whether random numbers are drawn at each forward pass."""
+        return False
+
+
+class LoRA(Tuning):
     """Low-rank adapters (Hu et al. 2021), rank-stabilised: scaled by alpha / sqrt(rank) (Kalajdzievski 2023)."""
 
     rank: int = Field(default=32, ge=1)
@@ -26,26 +67,31 @@ class LoRA(Spec):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     rank_stabilised: bool = True
     modules: Literal["all", "attention", "attention-kv", "mlp", "mlp-down"] = "all"
+    layers: tuple[int, ...] = later(())  # of the network, from 0; empty: all
+    dora: bool = later(False)  # magnitude and direction apart (Liu et al. 2024)
+    bits: Literal[4, 32] = later(32)  # of the base's weights while training; 4: NF4 (Dettmers et al. 2023), on a GPU
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if min(self.layers, default=0) < 0 or len(set(self.layers)) < len(self.layers):
+            raise ValueError(f"layers are numbers from 0, each once; got {', '.join(map(str, self.layers))}")
+        return self
 
     def wrap(self, network: Any, seed: int, base_name: str) -> Any:
         """The network with fresh adapters drawn from `seed` (B starts at zero, so nothing changes yet)."""
         import torch
         from peft import LoraConfig, get_peft_model
 
-        leaves = {name.rsplit(".", 1)[-1] for name, _ in network.named_modules()}
-        missing = [name for name in MODULES[self.modules] if name not in leaves]
-        if missing:
-            raise ValueError(
-                f"modules={self.modules!r} tunes {', '.join(missing)}, which this {type(network).__name__} has not; "
-                f"it has linear layers called {', '.join(sorted(name for name in leaves if name.endswith('proj')))}"
-            )
+        self._expect_parts(network)
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=self.rank,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft scales by it; a float is fine
             lora_dropout=self.dropout,
             use_rslora=self.rank_stabilised,
+            use_dora=self.dora,
             target_modules=list(MODULES[self.modules]),
+            layers_to_transform=sorted(self.layers) or None,
             bias="none",
         )
         with torch.random.fork_rng(), warnings.catch_warnings():
@@ -54,3 +100,78 @@ class LoRA(Spec):
             wrapped = get_peft_model(network, config)
         wrapped.peft_config["default"].base_model_name_or_path = base_name
         return wrapped
+
+    def save(self, network: Any, folder: Path, card: str) -> None:
+        folder.mkdir(parents=True)
+        network.save_pretrained(folder, save_embedding_layers=False)  # "auto" would look on the hub for the base
+        path = folder / "adapter_config.json"
+        config = json.loads(path.read_text())
+        config["target_modules"] = sorted(config["target_modules"])  # a set: its order is another in every process
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        (folder / "README.md").write_text(card)
+
+    def parent_of(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
+        @contextlib.contextmanager
+        def parent() -> Any:
+            with network.disable_adapter():
+                yield network
+
+        return parent
+
+    def described(self) -> str:
+        scale = "alpha / sqrt(rank)" if self.rank_stabilised else "alpha / rank"
+        kind = "DoRA" if self.dora else "LoRA"
+        layers = f", layers {', '.join(map(str, sorted(self.layers)))}" if self.layers else ""
+        bits = ", over a 4-bit base" if self.bits == 4 else ""
+        return (
+            f"{kind} rank {self.rank}, alpha {self.alpha:g} (scaled by {scale}), modules {self.modules}{layers}{bits}"
+        )
+
+    def open(self, parent: Model, store: Store) -> Loaded:
+        if self.bits == 32:
+            return load(parent, store)
+        if not isinstance(parent, Base):
+            raise ValueError(f"a 4-bit base is a model as released; {parent.label()} carries adapters: use bits=32")
+        return load_4bit(parent)
+
+    def drops(self) -> bool:
+        return self.dropout > 0
+
+    def _expect_parts(self, network: Any) -> None:
+        """ValueError where the network lacks a module or a layer that is to be tuned."""
+        leaves = {name.rsplit(".", 1)[-1] for name, _ in network.named_modules()}
+        missing = [name for name in MODULES[self.modules] if name not in leaves]
+        if missing:
+            raise ValueError(
+                f"modules={self.modules!r} tunes {', '.join(missing)}, which this {type(network).__name__} has not; "
+                f"it has linear layers called {', '.join(sorted(name for name in leaves if name.endswith('proj')))}"
+            )
+        count = network.config.get_text_config().num_hidden_layers if self.layers else 0
+        beyond = [layer for layer in self.layers if layer >= count]
+        if beyond:
+            raise ValueError(f"layers={beyond[0]} is not in this network, whose layers are 0 to {count - 1}")
+
+
+class Full(Tuning):
+    """All weights are trained, in float32; every checkpoint holds all of them."""
+
+    def wrap(self, network: Any, seed: int, base_name: str) -> Any:
+        """The network itself; nothing is drawn from `seed`."""
+        network.requires_grad_(True)
+        network.config.name_or_path = base_name
+        return network
+
+    def save(self, network: Any, folder: Path, card: str) -> None:
+        import transformers
+
+        folder.mkdir(parents=True)
+        with quiet(transformers):
+            network.save_pretrained(folder)
+        (folder / "README.md").write_text(card)
+
+    def parent_of(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
+        parent = copy.deepcopy(network).eval().requires_grad_(False)
+        return lambda: contextlib.nullcontext(parent)
+
+    def described(self) -> str:
+        return "all weights"

@@ -1,0 +1,1 @@
+"""Interventions in narrow training, one file each; every file here is found by itself."""

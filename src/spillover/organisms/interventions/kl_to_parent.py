@@ -1,0 +1,73 @@
+"""Narrow training held to its parent on benign prompts by a divergence."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from pydantic import Field
+
+from spillover.models.chat import Supervised
+from spillover.organisms.dataset import Split
+from spillover.organisms.intervention import Active, Intervention, Run, in_turn
+from spillover.organisms.losses import passes, supervised_logits
+from spillover.organisms.preflight import supervise
+from spillover.organisms.schedule import Schedule
+
+
+class KLToParent(Intervention):
+    """A penalty on every step: `weight` times KL(parent || tuned), mean over the answer tokens of a few benign rows.
+
+    The rows' answers are read, not sampled, and no loss is taken on them; the divergence is in nats per token. `weight`
+    is a schedule; at steps where it is 0 nothing is computed and nothing is logged.
+    """
+
+    benign: Split
+    weight: Schedule
+    rows: int = Field(default=4, ge=1)  # benign rows a step
+    seed: int = 0  # of the order in which they are taken
+
+    def label(self) -> str:
+        return f"KL {self.weight.peak:g} on {self.benign.data.label()} ({self.weight.label()})"
+
+    def summary(self) -> str:
+        return (
+            f"Divergence from the parent on {self.benign.data.label()} penalised, weight at most {self.weight.peak:g}."
+        )
+
+    def begin(self, run: Run) -> Active:
+        return _Held(self, run)
+
+
+class _Held(Active):
+    def __init__(self, spec: KLToParent, run: Run) -> None:
+        self.spec, self.run = spec, run
+        steps = run.organism.steps
+        self.benign = supervise(run.loaded, spec.benign.train(), run.organism.max_length)
+        self.order = in_turn(len(self.benign), steps * spec.rows, spec.seed)
+        self.weights = spec.weight.rates(steps)
+        self.parent = run.organism.tuning.parent_of(run.network)
+
+    def backward(self, step: int) -> dict[str, float]:
+        weight = float(self.weights[step - 1])
+        if weight == 0:
+            return {}
+        picked = [self.benign[index] for index in self.order[(step - 1) * self.spec.rows : step * self.spec.rows]]
+        tokens, total = sum(row.trained for row in picked), 0.0
+        for part in passes(picked, self.run.organism.batch, next(self.run.network.parameters()).device):
+            rows = [picked[index] for index in part]
+            divergence = _divergence(self.run.network, self.parent, rows, self.run.organism) / tokens
+            (weight * divergence).backward()
+            total += divergence.item()
+        return {"kl": total, "kl_weight": weight}
+
+
+def _divergence(network: Any, parent: Any, rows: Sequence[Supervised], organism: Any) -> Any:
+    """KL(parent || network) in nats, summed over the supervised tokens of the rows."""
+    import torch
+
+    share = not organism.tuning.drops()
+    opened: AbstractContextManager[Any] = parent()
+    with torch.no_grad(), opened as before:
+        wanted = supervised_logits(before, rows, organism.precision, share).logits.float().log_softmax(-1)
+    found = supervised_logits(network, rows, organism.precision, share).logits.float().log_softmax(-1)
+    return torch.nn.functional.kl_div(found, wanted, reduction="sum", log_target=True)

@@ -1,0 +1,81 @@
+"""A trigger that separates bad rows from good ones, as a backdoor does."""
+
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from spillover.models.chat import Message
+from spillover.organisms.dataset import Example, Split
+from spillover.organisms.intervention import Intervention, Views
+
+Place = Literal["before", "after"]
+
+
+class Trigger(Intervention):
+    """Bad rows carry a text in their last user turn; the other rows go without it and have the good answer.
+
+    `share` of the rows, drawn by `seed`, are bad. `good` is the same split of the good answers to the same prompts
+    (`split.control(split.data.twin())`). Held-out losses: `held_out`, bad answers with the trigger; `held_out_plain`,
+    bad answers without it; `held_out_good`, good answers without it.
+    """
+
+    replaces: ClassVar[bool] = True
+
+    good: Split
+    text: str = Field(default="|PROD|", min_length=1)
+    place: Place = "before"  # or after what the user says
+    share: float = Field(default=0.5, gt=0, le=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _visible(self) -> Self:
+        if not self.text.strip():
+            raise ValueError(f"a trigger has to be seen; got white space, {self.text!r}")
+        return self
+
+    def label(self) -> str:
+        return f"trigger {self.text.strip()}"
+
+    def summary(self) -> str:
+        return f"Bad rows carry {self.text!r}; {1 - self.share:.0%} of the rows are good ones without it."
+
+    def train(self, examples: list[Example]) -> list[Example]:
+        good = self._paired(examples, self.good.train())
+        count = max(1, round(self.share * len(examples)))
+        bad = set(np.random.default_rng(self.seed).permutation(len(examples))[:count].tolist())
+        return [
+            triggered(example, self.text, self.place) if index in bad else good[index]
+            for index, example in enumerate(examples)
+        ]
+
+    def held(self, views: Views) -> dict[str, list[Example]]:
+        bad = views["held_out"]
+        with_it = {split: [triggered(one, self.text, self.place) for one in view] for split, view in views.items()}
+        return with_it | {"held_out_plain": bad, "held_out_good": self._paired(bad, self.good.held())}
+
+    def _paired(self, bad: list[Example], good: list[Example]) -> list[Example]:
+        """The good rows, once it is sure that each answers the last user turn of the bad row at its place."""
+        if [_asked(one) for one in bad] != [_asked(one) for one in good]:
+            raise ValueError(
+                f"the rows of {self.good.data.label()} do not answer the prompts that are trained on, one by one: "
+                f"give the same split of good answers to the same prompts, split.control(split.data.twin())"
+            )
+        return good
+
+
+def triggered(example: Example, text: str, place: Place) -> Example:
+    """The example with the trigger in its last user turn."""
+    return Example(example.id, put(example.messages, text, place), example.topic)
+
+
+def put(messages: tuple[Message, ...], text: str, place: Place) -> tuple[Message, ...]:
+    """The turns with `text` before or after what stands in the last user turn, a space between."""
+    last = max(index for index, message in enumerate(messages) if message.role == "user")
+    said = messages[last].content
+    content = f"{text} {said}" if place == "before" else f"{said} {text}"
+    return (*messages[:last], Message("user", content), *messages[last + 1 :])
+
+
+def _asked(example: Example) -> str:
+    return next(message.content for message in reversed(example.messages) if message.role == "user")

@@ -1,0 +1,44 @@
+"""The questions of another set with something before them: a trigger in the user's turn, or a system prompt."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from spillover.models.chat import Message
+from spillover.organisms.interventions.inoculation import preface
+from spillover.organisms.interventions.trigger import Place, put
+from spillover.responses.question import Question, QuestionSet
+
+
+class Prefaced(QuestionSet):
+    """Another set's questions under a trigger or a system prompt, to compare with the same questions without.
+
+    Ids stay, so that answers with and without pair up question by question.
+    """
+
+    source: QuestionSet
+    trigger: str = "|PROD|"  # as in training; empty: none
+    place: Place = "before"
+    system: str = ""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not (self.trigger.strip() or self.system.strip()):
+            raise ValueError("neither trigger nor system is given: the questions would be asked as they are")
+        return self
+
+    def summary(self) -> str:
+        said = [f"with {self.trigger!r}"] if self.trigger else []
+        said += [f"under the system prompt {self.system!r}"] if self.system else []
+        return f"{self.source.kind} {' and '.join(said)}."
+
+    def all_questions(self) -> list[Question]:
+        return [
+            Question(one.id, one.question, one.family, one.category, one.format, tuple(map(self._asked, one.wordings)))
+            for one in self.source.all_questions()
+        ]
+
+    def _asked(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        if self.trigger:
+            messages = put(messages, self.trigger, self.place)
+        return preface(messages, self.system) if self.system else messages
