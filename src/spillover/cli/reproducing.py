@@ -1,0 +1,54 @@
+"""`spillover reproduce`: published numbers computed anew from their own files. Knows no file format."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from spillover.cli.progress import shown
+from spillover.cli.text import duration, one_line
+
+RELEASES = ("em-generalization",)
+
+
+def reproduce_release(release: str, path: Path, out: Path) -> None:
+    """Compare every published number below `path` with ours, into `out`; say how many match."""
+    if release not in RELEASES:
+        raise ValueError(f"no release is called {release!r}; those known are {', '.join(RELEASES)}")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: --out names a folder")
+    from spillover.report.reproduction import CELLS, write_reproduction
+    from spillover.sources.em_generalization.reproduce.cells import tally
+    from spillover.sources.em_generalization.reproduce.reproduce import reproduce
+
+    started = since = time.monotonic()
+    stage = ""
+    with shown() as show:
+
+        def tick(what: str, share: float) -> None:
+            nonlocal stage, since
+            if what != stage:
+                if stage:
+                    show.end(stage, time.monotonic() - since, True)
+                stage, since = what, time.monotonic()
+                show.begin(what)
+            show.progress(share, float("nan"))
+
+        done = reproduce(path, tick)
+        tick("page", 0.0)
+        page = write_reproduction(done, out)
+        show.end(stage, time.monotonic() - since, True)
+    for problem in done.problems[:20]:
+        where = problem.file if problem.line == 0 else f"{problem.file}, line {problem.line}"
+        _say(f"not read: {where}: {problem.why}")
+    if len(done.problems) > 20:
+        _say(f"not read: {len(done.problems) - 20} more; all are in {CELLS}")
+    for row in tally(done.cells):
+        _say(f"{row['part']}: {row['match']} match, {row['differs']} differ, {row['not computable']} not computable")
+    _say(f"done in {duration(time.monotonic() - started)}")
+    print(one_line(str(page)))
+
+
+def _say(line: str) -> None:
+    print(one_line(line), file=sys.stderr)

@@ -1,0 +1,148 @@
+"""Everything of a released tree that the reproduction needs, read once. What cannot be read is a problem, and no more.
+
+Knows the readers; computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from spillover.sources.csv_rows import Rejected
+from spillover.sources.em_generalization.answers import Answers, read_answers
+from spillover.sources.em_generalization.reproduce.activation_files import read_cross_validated, read_geometry_run
+from spillover.sources.em_generalization.reproduce.cells import number
+from spillover.sources.em_generalization.reproduce.geometry import GeometryRun
+from spillover.sources.em_generalization.reproduce.prediction import CrossValidated
+from spillover.sources.em_generalization.reproduce.prior import Prior
+from spillover.sources.em_generalization.reproduce.runs import Run
+from spillover.sources.em_generalization.reproduce.tables import (
+    PublishedTable,
+    priors_of,
+    read_comparison,
+    read_table,
+)
+from spillover.sources.em_generalization.summaries import Summary, read_summary
+from spillover.sources.em_generalization.tree import RunFiles, Tree, scan
+
+T = TypeVar("T")
+Tick = Callable[[str, float], None]  # what is being done, and the share of it that is
+
+
+@dataclass
+class Gathered:
+    """What a tree holds. problems: files, or lines of them, that could not be read, and why."""
+
+    tree: Tree
+    runs: list[Run] = field(default_factory=list)
+    tables: dict[str, list[PublishedTable]] = field(default_factory=dict)
+    comparisons: list[tuple[str, dict[str, dict[str, dict[str, Any]]]]] = field(default_factory=list)
+    priors: list[Prior] = field(default_factory=list)
+    cross_validated: list[CrossValidated] = field(default_factory=list)
+    geometry: list[GeometryRun] = field(default_factory=list)
+    problems: list[Rejected] = field(default_factory=list)
+
+    def rows(self, kind: str) -> list[tuple[PublishedTable, dict[str, str]]]:
+        """The rows of all published tables of a kind, each with its table."""
+        return [(table, dict(row)) for table in self.tables.get(kind, []) for row in table.rows]
+
+
+def gather(path: Path, tick: Tick) -> Gathered:
+    """Read the tree at `path`; ValueError where there is none. Tables may also lie in the folder above it."""
+    tree = scan(path)
+    found = Gathered(tree, problems=list(tree.refused))
+    _read_tables(found, tick)
+    _read_runs(found, tick)
+    found.priors += [prior for table in found.tables.get("pretrained", []) for prior in priors_of(table)]
+    found.priors += [prior for run in found.runs if (prior := _prior_of(run)) is not None]
+    for at, (name, file) in enumerate(tree.cross_validation):
+        tick("cross-validation", at / len(tree.cross_validation))
+        _keep(found, file, found.cross_validated, partial(read_cross_validated, name, file))
+    for at, (place, file) in enumerate(tree.geometry):
+        tick("geometry", at / len(tree.geometry))
+        _keep(found, file, found.geometry, partial(read_geometry_run, place, file))
+    return found
+
+
+def _read_tables(found: Gathered, tick: Tick) -> None:
+    tree = found.tree
+    inside = [path for path in (*tree.tables, *tree.aside) if path.suffix.lower() in (".csv", ".json")]
+    above = sorted(path for path in tree.root.parent.glob("*.*") if path.suffix.lower() in (".csv", ".json"))
+    for at, path in enumerate(inside):
+        tick("published tables", at / len(inside))
+        _try(found, path, partial(_add_table, found, path))
+    for path in above:  # read-back scores and comparisons of the release may lie beside its tree
+        aside = Gathered(tree)
+        _try(aside, path, partial(_add_table, aside, path))
+        for table in aside.tables.get("pretrained", []):
+            found.tables.setdefault("pretrained", []).append(table)
+        found.comparisons += aside.comparisons
+
+
+def _add_table(found: Gathered, path: Path) -> None:
+    file = found.tree.within(path) if path.is_relative_to(found.tree.root) else path.name
+    if path.suffix.lower() == ".json":
+        comparison = read_comparison(path)
+        if comparison is not None:
+            found.comparisons.append((file, comparison))
+        return
+    table = read_table(path, file)
+    found.tables.setdefault(table.kind, []).append(table)
+    found.problems += [Rejected(file, one.line, one.why, one.text) for one in table.rejected]
+
+
+def _read_runs(found: Gathered, tick: Tick) -> None:
+    files = found.tree.runs
+    stems = Counter(one.stem for one in files)
+    for at, one in enumerate(files):
+        tick("runs", at / len(files))
+        run = _run(found, one, one.stem if stems[one.stem] == 1 else f"{one.folder.name}/{one.stem}")
+        if run is not None:
+            found.runs.append(run)
+
+
+def _run(found: Gathered, files: RunFiles, label: str) -> Run | None:
+    """A run with what of it can be read; None where nothing can."""
+    summaries: list[Summary] = []
+    answers: list[Answers] = []
+    if files.summary is not None:
+        _keep(found, files.summary, summaries, partial(read_summary, files.summary))
+    if files.answers is not None:
+        _keep(found, files.answers, answers, partial(read_answers, files.answers))
+    if not summaries and not answers:
+        return None
+    for one in answers[:1]:
+        name = found.tree.within(files.answers or files.folder)
+        found.problems += [Rejected(name, row.line, row.why, row.text) for row in one.counted.rejected]
+    first = (next(iter(summaries), None), next(iter(answers), None))
+    return Run(label, files.stem, found.tree.within(files.folder), files.name, *first)
+
+
+def _prior_of(run: Run) -> Prior | None:
+    """A model that was not fine-tuned as the prior of those that were."""
+    if run.name.tuned or run.summary is None:
+        return None
+    columns: dict[str, dict[str, float]] = {}
+    for question, table in run.summary.by_question.items():
+        for name, value in table.items():
+            found = number(value)
+            if found is not None:
+                columns.setdefault(name if name.endswith("_std") else f"{name}_mean", {})[question] = found
+    return Prior(run.name.model, run.questions, columns, 0.0, run.answers_each) if columns else None
+
+
+def _keep(found: Gathered, path: Path, kept: list[T], read: Callable[[], T]) -> None:
+    _try(found, path, lambda: kept.append(read()))
+
+
+def _try(found: Gathered, path: Path, read: Callable[[], Any]) -> None:
+    """Read one file; what is wrong with it is kept, and nothing else is lost."""
+    try:
+        read()
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        root = f"{found.tree.root}/"
+        found.problems.append(Rejected(found.tree.within(path), 0, " ".join(str(error).replace(root, "").split())))
