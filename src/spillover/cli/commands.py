@@ -90,6 +90,19 @@ def judge(
 
 @app.command()
 @clear_errors
+def reproduce(
+    release: Annotated[str, typer.Argument(help="Whose published numbers: em-generalization.")],
+    path: Annotated[Path, typer.Argument(help="Folder of the released files, at their published relative paths.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for cells.csv and the report page.")],
+) -> None:
+    """Compute published numbers anew from their own files."""
+    from spillover.cli.reproducing import reproduce_release
+
+    reproduce_release(release, path, out)
+
+
+@app.command()
+@clear_errors
 def new(
     part: Annotated[str, typer.Argument(help="schedule, dataset, questions, judge, analysis or recipe.")],
     name: Annotated[str, typer.Argument(help="What to call it: my-schedule.")],
