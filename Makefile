@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install quickstart test check format clean
+.PHONY: help install quickstart test check format bench calibration clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,16 @@ check: $(VENV)/installed-test  ## format, lint, types, fast tests
 format: $(VENV)/installed-test  ## put the code into its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+$(VENV)/installed-bench: $(VENV)/installed-test
+	$(PIP) install --quiet --progress-bar off -c constraints.txt -e '.[bench]'
+	@touch $@
+
+bench: $(VENV)/installed-bench  ## every benchmark, side by side with its peers
+	$(BIN)/python -m benchmarks
+
+calibration: $(VENV)/installed  ## false positives, coverage and power of every test and interval, resumed where it stopped
+	$(BIN)/python scripts/calibration.py
 
 clean:  ## take away what was built, not the store
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache report
