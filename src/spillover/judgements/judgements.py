@@ -87,17 +87,18 @@ class Judgements(Scored):
 
     def make(self, work: Work) -> dict[str, Any]:
         path = work.of(self.responses) / "responses.parquet"
-        given = read_table(path, ["question_id", "sample", "question", "answer"]).to_pylist()
-        scores = checked(
-            self.judge,
-            self.judge.score_in(work.store, [Answer(row["question"], row["answer"]) for row in given], work.tick),
-            len(given),
-        )
+        given = read_table(path, ["question_id", "sample", "prompt", "answer"]).to_pylist()
+        answers = [Answer(row["prompt"], row["answer"]) for row in given]  # `question` is only the question's name
+        if (estimate := self.judge.estimate([answers], work.store)) is not None:
+            work.say(estimate)
+        with self.judge.at_work(work.store) as scoring:
+            scores = checked(self.judge, scoring.score(answers, work.tick), len(given))
+            facts = scoring.facts()
         rows = list(self._rows(given, scores))
         write_table(rows, work.folder / "judgements.parquet", JUDGEMENTS)
         tally = Tally(self.judge)
         tally.add(scores)
-        return tally.facts()
+        return tally.facts() | facts
 
     def _rows(self, given: list[dict[str, Any]], scores: list[list[Score]]) -> Iterator[dict[str, Any]]:
         for row, of_answer in zip(given, scores, strict=True):

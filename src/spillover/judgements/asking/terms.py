@@ -1,0 +1,63 @@
+"""How a service is asked, and what that will take: calls, tokens, cost, time. Knows no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from spillover.judgements.asking.costs import Prices
+from spillover.judgements.asking.ledger import Ledger, Usage
+from spillover.judgements.asking.request import Requests
+from spillover.judgements.asking.service import Place
+from spillover.judgements.judge import Answer
+
+SECONDS_PER_CALL = 1.0  # before anything was measured
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a service is asked; changes no score. Prices are of a million tokens, waits and times are in seconds."""
+
+    place: Place
+    concurrency: int
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    first_wait: float
+    prices: Prices
+    max_cost: float | None
+
+    def seconds(self, usage: Usage) -> float:
+        """How long so many calls take, about."""
+        at_once = usage.calls * SECONDS_PER_CALL / self.concurrency
+        by_calls = 60 * usage.calls / self.requests_per_minute if self.requests_per_minute else 0.0
+        by_tokens = 60 * (usage.read + usage.written) / self.tokens_per_minute if self.tokens_per_minute else 0.0
+        return max(at_once, by_calls, by_tokens)
+
+
+def foreseen(parts: Iterable[Sequence[Answer]], requests: Requests, terms: Terms, ledger: Ledger) -> str:
+    """What judging the answers will take beyond what the ledger has, in one line for people."""
+    usage, seen, kept = Usage(), set(), 0
+    for answers in parts:
+        for request in requests.of(answers):
+            if request.key in seen:
+                continue
+            seen.add(request.key)
+            if request.key in ledger:
+                kept += 1
+            else:
+                usage += requests.call(request).usage
+    there = f"; {kept:,} more are in the ledger already" if kept else ""
+    seconds = terms.seconds(usage)
+    time = f"{seconds / 60:,.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+    return (
+        f"{usage.calls:,} calls to {terms.place.url}{there}; about {usage.read:,} tokens to read and {usage.written:,} "
+        f"to write; {_cost(usage, terms, ledger)}; about {time} at {terms.concurrency} at once"
+    )
+
+
+def _cost(usage: Usage, terms: Terms, ledger: Ledger) -> str:
+    cost, before = terms.prices.of(usage), terms.prices.of(ledger.spent)
+    if cost is None:
+        return "cost not known (price-in and price-out are not given)"
+    limit = "" if terms.max_cost is None else f", at most {terms.max_cost:g} in all"
+    return f"about {cost:.4g} to pay" + (f" after {before:.4g}" if before else "") + limit
