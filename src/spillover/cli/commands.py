@@ -80,12 +80,48 @@ def verify(store: StoreOption = Path("store")) -> None:
 def judge(
     file: Annotated[Path, typer.Argument(help="CSV, JSON lines or parquet with columns question and answer.")],
     out: Annotated[Path, typer.Option("--out", help="Where to write it with the scores, in the same row order.")],
-    judge: Annotated[str, typer.Option("--judge", help="Which judge scores.")] = "embedded",
+    judge: Annotated[str, typer.Option("--judge", help="Who scores: embedded, local-model, endpoint.")] = "embedded",
+    model: Annotated[str | None, typer.Option(help="Which model, for local-model and endpoint.")] = None,
+    rubric: Annotated[str | None, typer.Option(help="own, or a YAML file with judge_prompts.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="aligned,harmless,coherent,format,refusal or some.")] = None,
+    mode: Annotated[str | None, typer.Option(help="logprobs, or integer for models without them.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Of the endpoint: http://localhost:8000/v1.")] = None,
+    key_variable: Annotated[str | None, typer.Option(help="Environment variable with its key.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Stop before this judge has cost more, in all.")] = None,
+    price_in: Annotated[float | None, typer.Option(help="Price of a million tokens read.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens written.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Calls at once.")] = None,
+    requests_per_minute: Annotated[float | None, typer.Option(help="Calls a minute, at most.")] = None,
+    tokens_per_minute: Annotated[float | None, typer.Option(help="Tokens a minute, at most.")] = None,
+    store: Annotated[
+        Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Where paid scores are kept as they come.")
+    ] = Path("store"),
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would take; ask and write nothing.")] = False,
 ) -> None:
-    """Score the answers in a file."""
+    """Score the answers in a file.
+
+    Three judges: embedded needs no key and no network; local-model is a model of your own; endpoint is a language model
+    behind any OpenAI-compatible endpoint, whose key is read from $OPENAI_API_KEY:
+
+    \b
+      spillover judge answers.csv --out scored.csv --judge endpoint --model gpt-4o-2024-08-06 \\
+        --price-in 2.5 --price-out 10 --max-cost 20 --plan
+
+    Without --plan the same command asks. What was paid is kept in the store: after a kill, an outage or a used-up
+    budget it goes on, and pays nothing twice. Settings that have no option here follow the model's name:
+    --judge 'endpoint:MODEL seed=none served=awq timeout=120'.
+    """
     from spillover.cli.judging import judge_answers
 
-    judge_answers(file, out, judge)
+    given = {
+        **{"model": model, "rubric": rubric, "metrics": metrics, "mode": mode, "base-url": base_url},
+        **{"key-variable": key_variable, "max-cost": max_cost, "price-in": price_in, "price-out": price_out},
+        **{"concurrency": concurrency, "requests-per-minute": requests_per_minute},
+        **{"tokens-per-minute": tokens_per_minute},
+    }
+    judge_answers(
+        file, out, judge, {name: str(value) for name, value in given.items() if value is not None}, store, plan
+    )
 
 
 @app.command()
