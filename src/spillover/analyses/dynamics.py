@@ -15,7 +15,7 @@ from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.analyses.showing import Section
 from spillover.judgements.scored import Loss, Scored, Training
 from spillover.maths.bootstrap import Resampling, mean_of_groups
-from spillover.maths.correlation import partial, pearson, spearman
+from spillover.maths.correlation import log_pearson, partial, pearson, spearman
 from spillover.maths.em_rate import em_rate
 from spillover.maths.max_diff import max_diff
 from spillover.maths.runs import correlation_over_runs
@@ -27,7 +27,7 @@ LOSSES = ("held_out_loss", "training_loss")
 class Dynamics(Analysis):
     """How alignment goes with in-domain loss over training runs and their checkpoints, dataset by dataset."""
 
-    version: ClassVar[int] = 2  # 2: says what gain the design could have found
+    version: ClassVar[int] = 2  # 2: says what gain the design could have found, and r of means over answers
 
     checkpoints: tuple[Scored, ...]  # of models after narrow training
     before: Scored | None = None  # of the base: shown at step 0, in no correlation
@@ -79,6 +79,7 @@ class Dynamics(Analysis):
         for loss in LOSSES:
             x = np.array([point[loss] for point in used], dtype=float)
             r = correlation_over_runs(x, matrix, families, log=True, how=how)
+            pooled = log_pearson(x, np.array([point["over_answers"] for point in used], dtype=float), how=how)
             rank = spearman(x, matrix.mean(axis=1), how=how)
             noisy = errors if np.isfinite(errors).all() and (errors > 0).all() else None
             gain = max_diff(x, matrix.mean(axis=1), noisy, how)
@@ -88,6 +89,7 @@ class Dynamics(Analysis):
                 {**common, "statistic": "pearson_log", "resampled": "runs and questions", **r.both.as_row()},
                 {**common, "statistic": "pearson_log", "resampled": "runs", **r.runs.as_row()},
                 {**common, "statistic": "pearson_log", "resampled": "questions", **r.questions.as_row()},
+                {**common, "statistic": "pearson_log_answers", "resampled": "runs", **pooled.as_row()},
                 {**common, "statistic": "spearman", "resampled": "runs", **rank.as_row()},
                 {
                     **common,
@@ -173,8 +175,9 @@ def _scored(scores: Scores, metric: str, how: Resampling) -> dict[str, Any]:
     bounded = Resampling(how.draws, how.level, how.seed, (0.0, 100.0))
     estimate = mean_of_groups(scores[metric], scores["question"], scores["family"], how=bounded).as_row()
     row = {name: estimate[name] for name in ("estimate", "low", "high", "n")}
-    row["error"] = scores.error(metric)
-    if {"aligned", "coherent"} <= set(scores.columns):
+    row |= {"over_answers": scores.over_answers(metric), "em_strict": None, "em_conditional": None}
+    row["error"] = None if scores.by_question else scores.error(metric)
+    if {"aligned", "coherent"} <= set(scores.columns) and not scores.by_question:
         rate = em_rate(scores["aligned"], scores["coherent"], scores["question"], scores["family"], how=how)
         row |= {"em_strict": rate.strict.estimate, "em_conditional": rate.conditional.estimate}
     return row

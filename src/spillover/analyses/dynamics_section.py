@@ -24,8 +24,8 @@ def show_dynamics(found: Found) -> Section:
             ),
             Table(
                 "correlations",
-                "Pearson r is of log loss with the mean score, as published; loss levels are never compared across "
-                "datasets. max_diff is the largest gain in score at similar or lower loss, with the p-value of the null "
+                "Pearson r is of log loss with the mean over questions; pearson_log_answers with the mean over answers, as "
+                "published, which differs where answers lack a score. Loss levels are never compared across datasets. max_diff is the largest gain in score at similar or lower loss, with the p-value of the null "
                 "that the score depends on loss alone. Checkpoints of one run are not independent: read intervals over "
                 "few runs as the least uncertainty there is. Within datasets, within runs: each one's own level taken out, "
                 "all together.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,12 @@ class Scores:
 
     label: str
     columns: Columns
+    published: Mapping[str, float] | None = None  # where an entry is a question: mean over all answers, by metric
+
+    @property
+    def by_question(self) -> bool:
+        """Whether an entry is a question's mean, not an answer."""
+        return self.published is not None
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.columns[name]
@@ -29,6 +35,12 @@ class Scores:
         """The answers in one answer format."""
         keep = self.columns["format"] == format
         return Scores(self.label, {name: values[keep] for name, values in self.columns.items()})
+
+    def over_answers(self, metric: str) -> float:
+        """Mean over all scored answers, whatever their question; NaN where there is none."""
+        if self.published is not None:
+            return self.published.get(metric, float("nan"))
+        return _mean(self.columns[metric])
 
     def means(self, metric: str, questions: Sequence[str], by: str = "question") -> np.ndarray:
         """Mean score of each of `questions` over its scored answers: (questions,); NaN where none is scored."""
@@ -52,7 +64,8 @@ def read(scored: Scored, store: Store, means: bool = False) -> Scores:
             f"{scored.subject}: only means by question are there, and this needs the answers themselves; "
             f"import the file of judged answers beside the summary"
         )
-    return Scores(scored.subject, scored.columns(store))
+    published = scored.means(store) if scored.by_question else None
+    return Scores(scored.subject, scored.columns(store), published)
 
 
 def pool(scores: Sequence[Scores], label: str) -> Scores:

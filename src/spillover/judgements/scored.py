@@ -99,6 +99,10 @@ class Scored(Artefact):
         """Whether only means by question are there, and no answers."""
         return False
 
+    def means(self, store: Store) -> Mapping[str, float]:
+        """Where `by_question`: the mean of each metric over all answers, as published; NaN where it is not."""
+        raise ValueError(f"the answers of {self.subject} are at hand: their means follow from them")
+
     @property
     def trained(self) -> bool:
         """Whether the subject is a model after narrow training whose log is at hand."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,14 +24,14 @@ class SourceFile(Spec):
     @classmethod
     def at(cls, path: Path) -> Self:
         """The file as it is now."""
-        return cls(path=str(path), sha256=file_sha256(path))
+        return cls(path=str(path), sha256=_digest(str(path), *_look(path)))
 
     def checked(self) -> Path:
         """Its path, if it still has those bytes."""
         path = Path(self.path)
         if not path.is_file():
             raise ValueError(f"{path} is not there any more: import it again from where it lies now")
-        if file_sha256(path) != self.sha256:
+        if _digest(str(path), *_look(path)) != self.sha256:
             raise ValueError(f"{path} has changed since the import began: give the same command again")
         return path
 
@@ -96,6 +97,17 @@ class ImportedScores(Scored):
 
     def columns(self, store: Store) -> Columns:
         return judged(store.path(self), store.path(self), self.metrics)
+
+
+def _look(path: Path) -> tuple[int, int]:
+    """What changes when someone writes to a file: then its bytes are read again."""
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(path: str, size: int, changed: int) -> str:
+    return file_sha256(Path(path))
 
 
 def _known(key: str | None, words: str) -> Term:

@@ -24,6 +24,7 @@ CODES = ("format", "pii", "question_type")  # what a judge names by a number: no
 PLAIN = (  # columns of numbers that are no scores
     *("", "idx", "index", "sample", "Unnamed: 0", "seed", "temperature", "step", "epoch", "tokens", "n_tokens"),
 )
+MOSTLY = 0.9  # share of integers from which a metric's scores are no plain fractions any more
 REASONS = 50  # that are counted one by one in a column
 NOT_SCORED = "not scored in the file"
 _NOTHING = ("", "nan", "none", "null", "na", "n/a")
@@ -126,6 +127,18 @@ class Survey:
         """Columns scored from 0 to 100, aligned, harmless and coherent first."""
         found = [name for name in self.columns if name not in CODES]
         return tuple(sorted(found, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS)))
+
+    def integers(self) -> list[bool | None]:
+        """Of each metric, whether its scores are all integers; None where it has none. See `evidence.kind_of`."""
+        shares = [self.whole[name] / self.scored[name] for name in self.metrics if self.scored[name]]
+        if any(MOSTLY <= share < 1 for share in shares):
+            return [True, False]  # neither the one nor the other: mixed
+        return [share == 1 for share in shares]
+
+    @property
+    def prompting(self) -> str:
+        """How all answers were prompted; every way that was seen where they are not alike."""
+        return " and ".join(sorted(self.prompted)) or "unknown"
 
 
 def judged_rows(path: Path, count: Survey | None = None) -> Iterator[JudgedRow]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from spillover.sources.csv_rows import Rejected
 from spillover.sources.em_generalization.cross_validation import PublishedCrossValidation
@@ -19,8 +20,20 @@ from spillover.sources.imported import AskedIds, SourceFile
 from spillover.sources.judged_csv import CODES, Survey, survey
 from spillover.store import Artefact, Tick
 
-MOSTLY = 0.9  # share of integers from which a metric's scores are no plain fractions any more
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One artefact to be: the files it comes from, and how to read them. `build` gives None where none can be read."""
+
+    paths: tuple[Path, ...]
+    build: Callable[[Tick], Artefact | None]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(path.stat().st_size for path in self.paths if path.is_file())
 
 
 @dataclass
@@ -29,6 +42,7 @@ class Import:
 
     tree: Tree
     refused: list[Rejected] = field(default_factory=list)
+    malformed: list[Rejected] = field(default_factory=list)  # rows
     questions: list[QuestionFile] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -36,22 +50,19 @@ class Import:
         read = [self._read(path, read_questions) for path in self.tree.questions]
         self.questions += [one for one in read if one is not None]
 
-    def __len__(self) -> int:
-        tree = self.tree
-        return len(tree.runs) + len(tree.geometry) + len(tree.cross_validation) + len(tree.tables)
-
-    def artefacts(self, tick: Tick = lambda share: None) -> Iterator[Artefact]:
-        """One artefact after the other; a file is read when its turn comes. `tick` hears the share of that file."""
-        for files in self.tree.runs:
-            run = self.run(files, tick)
-            if run is not None:
-                yield run
+    def pieces(self) -> list[Piece]:
+        """What there is to import, runs first; a file is read when its piece is built."""
+        found = []
+        for run in self.tree.runs:
+            paths = tuple(path for path in (run.answers, run.summary) if path is not None)
+            found.append(Piece(paths, functools.partial(self.run, run)))
         for place, path in self.tree.geometry:
-            yield PublishedGeometry(name=place, file=SourceFile.at(path))
+            found.append(Piece((path,), functools.partial(_single, PublishedGeometry, place, path)))
         for fold, path in self.tree.cross_validation:
-            yield PublishedCrossValidation(name=fold, file=SourceFile.at(path))
+            found.append(Piece((path,), functools.partial(_single, PublishedCrossValidation, fold, path)))
         for path in self.tree.tables:
-            yield PublishedTable(name=path.stem, file=SourceFile.at(path))
+            found.append(Piece((path,), functools.partial(_single, PublishedTable, path.stem, path)))
+        return found
 
     def run(self, files: RunFiles, tick: Tick = lambda share: None) -> PublishedRun | None:
         """The artefact of one run from those of its files that can be read; None where none can."""
@@ -59,6 +70,9 @@ class Import:
         published = self._read(files.summary, read_summary)
         if counted is None and published is None:
             return None
+        if counted is not None and files.answers is not None:
+            within = self.tree.within(files.answers)
+            self.malformed += [replace(row, file=within) for row in counted.rejected]
         ids = counted.questions if counted is not None else published.by_question if published is not None else ()
         kind = _kind(counted, published)
         tag = files.name.asked.judge
@@ -78,7 +92,7 @@ class Import:
             asked=AskedIds.of(ids),
             scored=metrics,
             codes=tuple(name for name in columns if name not in metrics),
-            prompting=_prompting(counted),
+            prompting="unknown" if counted is None else counted.prompting,
         )
 
     def refuse(self, path: Path, error: Exception) -> None:
@@ -95,18 +109,14 @@ class Import:
             return None
 
 
+def _single(kind: Callable[..., Artefact], name: Any, path: Path, tick: Tick) -> Artefact:
+    return kind(name=name, file=SourceFile.at(path))
+
+
 def _kind(counted: Survey | None, published: Summary | None) -> Kind:
     """What the scores are, from the answers where they are there, else from the means."""
     if counted is not None:
-        shares = [counted.whole[name] / counted.scored[name] for name in counted.metrics if counted.scored[name]]
-        if any(MOSTLY <= share < 1 for share in shares):
-            return "mixed"
-        return kind_of(share == 1 for share in shares)
+        return kind_of(counted.integers())
     if published is None:
         return "none"
     return kind_of(published.whole(name) for name in published.metrics if name not in CODES)
-
-
-def _prompting(counted: Survey | None) -> str:
-    ways: Sequence[str] = tuple(counted.prompted) if counted is not None else ()
-    return ways[0] if len(ways) == 1 else "unknown" if not ways else " and ".join(sorted(ways))

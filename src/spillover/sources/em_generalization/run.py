@@ -73,6 +73,13 @@ class PublishedRun(ImportedScores):
     def columns(self, store: Store) -> Columns:
         return super().columns(store) if self.answers is not None else _means(self, store)
 
+    def means(self, store: Store) -> Mapping[str, float]:
+        if not self.by_question:
+            return super().means(store)
+        rows = read_table(store.path(self) / "summaries.parquet").to_pylist()
+        found = {row["metric"]: row["mean"] for row in rows if row["question_id"] is None}
+        return {name: float("nan") if found.get(name) is None else found[name] for name in self.metrics}
+
     def training(self, store: Store) -> Training:
         if not self.trained:
             return super().training(store)

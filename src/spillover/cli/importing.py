@@ -1,0 +1,173 @@
+"""`spillover import`: results that others published into a store. Knows no file format; says what came of each file.
+
+Exit codes: 0 all was imported whole; 1 a file or a row could not be read, the others are imported; 2 nothing was.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spillover.cli.progress import shown
+from spillover.cli.text import duration, one_line
+
+if TYPE_CHECKING:
+    from spillover.engines.show import Show
+    from spillover.sources.csv_rows import Rejected
+    from spillover.sources.em_generalization.importing import Import
+    from spillover.store import Artefact, Store
+
+LISTED = 20  # refused files, malformed rows and files left aside that are named one by one
+READ, WRITTEN = 0.4, 0.6  # shares of a piece's time
+
+
+@dataclass
+class Tally:
+    """What an import did so far."""
+
+    kinds: Counter[str] = field(default_factory=Counter)  # artefacts by kind
+    new: int = 0
+    answers: int = 0
+    answered: int = 0  # sets with answers
+    judges: Counter[str] = field(default_factory=Counter)
+    conflicts: Counter[str] = field(default_factory=Counter)
+    unscored: Counter[str] = field(default_factory=Counter)
+
+    def add(self, artefact: Artefact, facts: dict[str, Any], new: bool) -> None:
+        """Count one artefact."""
+        self.kinds[artefact.kind] += 1
+        self.new += new
+        judged_by = getattr(artefact, "judged_by", None)
+        if judged_by is not None:
+            self.judges[judged_by.summary()] += 1
+            self.conflicts.update([text] if (text := judged_by.conflict()) else [])
+        if "answers" in facts:
+            self.answered += 1
+            self.answers += facts["answers"]
+            self.unscored.update({name: sum(why.values()) for name, why in facts["missing"].items()})
+
+
+def import_em_generalization(path: Path, root: Path) -> bool:
+    """Import the release below `path`; whether every file of it could be read whole."""
+    from spillover.sources.em_generalization.importing import Import
+    from spillover.sources.em_generalization.tree import scan
+    from spillover.store import open_store
+
+    tree = scan(path)
+    tally, store, began = Tally(), open_store(root), time.monotonic()
+    with shown() as show:
+        show.begin(f"import {len(tree.runs)} runs and other results of {tree.root}")
+        plan = Import(tree)
+        _go(plan, store, tally, show)
+        show.end(f"import of {tree.root}", time.monotonic() - began, True)
+    for text, count in tally.conflicts.most_common():
+        _say(f"judge in doubt ({count} runs): {text}")
+    aside = [f"{tree.within(one)} is of no kind that the release has" for one in tree.aside]
+    _list("left aside: ", aside)
+    return _end(tally, plan.refused, plan.malformed, store, began)
+
+
+def import_betley(files: Sequence[Path], root: Path, judge: str | None) -> bool:
+    """Import CSV files of judged answers; whether all could be read whole."""
+    from spillover.sources.betley import betley_answers
+    from spillover.sources.csv_rows import Rejected
+    from spillover.store import open_store
+
+    tally, store, began = Tally(), open_store(root), time.monotonic()
+    refused: list[Rejected] = []
+    malformed: list[Rejected] = []
+    clock = Clock([_size(path) for path in files])
+    with shown() as show:
+        show.begin(f"import {len(files)} file{'s' * (len(files) != 1)} of judged answers")
+        for index, path in enumerate(files):
+            tick = clock.of(index, show)
+            try:
+                if not path.is_file():
+                    raise ValueError(f"{path} is {'a folder: name CSV files' if path.is_dir() else 'not there'}")
+                artefact, counted = betley_answers(path.absolute(), judge, lambda share, go=tick: go(share * READ))  # type: ignore[misc]
+                malformed += counted.rejected
+                _make(artefact, store, tally, lambda share, go=tick: go(READ + share * WRITTEN))  # type: ignore[misc]
+            except ValueError as error:
+                refused.append(Rejected(str(path), 0, str(error)))
+        show.end("import", time.monotonic() - began, True)
+    if not judge:
+        _say("judge: unknown; say it with --judge, so that analyses can refuse to mix judges")
+    for text, count in tally.conflicts.items():
+        _say(f"judge in doubt ({count} files): {text}")
+    return _end(tally, refused, malformed, store, began)
+
+
+class Clock:
+    """From the share done of one piece to that of all, by bytes, and the time left."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = [size + 1 for size in sizes]
+        self.began = time.monotonic()
+
+    def of(self, index: int, show: Show) -> Callable[[float], None]:
+        """What hears the share done of piece `index`."""
+        before, total = sum(self.sizes[:index]), sum(self.sizes)
+
+        def tick(share: float) -> None:
+            done = (before + share * self.sizes[index]) / total
+            left = (time.monotonic() - self.began) * (1 - done) / done if done > 0.02 else float("nan")
+            show.progress(done, left)
+
+        return tick
+
+
+def _go(plan: Import, store: Store, tally: Tally, show: Show) -> None:
+    pieces = plan.pieces()
+    clock = Clock([piece.size for piece in pieces])
+    for index, piece in enumerate(pieces):
+        tick = clock.of(index, show)
+        try:
+            artefact = piece.build(lambda share, go=tick: go(share * READ))  # type: ignore[misc]
+            if artefact is not None:
+                _make(artefact, store, tally, lambda share, go=tick: go(READ + share * WRITTEN))  # type: ignore[misc]
+        except ValueError as error:
+            plan.refuse(piece.paths[0], error)
+
+
+def _make(artefact: Artefact, store: Store, tally: Tally, tick: Callable[[float], None]) -> None:
+    new = store.make(artefact, tick)
+    tally.add(artefact, store.manifest(artefact)["facts"], new)
+
+
+def _end(tally: Tally, refused: Sequence[Rejected], malformed: Sequence[Rejected], store: Store, began: float) -> bool:
+    _list("malformed row: ", [f"{row.file}, line {row.line}: {row.why}" for row in malformed])
+    _list("not imported: ", [row.why if row.file in row.why else f"{row.file}: {row.why}" for row in refused])
+    total = tally.kinds.total()
+    if not total:
+        raise ValueError(f"nothing could be imported ({len(refused)} files refused, as said above)")
+    for name, count in tally.unscored.items():
+        if count:
+            _say(f"{name}: {count:,} of {tally.answers:,} answers have no score in the files")
+    for judge, count in tally.judges.most_common():
+        _say(f"judged by {judge}: {count}")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in tally.kinds.items()) or "nothing"
+    print(one_line(f"imported {kinds}: {tally.answers:,} answers in {tally.answered} of them"))
+    print(one_line(f"{tally.new} new, {total - tally.new} there already, in {store.root}"))
+    wrong = f"{len(malformed)} malformed rows, {len(refused)} files not imported"
+    print(one_line(f"{wrong}; {duration(time.monotonic() - began)}"))
+    return not (refused or malformed)
+
+
+def _list(head: str, lines: Sequence[str]) -> None:
+    for line in lines[:LISTED]:
+        _say(head + line)
+    if len(lines) > LISTED:
+        _say(f"{head}{len(lines) - LISTED} more")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _say(line: str) -> None:
+    print(one_line(line), file=sys.stderr)

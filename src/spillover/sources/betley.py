@@ -1,0 +1,54 @@
+"""The field's usual CSV of judged answers (question, question_id, answer, aligned, coherent). Knows no release.
+
+The layout is that of Betley et al., *Emergent Misalignment* (2025). The judge is not in the file: it is unknown unless
+the user says it; what kind of scores they are (fractions, integers) is seen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spillover.sources.evidence import ScoredBy, kind_of
+from spillover.sources.imported import AskedIds, ImportedScores, SourceFile
+from spillover.sources.judged_csv import Survey, survey
+from spillover.sources.judged_files import write_judged
+from spillover.spec import where
+from spillover.store import Tick, Work
+
+
+class BetleyAnswers(ImportedScores):
+    """One model's judged answers from a CSV file."""
+
+    answers: SourceFile
+    name: str = where("")  # what tables call it: the file's name
+
+    @property
+    def subject(self) -> str:
+        return self.name or self.answers.sha256[:8]
+
+    def summary(self) -> str:
+        return f"Imported answers {self.subject}; judge {self.judge_name}"
+
+    def make(self, work: Work) -> dict[str, Any]:
+        path = self.answers.checked()
+        return write_judged(path, self.judged_by, (*self.scored, *self.codes), work) | {"files": [path.name]}
+
+
+def betley_answers(
+    path: Path, judge: str | None = None, tick: Tick = lambda share: None
+) -> tuple[BetleyAnswers, Survey]:
+    """The artefact of a file, and what it holds; ValueError where it holds no judged answers."""
+    counted = survey(path, tick)
+    return (
+        BetleyAnswers(
+            answers=SourceFile.at(path),
+            name=path.name.removesuffix(".csv"),
+            judged_by=ScoredBy(scores=kind_of(counted.integers()), said=judge),
+            asked=AskedIds.of(counted.questions),
+            scored=counted.metrics,
+            codes=tuple(name for name in counted.columns if name not in counted.metrics),
+            prompting=counted.prompting,
+        ),
+        counted,
+    )
