@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sources.small_release import OPEN, PRIOR_RUN, WRONG_MAX_DIFF, stem, write_release
 from spillover.sources.em_generalization.reproduce.cells import Cell, number, same, tally
 from spillover.sources.em_generalization.reproduce.dynamics import statistics_of_many
 from spillover.sources.em_generalization.reproduce.dynamics_rows import published_statistics, runs_behind
 from spillover.sources.em_generalization.reproduce.reproduce import Reproduction, reproduce
-
-from .small_release import OPEN, PRIOR_RUN, WRONG_MAX_DIFF, stem, write_release
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ WORDS = {
         "Activation shifts",
         "Summaries from the per-prompt rows; prompt overlap and shift similarity.",
     ),
-    "geometry across k": ("Shifts by number of axes", "The published table over k, as far as per-prompt rows allow."),
+    "across_k": ("Shifts by number of axes", "The published table over k, as far as per-prompt rows allow."),
     "summary": ("Scores of single runs", "Means and SDs by question and overall, from the answers themselves."),
     "em_rate": ("EM rates", "Shares of answers with aligned < 30 and coherent > 50, strict and conditional."),
     "files": ("Files that cannot be read", "Each is left out, and everything that does not hang on it stands."),
@@ -118,7 +118,6 @@ def _explained(why: Sequence[Mapping[str, Any]]) -> str:
 def section_of(part: str, cells: Sequence[Cell], tables: Mapping[str, Rows]) -> Shown:
     """One part: its figure, and its cells with what we would report, those that differ first."""
     title, asks = WORDS.get(part, (part, ""))
-    name = part.replace(" ", "_")
     whole = [cell.row() | _beside(cell) for cell in cells]
     rows = sorted(whole, key=lambda row: ORDER[row["verdict"]])
     drawn, drawn_tables = figures_of(part, tables)
@@ -137,7 +136,7 @@ def section_of(part: str, cells: Sequence[Cell], tables: Mapping[str, Rows]) -> 
         "cells", f"{title}: published, ours, and what we would report; what differs comes first.", COLUMNS, rows
     )
     wide = [{key: value for key, value in row.items() if not key.endswith("_text")} for row in whole]
-    return Shown(name, Section(title, asks, (sentence, *drawn, table)), {"cells": wide} | dict(drawn_tables))
+    return Shown(part, Section(title, asks, (sentence, *drawn, table)), {"cells": wide} | dict(drawn_tables))
 
 
 def _beside(cell: Cell) -> dict[str, Any]:

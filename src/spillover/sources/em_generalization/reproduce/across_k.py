@@ -19,7 +19,7 @@ from spillover.sources.em_generalization.reproduce.geometry import (
     summarise,
 )
 
-PART = "geometry across k"
+PART = "across_k"
 KEYS = ("model", "train_data_prefix", "eval_data_prefix", "activation_type", "layer", "layer_num", "agg_type")
 GIVEN = frozenset(
     (*KEYS, "path", "file", "source_csv", "k", "pca_n_components", "center_eval", "pca_center_eval", "layer")

@@ -100,6 +100,8 @@ class Cell:
         }
 
     def _why(self) -> str:
+        if self.verdict == "not computable" and not self.reason.startswith(("nothing", "what ", "a file", "lines")):
+            return f"missing: {self.reason}"
         return self.reason if self.verdict != "match" else ""
 
     def beside_row(self) -> dict[str, Any]:

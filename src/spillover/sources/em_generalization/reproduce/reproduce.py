@@ -58,7 +58,7 @@ def reproduce(path: Path, tick: Tick = lambda what, share: None) -> Reproduction
         "rates": lambda: rates_cells([row for _, row in found.rows("rates")], made),
         "prediction": lambda: prediction_cells(found.cross_validated),
         "geometry": lambda: geometry_cells(found.geometry),
-        "geometry across k": lambda: across_k_cells([row for _, row in found.rows("across_k")], found.geometry),
+        "across_k": lambda: across_k_cells([row for _, row in found.rows("across_k")], found.geometry),
     }
     for at, (part, cells) in enumerate(parts.items()):
         tick(part, at / len(parts))

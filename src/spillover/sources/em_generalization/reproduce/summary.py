@@ -18,7 +18,7 @@ FILTERED, SLIP, MEANT = "_coherent_greater_than_0.5", 0.5, 50.0
 DECIMALS = 10  # of the per-question tables
 HOW = Resampling(draws=999, bounds=(0.0, 100.0))
 FEW = Resampling(draws=999)  # of a metric that is no score
-NO_ANSWERS = "no answers (CSV) of this run"
+NO_ANSWERS = "the answers (CSV) of this run"
 POPULATION = "published is the population SD (ddof 0), while the SDs by question have ddof 1"
 POISONED = "published is NaN: one missing value makes the published mean NaN"
 ROUNDED_LOSS = "the log holds losses rounded to 4 decimals"
@@ -33,16 +33,32 @@ def summary_cells(run: Run) -> Iterator[Cell]:
         if published is not None:
             found = _overall(run, key, published) if run.answers is None else _from_answers(run, "agg", key, published)
             yield _cell(f"{prefix}/agg/{key}", published, found)
+    if run.answers is None and run.summary.by_question:
+        yield _without_answers(run, f"{prefix}/by_question")
+    elif run.answers is not None:
+        yield from _by_question(run, prefix)
+    yield from _losses(run, prefix)
+
+
+def _by_question(run: Run, prefix: str) -> Iterator[Cell]:
+    assert run.summary is not None
     for question, table in run.summary.by_question.items():
         for key, value in table.items():
             published = number(value)
-            if published is None:
-                continue
-            if run.answers is None:
-                yield Cell(PART, f"{prefix}/{question}/{key}", published, None, NO_ANSWERS, beside=_counted(run))
-            else:
+            if published is not None:
                 yield _cell(f"{prefix}/{question}/{key}", published, _from_answers(run, question, key, published))
-    yield from _losses(run, prefix)
+
+
+def _without_answers(run: Run, name: str) -> Cell:
+    """One cell for the whole table by question: nothing in the release but the answers gives its numbers."""
+    assert run.summary is not None
+    tables = run.summary.by_question.values()
+    count = sum(number(value) is not None for table in tables for value in table.values())
+    each = run.answers_each
+    known = "" if each is None else f"; {each} answers each, as the overall SD tells"
+    beside = None if each is None else Beside(n=each, unit="answers")
+    note = f"stands for {count} numbers of {len(tables)} questions{known}"
+    return Cell(PART, name, None, None, NO_ANSWERS, note, beside)
 
 
 def spread(values: Floats, ddof: int = 1) -> float:
@@ -135,13 +151,6 @@ def _beside(answers: Answers, metric: str, inside: np.ndarray, overall: bool, is
     )
     note = f"mean over questions, families resampled; {scored} answers" if overall else ""
     return Beside.of(found, "questions" if overall else "answers", note=note)
-
-
-def _counted(run: Run) -> Beside | None:
-    each = run.answers_each
-    return (
-        None if each is None else Beside(n=each, unit="answers", note="number of answers inferred from the overall SD")
-    )
 
 
 def _overall(run: Run, key: str, published: float) -> _Found:
