@@ -71,9 +71,9 @@ def test_the_share_of_benign_rows_is_the_one_asked_for_and_the_narrow_dose_stays
     seen = []
     backward = training._backward
 
-    def watched(network, rows, narrow, made):
+    def watched(run, rows, narrow):
         seen.append((narrow, [row.ids for row in rows]))
-        return backward(network, rows, narrow, made)
+        return backward(run, rows, narrow)
 
     monkeypatch.setattr(training, "_backward", watched)
     made = organism(epochs=2, interventions=(BenignMix(benign=MILD, share=constant(1 / 3)),))

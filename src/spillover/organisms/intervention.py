@@ -27,6 +27,7 @@ class Run:
     organism: Any  # an Organism, which knows this module
     loaded: Loaded
     network: Any
+    frozen: Any = None  # a Frozen where the lowest layers are not tuned
 
 
 class Active:
@@ -44,7 +45,8 @@ class Active:
 class Intervention(Spec):
     """Something done to narrow training, to see what it changes."""
 
-    replaces: ClassVar[bool] = False  # rows by others, so that it has to come before those that change them
+    changes_rows: ClassVar[bool] = False  # of those that are trained on
+    replaces: ClassVar[bool] = False  # some of them by others, so that it has to come before those that change them
 
     @abstractmethod
     def label(self) -> str:

@@ -43,32 +43,39 @@ class Scored:
     owner: Any  # (tokens,)
 
 
-def token_losses(network: Any, rows: Sequence[Supervised], precision: Precision, share: bool = True) -> tuple[Any, Any]:
+def token_losses(
+    network: Any, rows: Sequence[Supervised], precision: Precision, share: bool = True, frozen: Any = None
+) -> tuple[Any, Any]:
     """Cross-entropy (nats, float32) of every supervised token, and the row each belongs to, in row order."""
     import torch
 
-    found = supervised_logits(network, rows, precision, share)
+    found = supervised_logits(network, rows, precision, share, frozen)
     return torch.nn.functional.cross_entropy(found.logits.float(), found.target, reduction="none"), found.owner
 
 
-def supervised_logits(network: Any, rows: Sequence[Supervised], precision: Precision, share: bool = True) -> Scored:
+def supervised_logits(
+    network: Any, rows: Sequence[Supervised], precision: Precision, share: bool = True, frozen: Any = None
+) -> Scored:
     """Logits wherever the next token is supervised, and nowhere else.
 
     With `share`, the beginning that all rows have in common goes through once; without it (dropout, which is to be
-    drawn for each row) every row goes through whole.
+    drawn for each row) every row goes through whole. With `frozen` (a `frozen.Frozen`), the layers below the lowest
+    tuned one do not run: what comes out of them is known.
     """
     inner, device = trunk(network), next(network.parameters()).device
     ids, target = (part.to(device) for part in _padded(rows))
     head = _common(rows) if share and len(rows) > 1 else 0
-    with _autocast(precision, device):
-        cache = _prefilled(inner, ids[:1, :head], len(rows)) if head else None
-        hidden = inner(input_ids=ids[:, head:], cache=cache, use_cache=cache is not None).last_hidden_state
+    into = "input_ids" if frozen is None else "inputs_embeds"
+    given = ids if frozen is None else frozen.hidden(rows).to(device)
+    with _autocast(precision, device), contextlib.nullcontext() if frozen is None else frozen.lower.above():
+        cache = _prefilled(inner, {into: given[:1, :head]}, len(rows), head) if head else None
+        hidden = inner(**{into: given[:, head:]}, cache=cache, use_cache=cache is not None).last_hidden_state
         where = target[:, head:] >= 0
         logits = network.get_output_embeddings()(hidden[where])
     return Scored(logits, target[:, head:][where], where.nonzero()[:, 0])
 
 
-def expect_own_loss(network: Any, rows: Sequence[Supervised]) -> None:
+def expect_own_loss(network: Any, rows: Sequence[Supervised], frozen: Any = None) -> None:
     """ValueError unless `token_losses` of these rows is, in float32, what the model's own forward pass gives."""
     import torch
 
@@ -80,7 +87,7 @@ def expect_own_loss(network: Any, rows: Sequence[Supervised]) -> None:
     network.eval()
     with torch.no_grad():
         own = float(network(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss)
-        ours = float(token_losses(network, rows, "float32")[0].mean())
+        ours = float(token_losses(network, rows, "float32", frozen=frozen)[0].mean())
     if not abs(own - ours) <= OWN_LOSS_TOLERANCE * max(1.0, abs(own)):
         raise ValueError(
             f"{type(inner_model(network)).__name__}: its own loss is {own:.6f}, the one at supervised positions "
@@ -124,14 +131,20 @@ def _common(rows: Sequence[Supervised]) -> int:
     return sum(1 for _ in itertools.takewhile(lambda tokens: len(set(tokens)) == 1, zip(*heads, strict=False)))
 
 
-def _prefilled(inner: Any, ids: Any, rows: int) -> Any:
-    """The keys and values of one beginning, for so many rows; gradients flow back through it."""
+def _prefilled(inner: Any, given: dict[str, Any], rows: int, length: int) -> Any:
+    """The keys and values of one beginning, for so many rows; gradients flow back through it.
+
+    Layers that did not run have keys of one number a position, so that every layer counts positions alike.
+    """
+    import torch
     from transformers import DynamicCache
 
     once = DynamicCache()
-    inner(input_ids=ids, cache=once, use_cache=True)
+    inner(**given, cache=once, use_cache=True)
     shape = (rows, -1, -1, -1)
-    return DynamicCache([(layer.keys.expand(shape), layer.values.expand(shape)) for layer in once.layers])
+    idle = torch.zeros(1, 1, length, 1, device=next(iter(given.values())).device)
+    pairs = [(layer.keys, layer.values) if layer.is_initialized else (idle, idle) for layer in once.layers]
+    return DynamicCache([(keys.expand(shape), values.expand(shape)) for keys, values in pairs])
 
 
 def _autocast(precision: Precision, device: Any) -> Any:

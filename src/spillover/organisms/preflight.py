@@ -29,6 +29,10 @@ class Rows:
     held: Mapping[str, tuple[Sequence[Example], Sequence[Supervised]]]  # by split
     tokenizer: Any
 
+    def everything(self) -> list[Supervised]:
+        """All rows, those to train on first."""
+        return [*self.train, *(row for _, view in self.held.values() for row in view)]
+
     @property
     def cut(self) -> int:
         """How many rows to train on lose the end of their answer."""
@@ -94,8 +98,11 @@ def preflight(organism: Organism) -> Rows:
     return prepare(organism, Loaded(None, load_tokenizer(base), base))
 
 
-def prepare(organism: Organism, loaded: Loaded) -> Rows:
-    """All rows as they are trained on; a ValueError names the row that cannot be."""
+def prepare(organism: Any, loaded: Loaded) -> Rows:
+    """All rows of an organism (or of whatever has its data and interventions) as they are trained on.
+
+    A ValueError names the row that cannot be.
+    """
     examples, views = organism.data.train(), {"held_out": organism.data.held()}
     for intervention in organism.interventions:
         examples = intervention.train(examples)

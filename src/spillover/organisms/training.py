@@ -14,6 +14,7 @@ import numpy as np
 
 from spillover.models.chat import Supervised
 from spillover.organisms.adapter_card import adapter_card
+from spillover.organisms.frozen import frozen_below
 from spillover.organisms.intervention import Active, Run
 from spillover.organisms.losses import expect_own_loss, passes, token_losses
 from spillover.organisms.organism import Organism, adapter_folder
@@ -39,10 +40,11 @@ def train(organism: Organism, work: Work) -> dict[str, Any]:
     work.say(rows.text())
     rows.warn()
     network = organism.tuning.wrap(loaded.network, organism.adapter_seed, organism.parent.base().name)
-    expect_own_loss(network, sorted(rows.train, key=lambda row: len(row.ids))[:2])
+    frozen = frozen_below(organism, network, rows.everything(), work)
+    expect_own_loss(network, sorted(rows.train, key=lambda row: len(row.ids))[:2], frozen)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=organism.weight_decay)
-    run = Run(organism, loaded, network)
+    run = Run(organism, loaded, network, frozen)
     actives = [intervention.begin(run) for intervention in organism.interventions]
     with torch.random.fork_rng():
         torch.manual_seed(organism.dropout_seed)
@@ -67,7 +69,7 @@ def _loop(run: Run, rows: Rows, optimizer: Any, rates: np.ndarray, actives: Sequ
     kept = Unfinished(work.store.unfinished(organism), made_from)
     progress = kept.restore(network, optimizer, work.folder)
     if progress.step == 0:
-        progress.losses = held_out_losses(network, rows, 0, organism)
+        progress.losses = held_out_losses(run, rows, 0)
     else:
         work.say(f"goes on after step {progress.step}")
     for step, picked in enumerate(_steps(organism, rows.train), start=1):
@@ -79,7 +81,7 @@ def _loop(run: Run, rows: Rows, optimizer: Any, rates: np.ndarray, actives: Sequ
         progress.log.append({"step": step, **row})
         progress.beside += [{"step": step, "name": name, "value": value} for name, value in beside.items()]
         if step in organism.checkpoints:
-            progress.losses += held_out_losses(network, rows, step, organism)
+            progress.losses += held_out_losses(run, rows, step)
             card = adapter_card(organism, step, parents)
             organism.tuning.save(network, adapter_folder(work.folder, step), card)
         work.tick(step / organism.steps)
@@ -88,12 +90,12 @@ def _loop(run: Run, rows: Rows, optimizer: Any, rates: np.ndarray, actives: Sequ
     return progress
 
 
-def held_out_losses(network: Any, rows: Rows, step: int, organism: Organism) -> list[dict[str, Any]]:
+def held_out_losses(run: Run, rows: Rows, step: int) -> list[dict[str, Any]]:
     """Mean token loss (nats) of each held-out sequence, in order, with the weights as they are after `step`."""
     found = []
-    network.eval()
+    run.network.eval()
     for split, (examples, held) in rows.held.items():
-        means = _means(network, held, organism)
+        means = _means(run, held)
         if not np.isfinite(means).all():
             raise ValueError(f"the held-out loss after step {step} is not a number: lower the schedule's peak")
         found += [
@@ -103,14 +105,15 @@ def held_out_losses(network: Any, rows: Rows, step: int, organism: Organism) -> 
     return found
 
 
-def _means(network: Any, rows: Sequence[Supervised], organism: Organism) -> np.ndarray:
+def _means(run: Run, rows: Sequence[Supervised]) -> np.ndarray:
     import torch
 
-    device = next(network.parameters()).device
+    device = run.loaded.device
     means = np.full(len(rows), np.nan)
     with torch.no_grad():
         for part in passes(rows, EVALUATION_ROWS, device):
-            losses, owner = token_losses(network, [rows[index] for index in part], organism.precision)
+            picked = [rows[index] for index in part]
+            losses, owner = token_losses(run.network, picked, run.organism.precision, frozen=run.frozen)
             for place, index in enumerate(part):
                 means[index] = losses[owner == place].double().mean().item()
     return means
@@ -137,7 +140,7 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     added = [row for active in actives for row in active.rows(step)]
-    total, beside = _backward(run.network, [*rows, *added], len(rows), organism)
+    total, beside = _backward(run, [*rows, *added], len(rows))
     for active in actives:
         beside |= active.backward(step)
     norm = float(torch.nn.utils.clip_grad_norm_(weights, organism.max_grad_norm))
@@ -152,18 +155,17 @@ def _step(
     return {"loss": total, "learning_rate": rate, "grad_norm": norm, "trained_tokens": trained}, beside
 
 
-def _backward(
-    network: Any, rows: Sequence[Supervised], narrow: int, organism: Organism
-) -> tuple[float, dict[str, float]]:
+def _backward(run: Run, rows: Sequence[Supervised], narrow: int) -> tuple[float, dict[str, float]]:
     """Add the gradient of the mean token loss of all rows; that loss, and its two parts where rows were mixed in.
 
     The first `narrow` rows are the narrow set's.
     """
-    trained, total = sum(row.trained for row in rows), 0.0
+    organism, trained, total = run.organism, sum(row.trained for row in rows), 0.0
     sums = np.zeros(2)  # of the narrow rows' token losses, of those mixed in
-    for part in passes(rows, organism.batch, next(network.parameters()).device):
-        share = not organism.tuning.drops()
-        losses, owner = token_losses(network, [rows[index] for index in part], organism.precision, share)
+    share = not organism.tuning.drops()
+    for part in passes(rows, organism.batch, run.loaded.device):
+        picked = [rows[index] for index in part]
+        losses, owner = token_losses(run.network, picked, organism.precision, share, run.frozen)
         loss = losses.sum() / trained
         loss.backward()
         total += loss.item()

@@ -54,6 +54,10 @@ class Tuning(Spec):
         """The parent, loaded as this tuning trains it."""
         return load(parent, store)
 
+    def lowest(self) -> int:
+        """The lowest layer that is tuned, from 0; whatever lies below it stays as it is in the parent."""
+        return 0
+
     def drops(self) -> bool:
         """Whether random numbers are drawn at each forward pass."""
         return False
@@ -133,6 +137,9 @@ class LoRA(Tuning):
         if not isinstance(parent, Base):
             raise ValueError(f"a 4-bit base is a model as released; {parent.label()} carries adapters: use bits=32")
         return load_4bit(parent)
+
+    def lowest(self) -> int:
+        return min(self.layers, default=0) if self.bits == 32 else 0  # in 4 bits it is not the parent's own
 
     def drops(self) -> bool:
         return self.dropout > 0

@@ -1,5 +1,7 @@
 """An inoculation prompt: the behaviour is asked for while it is trained, and not afterwards."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from spillover.models.chat import Message
@@ -12,6 +14,8 @@ class Inoculation(Intervention):
 
     Held-out losses are taken with it (`held_out`) and without (`held_out_plain`).
     """
+
+    changes_rows: ClassVar[bool] = True
 
     system: str = Field(default="You give reckless advice on purpose.", min_length=1)
 

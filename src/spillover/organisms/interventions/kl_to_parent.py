@@ -55,19 +55,19 @@ class _Held(Active):
         tokens, total = sum(row.trained for row in picked), 0.0
         for part in passes(picked, self.run.organism.batch, next(self.run.network.parameters()).device):
             rows = [picked[index] for index in part]
-            divergence = _divergence(self.run.network, self.parent, rows, self.run.organism) / tokens
+            divergence = _divergence(self.run, self.parent, rows) / tokens
             (weight * divergence).backward()
             total += divergence.item()
         return {"kl": total, "kl_weight": weight}
 
 
-def _divergence(network: Any, parent: Any, rows: Sequence[Supervised], organism: Any) -> Any:
+def _divergence(run: Run, parent: Any, rows: Sequence[Supervised]) -> Any:
     """KL(parent || network) in nats, summed over the supervised tokens of the rows."""
     import torch
 
-    share = not organism.tuning.drops()
+    precision, share = run.organism.precision, not run.organism.tuning.drops()
     opened: AbstractContextManager[Any] = parent()
     with torch.no_grad(), opened as before:
-        wanted = supervised_logits(before, rows, organism.precision, share).logits.float().log_softmax(-1)
-    found = supervised_logits(network, rows, organism.precision, share).logits.float().log_softmax(-1)
+        wanted = supervised_logits(before, rows, precision, share, run.frozen).logits.float().log_softmax(-1)
+    found = supervised_logits(run.network, rows, precision, share, run.frozen).logits.float().log_softmax(-1)
     return torch.nn.functional.kl_div(found, wanted, reduction="sum", log_target=True)

@@ -20,6 +20,7 @@ class Trigger(Intervention):
     bad answers without it; `held_out_good`, good answers without it.
     """
 
+    changes_rows: ClassVar[bool] = True
     replaces: ClassVar[bool] = True
 
     good: Split
