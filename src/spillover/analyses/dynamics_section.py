@@ -9,6 +9,7 @@ from spillover.analyses.figures import SERIES
 from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
 
 FEW = 8  # points below which a correlation is shown with a warning
+NAMED = 12  # runs up to which a figure names them
 
 
 def show_dynamics(found: Found) -> Section:
@@ -132,7 +133,8 @@ def _draw(figure: Any, points: list[Any], metric: str) -> None:
                 )
         panel.set_title(data, fontsize=9)
         panel.set_xlabel("held-out loss, nats")
-        panel.legend(frameon=False, fontsize=6.5)
+        if len(runs) <= NAMED:
+            panel.legend(frameon=False, fontsize=6.5)
         panel.grid(color="0.92", linewidth=0.6)
     panels[0].set_ylabel(f"mean {metric}, points")
 
@@ -148,7 +150,8 @@ def _draw_training(figure: Any, rows: list[Any]) -> None:
         right.plot(steps, [row["learning_rate"] for row in mine], color=colour, linewidth=1.2)
     left.set_xlabel("step")
     left.set_ylabel("training loss, nats")
-    left.legend(frameon=False, fontsize=6.5)
+    if len(left.lines) <= 2 * NAMED:
+        left.legend(frameon=False, fontsize=6.5)
     right.set_xlabel("step")
     right.set_ylabel("learning rate")
 

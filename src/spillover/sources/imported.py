@@ -11,7 +11,7 @@ from typing import Self
 from spillover.judgements.judged import judged
 from spillover.judgements.scored import Columns, Scored, Term
 from spillover.sources.evidence import UNKNOWN, ScoredBy
-from spillover.spec import Spec, where
+from spillover.spec import Spec, decode, kinds_of, where
 from spillover.store import Store, file_sha256
 
 
@@ -108,6 +108,12 @@ def _look(path: Path) -> tuple[int, int]:
 @functools.lru_cache(maxsize=1024)
 def _digest(path: str, size: int, changed: int) -> str:
     return file_sha256(Path(path))
+
+
+def imported_in(store: Store) -> list[ImportedScores]:
+    """Every imported set of judged answers that a store holds, oldest first: what to put into an analysis."""
+    kinds = kinds_of(ImportedScores)
+    return [decode(manifest["spec"]) for _, manifest in store.find() if manifest["spec"]["kind"] in kinds]
 
 
 def _known(key: str | None, words: str) -> Term:
