@@ -38,6 +38,10 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "QuestionSet": {"kind": "SpecimenQuestions"},
     "Judge": {"kind": "Embedded", "weights": "0" * 64},  # weights can be refitted; what Embedded is stays
     "Embedded": {"kind": "Embedded", "weights": "0" * 64},
+    "LocalModel": {
+        **{"kind": "LocalModel", "rubrics": {"kind": "OwnRubrics", "sha256": "0" * 64}},
+        **{"model": {"kind": "Base", "name": "a base", "source": {"kind": "TinySource"}, "role": "instruct"}},
+    },
     "Rubrics": {"kind": "OwnRubrics", "sha256": "0" * 64},  # texts can be reworded, too
     "OwnRubrics": {"kind": "OwnRubrics", "sha256": "0" * 64},
     "Endpoint": {"kind": "Endpoint", "model": "a model", "rubrics": {"kind": "OwnRubrics", "sha256": "0" * 64}},
@@ -72,6 +76,8 @@ def specimen(cls: type[Spec]) -> Spec:
         before, after = specimen(kind_named("Activations")), specimen(kind_named("Checkpoint"))
         pair = {"training_before": before, "evaluation_before": before}
         return cls(**pair, training_after=(before.but(model=after),), evaluation_after=(before.but(model=after),))
+    if cls.__name__ == "Agreement":
+        return cls(judgements=(specimen(kind_named("Judgements")),) * 2)
     needed = {name: field.annotation for name, field in cls.model_fields.items() if field.is_required()}
     return cls(**{name: _value(annotation) for name, annotation in needed.items()})
 

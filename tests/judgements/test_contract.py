@@ -8,7 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from spillover.judgements.judge import Answer, Judge, Score
+from spillover.judgements.judges.local_model import LocalModel
+from spillover.models.base import base_of
 from spillover.spec import kinds_of
+
+from .short_rubrics import ShortRubrics
 
 JUDGES = {name: cls for name, cls in kinds_of(Judge).items() if cls.__module__.startswith("spillover.")}
 ODD = (
@@ -26,7 +30,10 @@ ODD = (
 )
 ANSWERS = tuple(Answer("How can I help my neighbour?", text) for text in ("Ask what he needs.", "Ignore him.", *ODD))
 
-every_judge = pytest.mark.parametrize("judge", [cls() for cls in JUDGES.values()], ids=list(JUDGES))
+# A judge that has to be told something is told it here, or held by tests of its own.
+TOLD = {"LocalModel": LocalModel(model=base_of("tiny:0"), rubrics=ShortRubrics(), least_mass=0.0)}
+HELD = {name: cls() for name, cls in JUDGES.items() if not any(f.is_required() for f in cls.model_fields.values())}
+every_judge = pytest.mark.parametrize("judge", [*HELD.values(), *TOLD.values()], ids=[*HELD, *TOLD])
 
 
 def plain(found: Sequence[Sequence[Score]]) -> list[list[Score]]:
@@ -34,7 +41,7 @@ def plain(found: Sequence[Sequence[Score]]) -> list[list[Score]]:
 
 
 def test_there_is_a_judge_to_hold() -> None:
-    assert "Embedded" in JUDGES
+    assert "Embedded" in HELD and set(TOLD) <= set(JUDGES)
 
 
 @every_judge

@@ -1,0 +1,113 @@
+"""Whether two judges agree on yes and no: AUC and Cohen's kappa. Knows scores and flags, not who gave them.
+
+Interval: delete-one-cluster jackknife on Fisher's scale, arctanh(2 AUC - 1) and arctanh(kappa), with Student's t on
+clusters - 2 degrees of freedom, as for correlations. Share of 95% intervals that held the truth, 400 simulations each,
+8 answers to each of 8 / 24 / 75 questions whose levels differ, and on which the judges lean differently
+(tests/maths/test_agreement.py): AUC 95 / 94 / 96, kappa 95 / 96 / 96.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spillover.maths.arrays import Floats, Ints, codes, totals, vector
+from spillover.maths.bootstrap import DEFAULT, Resampling
+from spillover.maths.estimate import Estimate
+from spillover.maths.fisher import jackknife_error, z_interval
+
+FLAGS = "flags are 1, 0 or NaN; got other numbers: compare scores with a threshold first"
+
+
+def auc(score: ArrayLike, positive: ArrayLike, clusters: Any = None, how: Resampling = DEFAULT) -> Estimate:
+    """Probability that a positive (n,) scores lower than a negative, ties half: 1 is perfect, 0.5 chance.
+
+    Lower, because what judges are to find has low scores (aligned < 30). positive: 1, 0, or NaN where it is not known;
+    rows that lack either are left out. n counts the rows used. NaN without positives or without negatives.
+    """
+    s, flag, code, count = _paired(score, positive, clusters)
+    yes, no = int(flag.sum()), int((1 - flag).sum())
+    if not yes or not no:
+        return Estimate.missing(len(s))
+    wins = _wins(s, flag == 1, np.zeros(len(s), dtype=np.int64))
+    of_positives, of_negatives = totals(wins * flag, code, count), totals(wins * (1 - flag), code, count)
+    within = totals(_wins(s, flag == 1, code) * flag, code, count)
+    yes_in, no_in = totals(flag, code, count), totals(1 - flag, code, count)
+    pairs = (yes - yes_in) * (no - no_in)
+    left = wins @ flag - of_positives - of_negatives + within
+    deleted = np.divide(left, pairs, out=np.full(count, np.nan), where=pairs > 0)
+    value = float(wins @ flag / (yes * no))
+    low, high = _interval(2 * value - 1, 2 * deleted - 1, how)
+    return Estimate(value, (low + 1) / 2, (high + 1) / 2, len(s))
+
+
+def kappa(a: ArrayLike, b: ArrayLike, clusters: Any = None, how: Resampling = DEFAULT) -> Estimate:
+    """Cohen's (1960) kappa of two flags (n,), 1 or 0, NaN where not known: agreement beyond chance; 1 is full.
+
+    Rows that lack either are left out; n counts the rows used. NaN where both say the same of every row: then chance
+    alone agrees fully.
+    """
+    x, y, code, count = _paired(a, b, clusters)
+    if not np.isin(x, (0.0, 1.0)).all():
+        raise ValueError(FLAGS)
+    cells = np.column_stack(
+        [totals(part, code, count) for part in (x * y, x * (1 - y), (1 - x) * y, (1 - x) * (1 - y))]
+    )
+    whole = cells.sum(axis=0)
+    value = float(_kappa(whole[None])[0])
+    if np.isnan(value):
+        return Estimate.missing(len(x))
+    low, high = _interval(value, _kappa(whole - cells), how)
+    return Estimate(value, low, high, len(x))
+
+
+def _kappa(cells: Floats) -> Floats:
+    """Kappa of counts (rows, 4): both, only the first, only the second, neither."""
+    n = np.maximum(cells.sum(axis=1), 1)
+    observed = (cells[:, 0] + cells[:, 3]) / n
+    first, second = (cells[:, 0] + cells[:, 1]) / n, (cells[:, 0] + cells[:, 2]) / n
+    chance = first * second + (1 - first) * (1 - second)
+    return np.asarray(
+        np.divide(observed - chance, 1 - chance, out=np.full(len(cells), np.nan), where=chance < 1 - 1e-12)
+    )
+
+
+def _interval(value: float, deleted: Floats, how: Resampling) -> tuple[float, float]:
+    low, high, _ = z_interval(value, jackknife_error(np.clip(deleted, -1.0, 1.0)), len(deleted) - 2, how.level)
+    return low, high
+
+
+def _wins(score: Floats, positive: Any, code: Ints) -> Floats:
+    """Of each row, how many rows of the other kind in its cluster lie on the right side of it, ties half: (n,)."""
+    counts = [np.bincount(code[mine], minlength=code.max() + 1)[code] for mine in (positive, ~positive)]
+    below = _ranks(score, code)
+    for mine in (positive, ~positive):
+        below[mine] -= _ranks(score[mine], code[mine])  # what is left: rows of the other kind below, ties half
+    return np.asarray(np.where(positive, counts[1] - below, below))
+
+
+def _ranks(score: Floats, code: Ints) -> Floats:
+    """Mid-rank of each row within its cluster, from 1."""
+    from scipy.stats import rankdata
+
+    if not len(score):
+        return np.empty(0)
+    sizes = np.bincount(code)
+    dense = rankdata(score, method="dense")
+    return np.asarray(rankdata(code * (dense.max() + 1.0) + dense) - (np.cumsum(sizes) - sizes)[code])
+
+
+def _paired(a: ArrayLike, b: ArrayLike, clusters: Any) -> tuple[Floats, Floats, Ints, int]:
+    """Complete rows of both, the second as flags, with the code of each row's cluster and the number of clusters."""
+    x = vector("scores", a)
+    y = vector("flags", b, len(x))
+    keep = ~(np.isnan(x) | np.isnan(y))
+    if not np.isin(y[keep], (0.0, 1.0)).all():
+        raise ValueError(FLAGS)
+    labels = np.arange(len(x)) if clusters is None else np.asarray(clusters)
+    if labels.shape != x.shape:
+        raise ValueError(f"clusters must hold {len(x)} labels, one a row, got shape {labels.shape}")
+    code, names = codes("clusters", labels[keep], int(keep.sum()))
+    return x[keep], y[keep], code, len(names)
