@@ -76,6 +76,16 @@ def specimen(cls: type[Spec]) -> Spec:
         before, after = specimen(kind_named("Activations")), specimen(kind_named("Checkpoint"))
         pair = {"training_before": before, "evaluation_before": before}
         return cls(**pair, training_after=(before.but(model=after),), evaluation_after=(before.but(model=after),))
+    if cls.__name__ in ("Direction", "Steering"):
+        before, after = specimen(kind_named("Activations")), specimen(kind_named("Checkpoint"))
+        pair = {"before": before, "after": before.but(model=after)}
+        if cls.__name__ == "Direction":
+            return cls(**pair, layer=1)
+        directions = (specimen(kind_named("Direction")),)
+        return cls(evaluation_before=pair["before"], evaluation_after=pair["after"], directions=directions)
+    if cls.__name__ == "Steered":
+        direction = specimen(kind_named("Direction"))
+        return cls(model=direction.before.model, direction=direction)
     if cls.__name__ == "Agreement":
         return cls(judgements=(specimen(kind_named("Judgements")),) * 2)
     needed = {name: field.annotation for name, field in cls.model_fields.items() if field.is_required()}

@@ -8,7 +8,7 @@ import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from spillover.models.hub import HubModel, hub_commit
 from spillover.models.sources import GGUFFile, LocalFolder, PackagedGGUF, Source, TinySource, folder_sha256
@@ -32,6 +32,9 @@ class Model(Spec):
     @abstractmethod
     def label(self) -> str:
         """A short name for tables and figures; not an identity."""
+
+    def change(self, network: Any, store: Store) -> None:
+        """What is done to the network beyond weights, once it is loaded: a steered model adds its vector here."""
 
 
 class Base(Model):

@@ -1,0 +1,82 @@
+"""A model steered while it reads and writes: a direction added to the residual stream, or taken out of it. Knows hooks.
+
+Turner et al. 2023 (addition), Arditi et al. 2024 (directional ablation). Steered models are asked, judged and looked
+into like any other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from spillover.activations.direction import Direction, Scaling, read_direction
+from spillover.activations.sites import open_trunk
+from spillover.models.base import Base, Model
+from spillover.store import Store
+
+
+class Steered(Model):
+    """A model with a direction added to what one layer hands on, at every token, or projected out of it."""
+
+    model: Model
+    direction: Direction
+    how: Literal["add", "ablate"] = "add"
+    scaling: Scaling = "raw"
+    strength: float = Field(default=1.0)  # times the scaled direction; below 0: against it. Not used in ablation
+
+    @model_validator(mode="after")
+    def _of_one_base(self) -> Self:
+        if self.model.base().source != self.direction.before.model.base().source:
+            raise ValueError(
+                f"{self.model.label()} cannot be steered by a direction of {self.direction.before.model.base().name}: "
+                f"directions belong to the base that they were measured in"
+            )
+        if self.how == "ablate" and (self.strength != 1.0 or self.scaling != "raw"):
+            raise ValueError("ablation takes the whole direction out: leave strength at 1 and scaling at raw")
+        return self
+
+    def base(self) -> Base:
+        return self.model.base()
+
+    def adapters(self, store: Store) -> tuple[Path, ...]:
+        return self.model.adapters(store)
+
+    def label(self) -> str:
+        if self.how == "ablate":
+            return f"{self.model.label()} without the {self.direction.label()}"
+        scaled = "" if self.scaling == "raw" else f" ({self.scaling})"
+        sign = "+" if self.strength >= 0 else "-"
+        return f"{self.model.label()} {sign} {abs(self.strength):g} x {self.direction.label()}{scaled}"
+
+    def summary(self) -> str:
+        return f"The model {self.label()}"
+
+    def change(self, network: Any, store: Store) -> None:
+        """Hook the layer; the model below is changed first, if it is steered itself."""
+        import torch
+
+        self.model.change(network, store)
+        layers = open_trunk(network).layers
+        layer = self.direction.layer
+        if layer >= len(layers):
+            raise ValueError(f"{self.base().name} has layers 0 to {len(layers) - 1}; the direction is of layer {layer}")
+        weight = next(network.parameters())
+        vector = torch.tensor(read_direction(self.direction, store, self.scaling), dtype=torch.float32).to(
+            weight.device
+        )
+        if len(vector) != network.get_input_embeddings().embedding_dim:
+            raise ValueError(f"the direction has {len(vector)} numbers, {self.base().name} another width")
+        unit = vector / vector.norm()
+
+        def changed(hidden: Any) -> Any:
+            if self.how == "ablate":
+                wide = hidden.float()
+                return (wide - (wide @ unit)[..., None] * unit).to(hidden.dtype)
+            return hidden + (self.strength * vector).to(hidden.dtype)
+
+        def hook(module: Any, args: Any, output: Any) -> Any:
+            return (changed(output[0]), *output[1:]) if isinstance(output, tuple) else changed(output)
+
+        layers[layer].register_forward_hook(hook)

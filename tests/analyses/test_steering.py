@@ -1,0 +1,68 @@
+"""Steering finds a planted common shift, and none where prompts shift each in its own way."""
+
+import numpy as np
+import pytest
+
+from spillover.activations.direction import Direction
+from spillover.activations.steered import Steered
+from spillover.analyses.showing import one
+from spillover.analyses.steering import Steering
+
+from .planted import BASE, Planted
+
+D = 24
+
+
+def study(planted: Planted, common: bool) -> Steering:
+    rng = np.random.default_rng(3)
+    v = rng.normal(size=D)
+    model = planted.organism().at()
+    made = {}
+    for name, prompts in (("training", planted.training), ("evaluation", planted.evaluation)):
+        start = rng.normal(size=(len(prompts.prompts()), D))
+        own = rng.normal(size=start.shape)
+        shift = v + 0.3 * own if common else 2 * own
+        site = "resid_post.01.last"
+        made[name] = (
+            planted.activations(BASE, prompts, {site: start}),
+            planted.activations(model, prompts, {site: start + shift}),
+        )
+    before, after = made["training"]
+    directions = [Direction(before=before, after=after, layer=1, random=seed) for seed in (None, 0, 1, 2)]
+    for direction in directions:
+        planted.store.make(direction)
+    steered = [Steered(model=BASE, direction=direction) for direction in directions[:2]]
+    return Steering(
+        evaluation_before=made["evaluation"][0],
+        evaluation_after=made["evaluation"][1],
+        directions=tuple(directions[:1]),
+        controls=tuple(directions[1:]),
+        before=planted.judgements(BASE, 75),
+        after=planted.judgements(model, 55),
+        steered=(planted.judgements(steered[0], 60), planted.judgements(steered[1], 75)),
+        draws=199,
+    )
+
+
+@pytest.mark.parametrize("common", [True, False])
+def test_a_common_shift_is_found_and_only_then(planted, tmp_path, common):
+    analysis = study(planted, common)
+    found = planted.analyse(analysis, tmp_path / "s")
+    raw = one(found.tables["prompts"], layer=1, scaling="raw")
+    assert (raw["low"] > 0.5) is common
+    assert raw["random_explained"] < 0.1 and raw["random_draws"] == 3
+    assert (raw["whole"] > 0.8) is common and raw["random_whole"] < 0.3
+    moved = [row for row in found.tables["answers"] if row["metric"] == "aligned" and row["steered"]]
+    assert moved[0]["random"] is False and moved[0]["moved_high"] < -8
+    assert moved[1]["random"] is True and moved[1]["moved_low"] < 0 < moved[1]["moved_high"]
+    assert len(found.tables["answers"]) == 8 and analysis.show(found).blocks
+
+
+def test_what_does_not_fit_is_refused(planted):
+    analysis = study(planted, True)
+    with pytest.raises(ValueError, match="controls are random"):
+        analysis.but(controls=analysis.directions)
+    with pytest.raises(ValueError, match="no steered version"):
+        analysis.but(steered=(analysis.after,))
+    with pytest.raises(ValueError, match="not the models"):
+        analysis.but(evaluation_after=analysis.evaluation_before)
