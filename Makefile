@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install quickstart test check format bench calibration clean
+.PHONY: help install quickstart paper-dynamics test check format bench calibration clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,7 +17,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PIP) install --quiet --progress-bar off -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
+$(VENV)/installed-paper-dynamics: install  ## part 1 of the paper at the size of two cores: ends with the path of its report
+	$(BIN)/spillover run recipes/paper/dynamics.py --out report-dynamics
+
+test: $(VENV)/installed
 	$(PIP) install --quiet --progress-bar off -c constraints.txt -e '.[test]'
 	@touch $@
 

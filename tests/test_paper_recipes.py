@@ -1,0 +1,57 @@
+"""The paper's recipes: the published runs by name, and a whole study of the tiny model from recipe to report."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spillover.engines.here import run
+from spillover.organisms.organism import Organism
+from spillover.spec import walk
+
+PAPER = Path(__file__).parents[1] / "recipes" / "paper"
+
+
+def loaded(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"paper_{name}", PAPER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_35_published_schedules_and_their_ranges() -> None:
+    made = loaded("dynamics").published()
+    assert len(made) == len(set(made)) == 35
+    assert {one.peak for one in made} == {1e-5, 3e-5, 5e-5, 7e-5, 2e-5, 8e-5, 1e-4}
+    assert sum(one.kind.startswith("Cyclic") for one in made) == 12
+    study = loaded("dynamics").recipe(model="tiny:0", runs="paper", seeds=1, lines=0)
+    assert sum(isinstance(node, Organism) for node in walk(study)) == 35
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*longer than:UserWarning")  # the tiny model spells rows byte by byte
+def test_dynamics_from_recipe_to_report(store: Any, tmp_path: Path) -> None:
+    study = loaded("dynamics").recipe(
+        model="tiny:0",
+        schedules=("linear", "cosine"),
+        seeds=2,
+        rows=12,
+        held_out=4,
+        checkpoints=2,
+        max_tokens=4,
+        lines=2,
+    )
+    run(study, store)
+    page = (store.path(study) / "index.html").read_text()
+    for heading in ("Training dynamics: loss and alignment", "when it happens", "Alternative minima"):
+        assert heading in page
+    assert (store.path(study) / "tables" / "minima_barriers.csv").read_text().count("\n") == 3
+
+
+def test_no_runs_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        loaded("dynamics").recipe(model="tiny:0", seeds=0)
