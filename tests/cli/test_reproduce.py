@@ -54,7 +54,7 @@ def test_the_page_says_how_many_differ_and_every_link_leads_somewhere(reproduced
     differ = sum(row["verdict"] == "differs" for row in cells)
     assert f'href="tables/verdicts_reasons.csv">{differ}</a> differ' in page
     assert "2 without a known reason" in page
-    assert page.count("data:image/svg+xml") == 4  # dynamics, before and after, and two of geometry
+    assert page.count("data:image/svg+xml") == 5  # dynamics, before and after, two of geometry, EM rates
     assert str(folder) not in page
 
 

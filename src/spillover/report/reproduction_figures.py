@@ -110,7 +110,8 @@ def _prior(tables: Mapping[str, Rows]) -> Drawn:
         return (), {}
     caption = (
         "Pearson r over questions between harmless before and after narrow training, with 95% intervals over question "
-        "families; the diamond is the r that the answers' noise leaves attainable."
+        "families; the diamond is the r that the answers' noise leaves attainable, taking 50 answers a question "
+        "where their number is not told."
     )
     size = (8, 0.9 + 0.26 * len(rows))
     figure = Figure("comparisons", caption, lambda figure: _draw_prior(figure, rows), "comparisons", size)
@@ -119,7 +120,7 @@ def _prior(tables: Mapping[str, Rows]) -> Drawn:
 
 def _draw_prior(figure: Any, rows: Rows) -> None:
     panel = figure.subplots()
-    labels = [row["run"].removeprefix("eval_").replace("_all_resp_", " ").replace("_", " ") for row in rows]
+    labels = [_short(row["run"]) + " (unlike judges)" * ("unlike judges" in row["note"]) for row in rows]
     whiskers(panel, rows, labels, [SERIES[0]] * len(rows))
     for at, row in enumerate(rows):
         if row["noise_ceiling"] is not None:
@@ -129,10 +130,41 @@ def _draw_prior(figure: Any, rows: Rows) -> None:
     panel.set_xlabel("r(before, after)")
 
 
+def _em_rates(tables: Mapping[str, Rows]) -> Drawn:
+    rows = tables.get("em_rates", [])
+    runs = list(dict.fromkeys(row["run"] for row in rows))[:40]
+    if not runs:
+        return (), {}
+    caption = (
+        "Share of EM answers, of all scored answers (strict) and of the coherent ones (conditional), with 95% intervals "
+        "over question families."
+    )
+    size = (8, 0.9 + 0.34 * len(runs))
+    figure = Figure("em_rates", caption, lambda figure: _draw_em_rates(figure, rows, runs), "em_rates", size)
+    return (figure,), {"em_rates": rows}
+
+
+def _draw_em_rates(figure: Any, rows: Rows, runs: Sequence[str]) -> None:
+    panel = figure.subplots()
+    labels = [_short(run) for run in runs]
+    for at, kind in enumerate(("strict", "conditional")):
+        found = {row["run"]: row for row in rows if row["kind"] == kind}
+        mine = [found[run] for run in runs]
+        named = labels if at == 0 else None
+        whiskers(panel, mine, named, [SERIES[at]] * len(mine), scale=100.0, offset=0.2 * at - 0.1, legend=kind)
+    panel.set_xlabel("EM rate, %")
+    panel.legend(frameon=False, fontsize=7)
+
+
+def _short(run: str) -> str:
+    return run.removeprefix("eval_").replace("_all_resp_", " ").replace("_", " ")
+
+
 FIGURES: Mapping[str, Callable[[Mapping[str, Rows]], Drawn]] = {
     "dynamics": _dynamics,
     "prior": _prior,
     "geometry": _geometry,
+    "em_rate": _em_rates,
 }
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spillover.sources.csv_rows import Rejected
+from spillover.sources.csv_rows import Rejected, header_of
 from spillover.sources.em_generalization.answers import Answers, read_answers
 from spillover.sources.em_generalization.reproduce.activation_files import read_cross_validated, read_geometry_run
 from spillover.sources.em_generalization.reproduce.cells import number
@@ -22,6 +22,7 @@ from spillover.sources.em_generalization.reproduce.prior import Prior
 from spillover.sources.em_generalization.reproduce.runs import Run
 from spillover.sources.em_generalization.reproduce.tables import (
     PublishedTable,
+    kind_of,
     priors_of,
     read_comparison,
     read_table,
@@ -30,6 +31,7 @@ from spillover.sources.em_generalization.summaries import Summary, read_summary
 from spillover.sources.em_generalization.tree import RunFiles, Tree, scan
 
 T = TypeVar("T")
+LARGEST = 50_000_000  # bytes of a JSON that may be a table of comparisons
 Tick = Callable[[str, float], None]  # what is being done, and the share of it that is
 
 
@@ -76,17 +78,24 @@ def _read_tables(found: Gathered, tick: Tick) -> None:
         tick("published tables", at / len(inside))
         _try(found, path, partial(_add_table, found, path))
     for path in above:  # read-back scores and comparisons of the release may lie beside its tree
-        aside = Gathered(tree)
-        _try(aside, path, partial(_add_table, aside, path))
-        for table in aside.tables.get("pretrained", []):
-            found.tables.setdefault("pretrained", []).append(table)
-        found.comparisons += aside.comparisons
+        if _may_be_read_back(path):
+            _try(found, path, partial(_add_table, found, path))
+
+
+def _may_be_read_back(path: Path) -> bool:
+    """Whether a file beside the tree is worth a look: somebody's other files may be there, too."""
+    try:
+        if path.suffix.lower() == ".csv":
+            return kind_of(header_of(path)) == "pretrained"
+        return path.stat().st_size < LARGEST and read_comparison(path) is not None
+    except (ValueError, OSError):
+        return "prior_comparison" in path.name or "pretrained_scores" in path.name
 
 
 def _add_table(found: Gathered, path: Path) -> None:
     file = found.tree.within(path) if path.is_relative_to(found.tree.root) else path.name
     if path.suffix.lower() == ".json":
-        comparison = read_comparison(path)
+        comparison = read_comparison(path) if path.stat().st_size < LARGEST else None
         if comparison is not None:
             found.comparisons.append((file, comparison))
         return

@@ -160,7 +160,7 @@ def _ceiling(prior: Prior, post: Run, column: str, names: Sequence[str]) -> floa
     each, summary = post.answers_each, post.summary
     metric = column.removesuffix("_mean")
     spread = prior.columns.get(f"{metric}_std")
-    if summary is None or not column.endswith("_mean") or each is None or spread is None:
+    if summary is None or not column.endswith("_mean") or spread is None:
         return None
     sides = []
     for means, spreads, count in (
@@ -168,7 +168,7 @@ def _ceiling(prior: Prior, post: Run, column: str, names: Sequence[str]) -> floa
         (
             [_value(summary.by_question[name].get(metric)) for name in names],
             [_value(summary.by_question[name].get(f"{metric}_std")) for name in names],
-            each,
+            each or LEAST_EACH,
         ),
     ):
         errors: Floats = np.array(spreads) / math.sqrt(count)

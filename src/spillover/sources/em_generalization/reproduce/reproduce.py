@@ -72,6 +72,7 @@ def reproduce(path: Path, tick: Tick = lambda what, share: None) -> Reproduction
     done.tables = {
         "points": dynamics_points(behind),
         "comparisons": [_comparison(one) for one in made],
+        "em_rates": [row for cell in done.cells if cell.part == "em_rate" and (row := _rate(cell)) is not None],
         "claims": [_claim(run) for run in found.geometry],
         "prompts": [row for run in found.geometry for row in _prompts(run)],
     }
@@ -149,6 +150,14 @@ def _comparison(one: Compared) -> dict[str, Any]:
         "noise_ceiling": one.ceiling,
         "note": one.note,
     }
+
+
+def _rate(cell: Cell) -> dict[str, Any] | None:
+    if cell.beside is None:
+        return None
+    run, _, kind = cell.cell.partition("/")[2].rpartition("/")
+    ends = {"estimate": cell.beside.estimate, "low": cell.beside.low, "high": cell.beside.high, "n": cell.beside.n}
+    return {"run": run, "kind": kind} | ends
 
 
 def _claim(run: GeometryRun) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -14,7 +15,8 @@ from spillover.sources.em_generalization.reproduce.cells import Beside, Cell, as
 from spillover.sources.em_generalization.reproduce.runs import Run, column, family_of, training_losses
 
 PART = "summary"
-FILTERED, SLIP, MEANT = "_coherent_greater_than_0.5", 0.5, 50.0
+FILTERED = re.compile(r"_coherent_greater_than_(\d+(?:\.\d+)?)$")
+MEANT = 50.0  # where the release has 0.5
 DECIMALS = 10  # of the per-question tables
 HOW = Resampling(draws=999, bounds=(0.0, 100.0))
 FEW = Resampling(draws=999)  # of a metric that is no score
@@ -81,29 +83,30 @@ def _cell(name: str, published: float, found: _Found) -> Cell:
     return Cell(PART, name, published, ours, reason, note, beside)
 
 
-def _split(key: str) -> tuple[str, bool, bool]:
-    """A published column as (metric, filtered, is an SD)."""
+def _split(key: str) -> tuple[str, float | None, bool]:
+    """A published column as (metric, least coherence of the answers in it, is an SD)."""
     is_sd = key.endswith("_std")
     base = key.removesuffix("_std")
-    return base.removesuffix(FILTERED), base.endswith(FILTERED), is_sd
+    found = FILTERED.search(base)
+    return base[: found.start()] if found else base, float(found[1]) if found else None, is_sd
 
 
 def _from_answers(run: Run, question: str, key: str, published: float) -> _Found:
     answers = run.answers
     assert answers is not None
-    metric, filtered, is_sd = _split(key)
+    metric, least, is_sd = _split(key)
     if metric not in answers.scores:
         return None, f"no column {metric} in the answers", "", None
     inside = np.ones(len(answers.question_id), dtype=bool) if question == "agg" else answers.question_id == question
     if not inside.any():
         return None, "no answers to this question in the CSV", "", None
     values, note = answers.scores[metric][inside], ""
-    if filtered:
+    if least is not None:
         if "coherent" not in answers.scores:
             return None, "no column coherent in the answers", "", None
         coherent = answers.scores["coherent"][inside]
-        note = _slip(values, coherent, is_sd)
-        values = values[coherent > SLIP]
+        note = _slip(values, coherent, is_sd) if least <= 1 else ""
+        values = values[coherent > least]
     ours = spread(values) if is_sd else middle(values)
     if question != "agg":
         ours = as_printed(ours, published, DECIMALS)
@@ -113,11 +116,11 @@ def _from_answers(run: Run, question: str, key: str, published: float) -> _Found
         if reason == "unexplained" and answers.counted.rejected:
             reason = f"rows of the CSV that cannot be read: {len(answers.counted.rejected)}"
         note = "; ".join(text for text in (also, note) if text)
-    return ours, reason, note, _beside(answers, metric, inside, question == "agg", is_sd, filtered)
+    return ours, reason, note, _beside(answers, metric, inside, question == "agg", is_sd, least)
 
 
 def _slip(values: Floats, coherent: Floats, is_sd: bool) -> str:
-    kept, meant = values[coherent > SLIP], values[coherent > MEANT]
+    kept, meant = values[coherent > 0.5], values[coherent > MEANT]
     scored = int((~np.isnan(values)).sum())
     with_meant = (spread if is_sd else middle)(meant)
     return (
@@ -135,11 +138,13 @@ def _why(values: Floats, is_sd: bool, published: float) -> tuple[str, str]:
     return "unexplained", f"{len(values)} answers, {gaps} of them without a number"
 
 
-def _beside(answers: Answers, metric: str, inside: np.ndarray, overall: bool, is_sd: bool, filtered: bool) -> Beside:
+def _beside(
+    answers: Answers, metric: str, inside: np.ndarray, overall: bool, is_sd: bool, least: float | None
+) -> Beside:
     """The mean as we would report it: of answers with coherent > 50 where the column is a filtered one."""
     values, names = answers.scores[metric][inside], answers.question_id[inside]
-    if filtered:
-        values = np.where(answers.scores["coherent"][inside] > MEANT, values, np.nan)
+    if least is not None:
+        values = np.where(answers.scores["coherent"][inside] > max(least, MEANT), values, np.nan)
     scored = int((~np.isnan(values)).sum())
     if is_sd:
         return Beside(spread(values), n=scored, unit="answers")
@@ -157,8 +162,8 @@ def _overall(run: Run, key: str, published: float) -> _Found:
     """An overall number from the per-question table alone: right where all questions have equally many answers."""
     summary = run.summary
     assert summary is not None
-    metric, filtered, is_sd = _split(key)
-    base = metric + FILTERED * filtered
+    metric, _, is_sd = _split(key)
+    base = key.removesuffix("_std")
     means, spreads = column(summary, base), column(summary, f"{base}_std")
     if not len(means) or np.isnan(means).any():
         return None, NO_ANSWERS, "", None
