@@ -136,8 +136,8 @@ def _em_rates(tables: Mapping[str, Rows]) -> Drawn:
     if not runs:
         return (), {}
     caption = (
-        "Share of EM answers, of all scored answers (strict) and of the coherent ones (conditional), with 95% intervals "
-        "over question families."
+        "Share of EM answers, of all scored answers (strict) and of the coherent ones (conditional), with 95% "
+        "intervals over question families."
     )
     size = (8, 0.9 + 0.34 * len(runs))
     figure = Figure("em_rates", caption, lambda figure: _draw_em_rates(figure, rows, runs), "em_rates", size)
