@@ -54,7 +54,7 @@ def overview(cells: Sequence[Cell]) -> Shown:
     """The first screen: how many cells match, differ and cannot be computed, by part, and why."""
     counts, why = tally(cells), reasons(cells)
     total = {verdict: sum(row[verdict] for row in counts) for verdict in VERDICTS}
-    compared = total["match"] + total["differs"]
+    compared, alone = total["match"] + total["differs"], _alone(cells)
     headline = Paragraph(
         (
             "Of ",
@@ -64,8 +64,10 @@ def overview(cells: Sequence[Cell]) -> Shown:
             " come out to one in a million and ",
             Number(f"{total['differs']:,}", "reasons"),
             f" differ ({_explained(why)}); ",
-            Number(f"{total['not computable']:,}", "reasons"),
-            " more cannot be computed from what is here.",
+            Number(f"{total['not computable'] - alone:,}", "reasons"),
+            " more cannot be computed from what is here, and ",
+            Number(f"{alone:,}", "reasons"),
+            " of ours have nothing published to stand against.",
         )
     )
     for row in counts:
@@ -110,6 +112,11 @@ def _in_two(rows: Rows, caption: str, columns: tuple[Column, ...]) -> tuple[Bloc
     return tuple(found)
 
 
+def _alone(cells: Sequence[Cell]) -> int:
+    """How many of ours have no published number; their verdict is "not computable", for want of a comparison."""
+    return sum(cell.ours is not None and cell.verdict == "not computable" for cell in cells)
+
+
 def _explained(why: Sequence[Mapping[str, Any]]) -> str:
     odd = sum(row["cells"] for row in why if row["verdict"] == "differs" and row["reason"] == "unexplained")
     return "each for a reason given below" if not odd else f"{odd:,} without a known reason"
@@ -128,8 +135,10 @@ def section_of(part: str, cells: Sequence[Cell], tables: Mapping[str, Rows]) -> 
             " match, ",
             Number(f"{counted['differs']:,}", "cells"),
             " differ, ",
-            Number(f"{counted['not computable']:,}", "cells"),
-            " cannot be computed.",
+            Number(f"{counted['not computable'] - _alone(cells):,}", "cells"),
+            " cannot be computed, ",
+            Number(f"{_alone(cells):,}", "cells"),
+            " have nothing published to stand against.",
         )
     )
     table = Table(
