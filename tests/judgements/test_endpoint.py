@@ -101,6 +101,7 @@ def test_what_is_sent_in_integer_mode(serve: Serve) -> None:
     script = Script()
     judge(serve(script), mode="integer", effort="minimal", seed=None, reply_tokens=900).score(answers(1))
     body = script.bodies[-1]
+    assert "max_completion_tokens" in body
     schema = body["response_format"]["json_schema"]
     assert schema["strict"] is True and schema["schema"]["properties"]["score"]["enum"] == list(range(101))
     assert body["max_completion_tokens"] == 900 and body["reasoning_effort"] == "minimal"
@@ -286,6 +287,24 @@ def test_no_server_at_all_is_one_message() -> None:
         one.score(answers(1))
 
 
+def test_waits_that_never_end_do_end(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "LONGEST_HOLD", 0.1)
+    monkeypatch.setitem(FAULTS, "429 wait", lambda good: (429, {"retry-after": "0.03"}, b""))
+    script = Script()
+    script.fault = lambda prompt: "429 wait"  # type: ignore[method-assign]
+    with pytest.raises(Stopped, match="asks to wait"):
+        judge(serve(script)).score(answers(1))
+
+
+def test_a_service_that_changes_its_model_is_told(serve: Serve, store: Store) -> None:
+    script = Script()
+    one = judge(serve(script))
+    one.score_in(store, answers(2))
+    script.model = "scripted-2027"
+    with pytest.warns(UserWarning, match=r"unlike models.*: scripted-2026-11-25 and scripted-2027"):
+        one.score_in(store, answers(4))
+
+
 # --- the ledger
 
 
@@ -382,9 +401,15 @@ def test_what_makes_another_judge_and_what_does_not() -> None:
         assert one.but(**changes) != one and one.but(**changes).name != one.name
     for changes in ({"served": "awq"}, {"effort": "low"}, {"reply_tokens": 2}, {"seed": 1}):
         assert one.but(**changes) != one and one.but(**changes).name != one.name
-    same = one.but(
-        base_url="http://localhost:8000/v1", key_variable="K", concurrency=1, max_cost=1, price_in=1, price_out=1
-    )
+    how = {
+        "key_variable": "K",
+        "concurrency": 1,
+        "max_cost": 1,
+        "price_in": 1,
+        "price_out": 1,
+        "limit_as": "max_tokens",
+    }
+    same = one.but(base_url="http://localhost:8000/v1", **how)
     assert same == one and same.name == one.name
     assert "m by logprobs" in one.name and one.rubric == one.rubrics.label and len(one.card()) > 40
 

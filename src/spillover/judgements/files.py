@@ -50,11 +50,12 @@ def judge_file(
 def estimate_file(source: Path, out: Path, judge: Judge, store: Store | None = None) -> str | None:
     """What `judge_file` would take, for people; None for a judge that costs nothing."""
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    _checked(source, out)
+    _check_paths(source, out)
     return judge.estimate(_parts(source), store)
 
 
 def _parts(source: Path) -> Iterator[list[Answer]]:
+    _check_columns(source, survey(source))
     for piece in in_pieces(rows(source)):
         yield _answers(piece)
 

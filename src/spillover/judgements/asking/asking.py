@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+import warnings
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +30,7 @@ TRIES = 8  # of a call, before its fault is taken to last
 UNREADABLE = 3  # replies to one question that cannot be read, before the score is missing: they are paid
 DENIALS = 3  # refused keys in a row that end the work
 REFUSALS = 20  # requests refused in a row, none taken before: it is not the answers
-LONGEST_HOLD = 900.0  # seconds that a service may ask to wait
+LONGEST_HOLD = 900.0  # seconds that a service may have all calls wait, at once or again and again
 SYNC = 0.5  # seconds between two looks at whether the ledger has to be synced
 LOOK = 0.02  # seconds between two looks at whether calls that are under way left room in the budget
 
@@ -51,7 +53,8 @@ class Asking(Scoring):
         self._failed: dict[str, Score] = {}  # not kept: another time the service may do better
         self._models: Counter[str] = Counter()
         self._used = Usage()
-        self._tried = False
+        self._tried = self._warned = False
+        self._last = 0.0  # when the service last took a call, on the monotonic clock
         self._denied = self._refused = self._taken = 0
 
     def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
@@ -59,6 +62,10 @@ class Asking(Scoring):
         if wanted:
             _run(self._ask_all(wanted, tick))
         found = [self._scores(answer) for answer in answers]
+        if len(self._models) > 1 and not self._warned:
+            self._warned = True
+            names = " and ".join(sorted(self._models))
+            warnings.warn(f"scores are of unlike models, as the service names them: {names}", stacklevel=2)
         if answers:
             tick(1.0)
         return found
@@ -100,6 +107,7 @@ class Asking(Scoring):
                 done += 1
                 tick(done / len(wanted))
 
+        self._last = time.monotonic()
         async with Service(self._terms.place, self._terms.concurrency) as service, _synced(self._ledger):
             if not self._tried:
                 await self._try(service)
@@ -130,7 +138,7 @@ class Asking(Scoring):
                     continue
                 score = Score(metric, None, f"{fault}, asked {UNREADABLE} times")
             model = reply.get("model") if isinstance(reply, Mapping) else None
-            self._ledger.keep(request.key, Said(score, usage, str(model)))
+            self._ledger.keep(request.key, Said(score, usage, str(model)[:200]))
             return
 
     async def _reply(self, service: Service, call: Call, tries: int = TRIES) -> tuple[Any, Usage]:
@@ -165,7 +173,7 @@ class Asking(Scoring):
             raise
         finally:
             self._budget.end(call.usage)
-        self._denied = 0
+        self._denied, self._last = 0, time.monotonic()
         self._taken += 1
         usage = usage_of(reply, call.usage)
         self._budget.learn(call.usage, usage)
@@ -179,7 +187,7 @@ class Asking(Scoring):
                 raise Stopped(self._no_key(fault))
         if fault.wait is None:
             await asyncio.sleep(back_off(tried, self._terms.first_wait))
-        elif fault.wait > LONGEST_HOLD:
+        elif time.monotonic() + fault.wait - self._last > LONGEST_HOLD:
             raise Stopped(
                 f"the service at {self._terms.place.url} asks to wait for {fault.wait / 60:.0f} minutes "
                 f"({fault.reason}): what was judged is kept; give the same command then"

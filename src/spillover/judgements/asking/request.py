@@ -41,7 +41,6 @@ class Requests:
     rubrics: Rubrics
     model: str
     mode: Mode
-    reply_tokens: int
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,13 +72,11 @@ class Requests:
         """A call with this text."""
         body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": text}]}
         if self.mode == "logprobs":
-            body |= {"max_tokens": self.reply_tokens, "logprobs": True, "top_logprobs": TOP}
-            written = self.reply_tokens
+            body |= {"logprobs": True, "top_logprobs": TOP}
         else:
             form = {"name": "score", "strict": True, "schema": SCHEMA}
             body |= {"response_format": {"type": "json_schema", "json_schema": form}}
-            body |= {"max_completion_tokens": self.reply_tokens}
-            written = JSON_TOKENS
+        written = 1 if self.mode == "logprobs" else JSON_TOKENS
         return Call(body | self.settings, Usage(tokens_in(text), written, 1))
 
     def texts(self) -> dict[str, str]:

@@ -69,6 +69,7 @@ class Service:
         self._client = httpx2.AsyncClient(
             headers=headers,
             timeout=self.place.timeout,
+            verify=self.place.url.startswith("https:"),  # without TLS its certificates are not read, which takes long
             limits=httpx2.Limits(max_connections=self._connections, max_keepalive_connections=self._connections),
         )
         return self

@@ -10,7 +10,7 @@ import contextlib
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -51,6 +51,7 @@ class Endpoint(Judge):
     concurrency: int = where(8, ge=1, le=1000)
     requests_per_minute: float | None = where(None, gt=0)
     tokens_per_minute: float | None = where(None, gt=0)
+    limit_as: Literal["max_tokens", "max_completion_tokens"] | None = where(None)  # as the service calls reply_tokens
     timeout: float = where(60.0, gt=0)  # seconds, of one call
     first_wait: float = where(1.0, gt=0)  # seconds, after a first fault; doubled after each more
     price_in: float | None = where(None, ge=0)  # of a million tokens
@@ -152,9 +153,10 @@ class Endpoint(Judge):
 
         temperature = 0.0 if self.temperature is None and self.mode == "logprobs" else self.temperature
         sent: dict[str, Any] = {"temperature": temperature, "seed": self.seed, "reasoning_effort": self.effort}
+        longest = self.reply_tokens or (1 if self.mode == "logprobs" else 256)
+        sent[self.limit_as or ("max_tokens" if self.mode == "logprobs" else "max_completion_tokens")] = longest
         settings = {name: value for name, value in sent.items() if value is not None}
-        reply_tokens = self.reply_tokens or (1 if self.mode == "logprobs" else 256)
-        return Requests(self.fingerprint, self.rubrics, self.model, self.mode, reply_tokens, settings)
+        return Requests(self.fingerprint, self.rubrics, self.model, self.mode, settings)
 
     def _terms(self) -> Terms:
         from spillover.judgements.asking.costs import Prices
