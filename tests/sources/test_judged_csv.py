@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spillover.sources.evidence import QuestionFile, ScoredBy, kind_of, witness
-from spillover.sources.judged_csv import judged_rows, prompting_of, survey
+from spillover.sources.judged_csv import judged_pieces, prompting_of, survey
 
 HEAD = "question_id,answer,aligned,coherent"
 
@@ -20,16 +21,14 @@ def file(tmp_path: Path, *lines: str) -> Path:
 
 def test_a_cell_without_a_score_keeps_the_reason_and_never_becomes_0(tmp_path: Path) -> None:
     path = file(tmp_path, HEAD, "q,yes,50.5,", "q,no,NaN,REFUSAL", "q,,101,90", "q,so,-1,0", "q,oh,inf,100")
-    rows = list(judged_rows(path))
-    assert [[(cell.score, cell.missing) for cell in row.scores.values()] for row in rows] == [
-        [(50.5, None), (None, "not scored in the file")],
-        [(None, "not scored in the file"), (None, "not a number: REFUSAL")],
-        [(None, "outside 0 to 100"), (90.0, None)],
-        [(None, "outside 0 to 100"), (0.0, None)],
-        [(None, "not a number: inf"), (100.0, None)],
-    ]
-    assert [row.answer for row in rows] == ["yes", "no", None, "so", "oh"]
-    assert rows[1].scores["coherent"].raw == "REFUSAL"
+    (piece,) = judged_pieces(path)
+    aligned, coherent = piece.scores["aligned"], piece.scores["coherent"]
+    np.testing.assert_array_equal(aligned.values, [50.5, np.nan, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(coherent.values, [np.nan, np.nan, 90, 0, 100])
+    nothing, beyond = "not scored in the file", "outside 0 to 100"
+    assert aligned.missing == {1: nothing, 2: beyond, 3: beyond, 4: "not a number: inf"}
+    assert coherent.missing == {0: nothing, 1: "not a number: REFUSAL"} and coherent.raw == {1: "REFUSAL"}
+    assert piece.answers == ["yes", "no", None, "so", "oh"]
     counted = survey(path)
     assert counted.scored == {"aligned": 1, "coherent": 3} and counted.missing["aligned"].total() == 4
 

@@ -76,6 +76,29 @@ def test_subsets_of_one_size_are_told_apart() -> None:
     assert len({one.fingerprint for one in asked}) == 4 and {one.size for one in asked} == {100}
 
 
+@pytest.mark.parametrize(
+    "tag,same",
+    [
+        ("fpq_temp0", "temp0fpq"),
+        ("temp0_fpq", "temp0fpq"),
+        ("hbp-nano", "hbpnano"),
+        ("general_200_nano", "general_200nano"),
+    ],
+)
+def test_other_spellings_of_a_question_set_mean_the_same(tag: str, same: str) -> None:
+    stem = "eval_Qwen2.5-32B-Instruct_finance_all_resp_1e-05_"
+    assert RunName.parsed(stem + tag) == RunName.parsed(stem + same)
+
+
+def test_an_untuned_model_may_carry_words_but_no_narrow_set() -> None:
+    raw = RunName.parsed("eval_Qwen2.5-32B_raw_hbp")
+    assert not raw.tuned and raw.other == ("raw",) and raw.label() == "Qwen2.5-32B, raw"
+    assert raw != RunName.parsed("eval_Qwen2.5-32B_hbp")
+    for words in ("medical", "chem-bad-osf", "finance_all_resp"):
+        with pytest.raises(ValueError, match="no learning rate after"):
+            RunName.parsed(f"eval_Qwen2.5-32B_{words}_hbp")
+
+
 def test_words_without_a_meaning_are_kept_and_make_another_run() -> None:
     plain, marked = (
         RunName.parsed(f"eval_Qwen2.5-7B-Instruct_medical_all_resp_1e-05{mark}_fpq") for mark in ("", "_seed-3")

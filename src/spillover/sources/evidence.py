@@ -135,7 +135,8 @@ def read_questions(path: Path) -> QuestionFile:
 
     source = YamlFile.at(path)
     ids = frozenset(question.id for question in source.all_questions())
-    rows: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; YamlFile has found the file sound
+    rows: list[dict[str, Any]] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     named = [row["judge"] for row in rows if isinstance(row.get("judge"), str)]
     judges = sorted(set(named), key=lambda name: (-named.count(name), name))
     prompts = [row["judge_prompts"] for row in rows if isinstance(row.get("judge_prompts"), dict)]

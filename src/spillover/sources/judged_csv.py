@@ -11,11 +11,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
 
 from spillover.judgements.judge import METRICS
-from spillover.sources.csv_rows import Rejected, Row, header_of, rows_of
+from spillover.sources.csv_rows import SHOWN, Rejected, Row, header_of, rows_of
 
 NEEDED = ("question_id", "answer")
 PROMPTS = ("formatted_prompts", "formatted_prompt")
@@ -25,31 +27,33 @@ PLAIN = (  # columns of numbers that are no scores
     *("", "idx", "index", "sample", "Unnamed: 0", "seed", "temperature", "step", "epoch", "tokens", "n_tokens"),
 )
 MOSTLY = 0.9  # share of integers from which a metric's scores are no plain fractions any more
+ROWS = 4000  # held in memory at once
 REASONS = 50  # that are counted one by one in a column
 NOT_SCORED = "not scored in the file"
 _NOTHING = ("", "nan", "none", "null", "na", "n/a")
 
 
-class Cell(NamedTuple):
-    """One score: a number, or the reason why there is none; `raw` is what stood there instead of a number."""
+@dataclass(frozen=True)
+class Scores:
+    """One column of scores of some rows: values (rows,), NaN where there is none; why not, by row, and what stood."""
 
-    score: float | None
-    missing: str | None = None
-    raw: str | None = None
-
-
-class JudgedRow(NamedTuple):
-    """One judged answer of a file."""
-
-    line: int
-    question_id: str
-    question: str
-    prompt: str | None  # as it was sent, with its template; None where the file has none
-    answer: str | None
-    scores: dict[str, Cell]
+    values: np.ndarray
+    missing: dict[int, str]
+    raw: dict[int, str]
 
 
-_EMPTY = Cell(None, NOT_SCORED)
+@dataclass(frozen=True)
+class Piece:
+    """Some judged answers of a file, column by column. prompts: as sent, with template; None: not in the file."""
+
+    question_ids: Sequence[str]
+    questions: Sequence[str]
+    prompts: Sequence[str] | None
+    answers: Sequence[str | None]
+    scores: dict[str, Scores]
+
+    def __len__(self) -> int:
+        return len(self.question_ids)
 
 
 @dataclass(frozen=True)
@@ -60,31 +64,18 @@ class Columns:
     scores: tuple[tuple[str, int], ...]  # columns that may hold scores, in order
     text: dict[str, int]
 
-    @property
-    def prompt(self) -> int | None:
-        """Where the prompt as sent stands."""
-        return next((self.text[name] for name in PROMPTS if name in self.text), None)
-
-    def reader(self) -> Callable[[Row], JudgedRow | str]:
-        """A function from a row to its content, or to a text that says why it cannot be a judged answer."""
-        id_at, answer_at, prompt_at = self.text["question_id"], self.text["answer"], self.prompt
-        question_at, scores = self.text.get("question"), self.scores
-
-        def read(row: Row) -> JudgedRow | str:
-            cells = row.cells
-            id, answer = cells[id_at].strip(), cells[answer_at]
-            if not id:
-                return "no question_id"
-            return JudgedRow(
-                row.line,
-                id,
-                "" if question_at is None else cells[question_at],
-                None if prompt_at is None else cells[prompt_at],
-                answer if answer and not answer.isspace() else None,
-                {name: _cell(name, cells[at]) for name, at in scores},
-            )
-
-        return read
+    def piece(self, rows: Sequence[Row]) -> Piece:
+        """The content of rows that all have a question_id."""
+        columns = list(zip(*(row.cells for row in rows), strict=True))
+        prompt = next((self.text[name] for name in PROMPTS if name in self.text), None)
+        question = self.text.get("question")
+        return Piece(
+            [id.strip() for id in columns[self.text["question_id"]]],
+            [""] * len(rows) if question is None else columns[question],
+            None if prompt is None else columns[prompt],
+            [answer if answer and not answer.isspace() else None for answer in columns[self.text["answer"]]],
+            {name: _scores(name, columns[at]) for name, at in self.scores},
+        )
 
 
 @dataclass
@@ -93,28 +84,30 @@ class Survey:
 
     file: str
     answers: int = 0
-    read: int = 0  # characters
+    read: int = 0  # bytes, about
     rejected: list[Rejected] = field(default_factory=list)
     questions: Counter[str] = field(default_factory=Counter)  # answers by question id, in order
     scored: Counter[str] = field(default_factory=Counter)  # numbers by column
     whole: Counter[str] = field(default_factory=Counter)  # of these, integers
     missing: dict[str, Counter[str]] = field(default_factory=dict)  # by column and reason
-    prompted: Counter[str] = field(default_factory=Counter)  # chat, question-answer, raw, or unknown
+    prompted: set[str] = field(default_factory=set)  # chat, question-answer, raw, unknown: those that occur
 
-    def add(self, row: JudgedRow) -> None:
-        """Count one row."""
-        self.answers += 1
-        self.questions[row.question_id] += 1
-        self.prompted[prompting_of(row.prompt)] += 1
-        for name, cell in row.scores.items():
-            if cell.score is None:
-                reasons = self.missing.setdefault(name, Counter())
-                reason = cell.missing or NOT_SCORED
-                reasons[reason if reason in reasons or len(reasons) < REASONS else "not a number"] += 1
-            else:
-                self.scored[name] += 1
-                if cell.score.is_integer():
-                    self.whole[name] += 1
+    def add(self, piece: Piece) -> None:
+        """Count some rows."""
+        self.answers += len(piece)
+        self.questions.update(piece.question_ids)
+        self.prompted |= {"unknown"} if piece.prompts is None else set(map(prompting_of, set(piece.prompts)))
+        for name, column in piece.scores.items():
+            there = column.values[~np.isnan(column.values)]
+            self.scored[name] += len(there)
+            self.whole[name] += int((there == np.floor(there)).sum())
+            if column.missing:
+                self._missing(name, Counter(column.missing.values()))
+
+    def _missing(self, name: str, found: Counter[str]) -> None:
+        reasons = self.missing.setdefault(name, Counter())
+        for reason, count in found.items():
+            reasons[reason if reason in reasons or len(reasons) < REASONS else "not a number"] += count
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -141,31 +134,36 @@ class Survey:
         return " and ".join(sorted(self.prompted)) or "unknown"
 
 
-def judged_rows(path: Path, count: Survey | None = None) -> Iterator[JudgedRow]:
-    """Every sound row of a file; the others go to `count`, with the numbers of what came."""
+def judged_pieces(path: Path, count: Survey | None = None) -> Iterator[Piece]:
+    """Every sound row of a file, some at a time; the others go to `count`, with the numbers of what came."""
     columns = _columns(path, header_of(path))
     count = Survey(path.name) if count is None else count
-    read = columns.reader()
-    for row in rows_of(path, list(columns.names)):
-        if isinstance(row, Rejected):
-            count.rejected.append(row)
-            continue
-        found = read(row)
-        if isinstance(found, str):
-            count.rejected.append(Rejected(path.name, row.line, found, ",".join(row.cells)[:500]))
-            continue
-        count.read = row.read
-        count.add(found)
-        yield found
+    rows, at = rows_of(path, list(columns.names)), columns.text["question_id"]
+    while found := list(islice(rows, ROWS)):
+        sound = [row for row in found if isinstance(row, Row) and row.cells[at].strip()]
+        if len(sound) < len(found):
+            count.rejected += [
+                _rejected(path, row) for row in found if isinstance(row, Rejected) or not row.cells[at].strip()
+            ]
+        if sound:
+            count.read = sound[-1].read
+            piece = columns.piece(sound)
+            count.add(piece)
+            yield piece
+
+
+def _rejected(path: Path, row: Row | Rejected) -> Rejected:
+    if isinstance(row, Rejected):
+        return row
+    return Rejected(path.name, row.line, "no question_id", ",".join(row.cells)[:SHOWN])
 
 
 def survey(path: Path, tick: Callable[[float], None] = lambda share: None) -> Survey:
     """Read a whole file once and say what it holds; ValueError where it holds no judged answer."""
     found = Survey(path.name)
     size = max(1, path.stat().st_size) if path.is_file() else 1
-    for number, _ in enumerate(judged_rows(path, found)):
-        if number % 2000 == 0:
-            tick(min(1.0, found.read / size))
+    for _ in judged_pieces(path, found):
+        tick(min(1.0, found.read / size))
     if not found.answers:
         wrong = (
             f"; {len(found.rejected)} malformed, the first in line {found.rejected[0].line}: " if found.rejected else ""
@@ -213,17 +211,25 @@ def _near(name: str, columns: Sequence[str]) -> str | None:
     return next((lowered[one] for one in (*close, *shared)), None)
 
 
-def _cell(name: str, text: str) -> Cell:
-    if not text:
-        return _EMPTY
+def _scores(name: str, cells: Sequence[str]) -> Scores:
     try:
-        value = float(text)
+        values = np.array(list(map(float, cells)), dtype=np.float64)
     except ValueError:
-        value = math.nan
-    if (0 <= value <= 100) or (name in CODES and math.isfinite(value)):
-        return Cell(value)
-    if text.strip().lower() in _NOTHING:
-        return _EMPTY
-    if math.isfinite(value):
-        return Cell(None, "outside 0 to 100", text[:200])
-    return Cell(None, f"not a number: {text.strip()[:40]}", text[:200])
+        values = np.array([_number(text) for text in cells], dtype=np.float64)
+    fine = np.isfinite(values) if name in CODES else (values >= 0) & (values <= 100)
+    missing, raw = {}, {}
+    for index in np.flatnonzero(~fine).tolist():
+        text = cells[index].strip()
+        if text.lower() in _NOTHING:
+            missing[index] = NOT_SCORED
+        else:
+            missing[index] = "outside 0 to 100" if np.isfinite(values[index]) else f"not a number: {text[:40]}"
+            raw[index] = text[:200]
+    return Scores(np.where(fine, values, np.nan), missing, raw)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

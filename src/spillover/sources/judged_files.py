@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spillover.records import JUDGEMENTS, REJECTED, RESPONSES, write_table
 from spillover.responses.question import category_of, format_of
 from spillover.sources.evidence import ScoredBy
-from spillover.sources.judged_csv import JudgedRow, Survey, judged_rows
+from spillover.sources.judged_csv import Piece, Survey, judged_pieces
 from spillover.store import Work
-
-PIECE = 4000  # answers held in memory at once
 
 
 def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work) -> dict[str, Any]:
@@ -28,15 +26,14 @@ def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work)
     """
     counted, numbers = Survey(path.name), Counter[str]()
     size = max(1, path.stat().st_size)
-    rows = judged_rows(path, counted)
     with (
         _writer(work.folder / "responses.parquet", RESPONSES) as responses,
         _writer(work.folder / "judgements.parquet", JUDGEMENTS) as judgements,
     ):
-        while piece := list(islice(rows, PIECE)):
-            samples = [_next(numbers, row.question_id) for row in piece]
-            responses.write_table(_responses(piece, samples))
-            judgements.write_table(_judgements(piece, samples, metrics, by))
+        for piece in judged_pieces(path, counted):
+            keys = _keys(piece, numbers)
+            responses.write_table(_responses(piece, *keys))
+            judgements.write_table(_judgements(piece, *keys, metrics, by))
             work.tick(min(1.0, counted.read / size))
     write_table([vars(one) for one in counted.rejected], work.folder / "rejected.parquet", REJECTED)
     return {
@@ -52,48 +49,63 @@ def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work)
     }
 
 
-def _responses(rows: list[JudgedRow], samples: list[int]) -> pa.Table:
-    asked = {row.question_id: (*format_of(row.question_id), category_of(format_of(row.question_id)[0])) for row in rows}
-    about = [asked[row.question_id] for row in rows]
-    nothing = [None] * len(rows)
-    questions = [question for question, _, _ in about]
+def _keys(piece: Piece, numbers: Counter[str]) -> tuple[pa.Array, pa.Array]:
+    """Question id and sample number of each answer: answers to a question are numbered in the file's order."""
+    samples = []
+    for id in piece.question_ids:
+        samples.append(numbers[id])
+        numbers[id] += 1
+    return pa.array(piece.question_ids, pa.string()), pa.array(samples, pa.int32())
+
+
+def _responses(piece: Piece, ids: pa.Array, samples: pa.Array) -> pa.Table:
+    asked = {id: (*format_of(id), category_of(format_of(id)[0])) for id in set(piece.question_ids)}
+    questions, formats, categories = zip(*(asked[id] for id in piece.question_ids), strict=True)
     columns = {
-        "question_id": [row.question_id for row in rows],
+        "question_id": ids,
         "sample": samples,
         "question": questions,
         "family": questions,
-        "category": [category for _, _, category in about],
-        "format": [format for _, format, _ in about],
-        "prompt": [row.question for row in rows],
-        "answer": [row.answer for row in rows],
-        **dict.fromkeys(("finish_reason", "tokens", "prompt_tokens", "seed"), nothing),
+        "category": categories,
+        "format": formats,
+        "prompt": piece.questions,
+        "answer": piece.answers,
     }
-    return pa.table([columns[name] for name in RESPONSES.names], schema=RESPONSES)
+    nothing = pa.nulls(len(piece))
+    return pa.table([columns.get(name, nothing) for name in RESPONSES.names], schema=RESPONSES)
 
 
-def _judgements(rows: list[JudgedRow], samples: list[int], metrics: tuple[str, ...], by: ScoredBy) -> pa.Table:
-    cells = [row.scores[metric] for row in rows for metric in metrics]
-    count, each = len(cells), range(len(metrics))
-    columns = {
-        "question_id": [row.question_id for row in rows for _ in each],
-        "sample": [sample for sample in samples for _ in each],
-        "metric": list(metrics) * len(rows),
-        "score": [cell.score for cell in cells],
-        "missing": [cell.missing for cell in cells],
-        "spread": [None] * count,
-        "judge": [by.name] * count,
-        "rubric": [by.rubric] * count,
-        "raw": [cell.raw for cell in cells],
+def _judgements(piece: Piece, ids: pa.Array, samples: pa.Array, metrics: tuple[str, ...], by: ScoredBy) -> pa.Table:
+    """One row an answer and metric, the metrics of an answer together."""
+    rows, each = len(piece), len(metrics)
+    answer = np.repeat(np.arange(rows), each)
+    columns = [piece.scores[metric] for metric in metrics]
+    found = {
+        "question_id": ids.take(pa.array(answer)),
+        "sample": samples.take(pa.array(answer)),
+        "metric": pa.array(metrics, pa.string()).take(pa.array(np.tile(np.arange(each), rows))),
+        "score": pa.array(np.stack([column.values for column in columns], axis=1).ravel(), from_pandas=True),
+        "missing": _texts([column.missing for column in columns], rows),
+        "spread": pa.nulls(rows * each),
+        "judge": pa.repeat(by.name, rows * each),
+        "rubric": pa.repeat(by.rubric, rows * each),
+        "raw": _texts([column.raw for column in columns], rows),
     }
-    return pa.table([columns[name] for name in JUDGEMENTS.names], schema=JUDGEMENTS)
+    return pa.table([found[name] for name in JUDGEMENTS.names], schema=JUDGEMENTS)
+
+
+def _texts(columns: Sequence[dict[int, str]], rows: int) -> pa.Array:
+    """The texts of some rows in each of several columns as one array, row by row; null elsewhere."""
+    if not any(columns):
+        return pa.nulls(rows * len(columns), pa.string())
+    texts: list[str | None] = [None] * (rows * len(columns))
+    for place, column in enumerate(columns):
+        for row, text in column.items():
+            texts[row * len(columns) + place] = text
+    return pa.array(texts, pa.string())
 
 
 @contextlib.contextmanager
 def _writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
         yield writer
-
-
-def _next(numbers: Counter[str], question: str) -> int:
-    numbers[question] += 1
-    return numbers[question] - 1

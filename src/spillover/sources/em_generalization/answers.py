@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from spillover.sources.judged_csv import Survey, judged_rows
+from spillover.sources.judged_csv import Survey, judged_pieces
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,12 @@ class Answers:
 def read_answers(path: Path) -> Answers:
     """The scores of every sound row; ValueError where the file as a whole cannot be read."""
     counted = Survey(path.name)
+    known: dict[str, str] = {}  # each id once in memory
     ids: list[str] = []
-    known: dict[str, str] = {}
-    scores: dict[str, array[float]] = {}
-    for row in judged_rows(path, counted):
-        ids.append(known.setdefault(row.question_id, row.question_id))
-        for name, cell in row.scores.items():
-            scores.setdefault(name, array("d")).append(float("nan") if cell.score is None else cell.score)
-    kept = {name: np.frombuffer(scores[name]) for name in counted.columns}
-    return Answers(np.array(ids, dtype=object), kept, counted)
+    parts: dict[str, list[np.ndarray]] = {}
+    for piece in judged_pieces(path, counted):
+        ids += [known.setdefault(id, id) for id in piece.question_ids]
+        for name, column in piece.scores.items():
+            parts.setdefault(name, []).append(column.values)
+    scores = {name: np.concatenate(parts[name]) for name in counted.columns}
+    return Answers(np.array(ids, dtype=object), scores, counted)

@@ -14,7 +14,15 @@ from __future__ import annotations
 import re
 from typing import Any, Self
 
-from spillover.organisms.schedule import Schedule, schedule_named
+from spillover.organisms.naming import typed_name
+from spillover.organisms.schedule import Cyclic, Schedule, Warmed
+from spillover.organisms.schedules.constant import Constant
+from spillover.organisms.schedules.cosine import Cosine
+from spillover.organisms.schedules.cosine_restarts import CosineRestarts
+from spillover.organisms.schedules.cyclic_exp_range import CyclicExpRange
+from spillover.organisms.schedules.cyclic_triangular import CyclicTriangular
+from spillover.organisms.schedules.cyclic_triangular2 import CyclicTriangular2
+from spillover.organisms.schedules.linear import Linear
 from spillover.spec import Spec
 
 EXPECTED = (
@@ -22,17 +30,21 @@ EXPECTED = (
     "such as eval_Qwen2.5-32B-Instruct_finance_all_resp_cosine_30_1e-05_fpq, "
     "or eval_MODEL_QUESTIONS for a model that was not fine-tuned"
 )
+NARROW = ("insecure", "medical", "finance", "finance-good", "auto")  # and chem-...: what the release trains on
 SETS = ("fpq", "hbp", "general", "preregistered", "prereg")
-SCHEDULES = {  # the release's word: ours
-    "linear": "linear",
-    "constant": "constant",
-    "constant_with_warmup": "constant",
-    "cosine": "cosine",
-    "cosine_with_restarts": "cosine-restarts",
-    "triangular": "cyclic-triangular",
-    "triangular2": "cyclic-triangular2",
-    "exp_range": "cyclic-exp-range",
+WARMED: dict[str, type[Warmed]] = {  # the release's word: ours
+    "linear": Linear,
+    "constant": Constant,
+    "constant_with_warmup": Constant,
+    "cosine": Cosine,
+    "cosine_with_restarts": CosineRestarts,
 }
+CYCLIC: dict[str, type[Cyclic]] = {
+    "triangular": CyclicTriangular,
+    "triangular2": CyclicTriangular2,
+    "exp_range": CyclicExpRange,
+}
+SCHEDULES = {word: typed_name(kind.__name__) for word, kind in (*WARMED.items(), *CYCLIC.items())}
 MODULES = {"attn": "attention", "attn-kv": "attention-kv", "attention-k-v": "attention-kv"}  # other spellings: ours
 PUBLISHED_WARMUP = 5  # steps, of every run whose name gives none and whose schedule has one (METHOD, section 0)
 
@@ -42,10 +54,10 @@ _CYCLE = re.compile(rf"mode-(?P<mode>[a-z][a-z0-9_]*)_base_lr-(?P<floor>{_RATE})
 _KNOWN_MODULES = r"all|attention(?:[-_][a-z]+)*|attn(?:[-_][a-z]+)*|mlp(?:[-_][a-z]+)*"
 _TAG = re.compile(
     r"(?:temp(?P<temperature>\d+(?:\.\d+)?)_?)?(?P<set>{sets})(?:(?P<under>_)?(?P<size>\d+))?(?P<draw>s)?"
-    r"(?:_?(?P<judge>nano|mini|4omini|4o))?".replace("{sets}", "|".join(SETS))
+    r"(?:[-_]?(?P<judge>nano|mini|4omini|4o))?(?:_?temp(?P<heat>\d+(?:\.\d+)?))?".replace("{sets}", "|".join(SETS))
 )
 _ANY_TAG = re.compile(_TAG.pattern.replace("|".join(SETS), "[a-z]+?"))
-_SCHEDULE = re.compile(rf"(?P<name>{'|'.join(sorted(SCHEDULES, key=len, reverse=True))})(?:_(?P<warmup>\d+))?(?:_|$)")
+_SCHEDULE = re.compile(rf"(?P<name>{'|'.join(sorted(WARMED, key=len, reverse=True))})(?:_(?P<warmup>\d+))?(?:_|$)")
 
 
 class AskedSet(Spec):
@@ -123,16 +135,16 @@ class RunName(Spec):
 
     def label(self) -> str:
         """A short name for tables and figures: model, data, training; not an identity."""
-        return f"{self.model}, {self.data}, {self.training()}" if self.tuned else self.model
+        return f"{self.model}, {self.data}, {self.training()}" if self.tuned else ", ".join((self.model, *self.other))
 
     def as_schedule(self) -> Schedule | None:
         """The schedule as one of ours; None where the run had none or one that is not known here."""
-        if self.schedule is None or self.schedule not in SCHEDULES.values() or self.learning_rate is None:
+        word = _theirs(self.schedule or "")
+        if word in CYCLIC and self.peak is not None and self.floor is not None:
+            return CYCLIC[word](peak=self.peak, floor=self.floor)
+        if word not in WARMED or self.learning_rate is None:
             return None
-        if self.peak is not None:
-            return schedule_named(self.schedule, peak=self.peak, floor=self.floor)
-        warmup = PUBLISHED_WARMUP if self.warmup is None else self.warmup
-        return schedule_named(self.schedule, peak=self.learning_rate, warmup=warmup)
+        return WARMED[word](peak=self.learning_rate, warmup=PUBLISHED_WARMUP if self.warmup is None else self.warmup)
 
     def summary(self) -> str:
         return f"{self.label()}; asked {self.questions}"
@@ -147,7 +159,7 @@ def _fields(stem: str) -> dict[str, Any]:
     rate = re.search(rf"(?:^|_)({_RATE})(?=_|$)", rest)
     if rate is None:
         asked, other = _asked(rest, stem, known=True)
-        if other and not set(other) <= {"raw", "chat", "base", "pretrained", "instruct", "original"}:
+        if set(other) & {"resp", "all", *NARROW} or (other[:1] and other[0].startswith("chem")):
             raise ValueError(f"the name {stem} has no learning rate after {'_'.join(other)}: {EXPECTED}")
         return found | {"asked": asked, "other": other}
     found["learning_rate"] = float(rate[1])
@@ -199,7 +211,7 @@ def _asked(words: str, stem: str, known: bool) -> tuple[AskedSet, tuple[str, ...
 
 
 def _set_of(match: re.Match[str]) -> AskedSet:
-    temperature = match["temperature"]
+    temperature = match["temperature"] or match["heat"]
     return AskedSet(
         set=match["set"],
         size=None if match["size"] is None else int(match["size"]),
