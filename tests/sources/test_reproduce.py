@@ -94,6 +94,9 @@ def test_truth_and_wording_of_verdicts() -> None:
     assert same(float("nan"), float("nan")) and not same(float("nan"), 0.0)
     assert number("x") is None and np.isnan(number("")) and number("1e-3") == 1e-3 and number(True) is None
     assert Cell("p", "p/a", 1.0, None, "the runs").verdict == "not computable"
+    assert Cell("p", "p/a", 1.0, float("nan"), "some values").verdict == "not computable"
+    assert Cell("p", "p/a", float("nan"), 1.0, "published is NaN").verdict == "differs"
+    assert Cell("p", "p/a", 0.0, None, "slip: stored as int(0.95)").verdict == "differs"
     assert Cell("p", "p/a", None, 0.607, stated=(0.61, 0.89)).verdict == "match"
     assert Cell("p", "p/a", None, 0.55, "outside", stated=(0.61, 0.89)).verdict == "differs"
 

@@ -11,6 +11,7 @@ from spillover.sources.em_generalization.reproduce.cells import Beside, Cell, nu
 from spillover.sources.em_generalization.reproduce.geometry import (
     FLOAT32,
     HOW,
+    MISSING_VALUES,
     STATISTIC,
     STEP,
     TRAINING,
@@ -85,7 +86,7 @@ def _judged(name: str, published: float, ours: float, note: str, beside: Beside 
     reason = ""
     if not same(published, ours):
         near = not math.isnan(ours) and abs(ours - published) <= STEP
-        reason = FLOAT32 if near else "unexplained"
+        reason = MISSING_VALUES if math.isnan(ours) else FLOAT32 if near else "unexplained"
     return Cell(PART, name, published, ours, reason, note, beside)
 
 

@@ -45,9 +45,9 @@ class Cell:
     """A published number with ours.
 
     published: NaN where the release prints NaN, None where it prints no number for the cell. ours: by the one formula
-    that this kind of number has throughout the release; None where it cannot be computed. reason: a few words by which
-    cells that differ, or cannot be computed, are counted together; note: all there is to say. stated: ends of a range
-    that the paper states for a cell which the release does not tabulate, matched to two decimals.
+    that this kind of number has throughout the release; None or NaN where it cannot be computed. reason: a few words
+    by which cells that differ, or cannot be computed, are counted together; note: all there is to say. stated: ends of
+    a range that the paper states for a cell which the release does not tabulate, matched to two decimals.
     """
 
     part: str
@@ -66,7 +66,7 @@ class Cell:
             return "differs" if self.reason and self.published is not None and self.known_wrong else "not computable"
         if self.stated is not None:
             return "match" if self.stated[0] <= round(self.ours, 2) <= self.stated[1] else "differs"
-        if self.published is None:
+        if self.published is None or (math.isnan(self.ours) and not math.isnan(self.published)):
             return "not computable"
         return "match" if same(self.published, self.ours) else "differs"
 

@@ -99,7 +99,8 @@ def chosen(row: Row, runs: Sequence[Run], listed: Sequence[str] = ()) -> tuple[T
     listed: stems of runs that a published table names; where some are of the row's set, these are its runs.
     """
     wanted = row.runs
-    if listed_here := [stem for stem in listed if row.asked(RunName.parsed(stem).questions)]:
+    listed_here = [stem for stem in listed if row.asked(RunName.parsed(stem).questions)]
+    if listed_here and len(listed_here) >= (wanted or 0):  # a list that is cut off tells nothing
         absent = sorted(set(listed_here) - {run.stem for run in runs if run.summary is not None})
         if absent:
             return None, (f"schedule runs of {row.set}", f"{len(absent)} of {len(listed_here)}: {_names(absent)}")

@@ -50,7 +50,9 @@ def em_rate_cells(run: Run) -> Iterator[Cell]:
         ours = round(estimate.estimate, 3)
         other = next(which for which in rates if which != kind)
         swapped = ours != stated and round(rates[other].estimate, 3) == stated
-        reason = f"stated as the {kind} rate, it is the {other} one" if swapped else "unexplained"
+        unread = len(answers.counted.rejected)
+        reason = f"rows of the CSV that cannot be read: {unread}" if unread else "unexplained"
+        reason = f"stated as the {kind} rate, it is the {other} one" if swapped else reason
         note = f"stated to 3 decimals; exactly {estimate.estimate:.10g}; {counts}"
         yield Cell(PART, name, stated, ours, reason if ours != stated else "", note, beside)
 

@@ -153,5 +153,6 @@ def _try(found: Gathered, path: Path, read: Callable[[], Any]) -> None:
     try:
         read()
     except (ValueError, OSError, KeyError, TypeError) as error:
-        root = f"{found.tree.root}/"
-        found.problems.append(Rejected(found.tree.within(path), 0, " ".join(str(error).replace(root, "").split())))
+        file = found.tree.within(path) if path.is_relative_to(found.tree.root) else path.name
+        why = " ".join(str(error).split()).removeprefix(str(path)).lstrip(":, ")
+        found.problems.append(Rejected(file, 0, why.replace(f"{found.tree.root}/", "")))

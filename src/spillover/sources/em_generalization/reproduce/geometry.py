@@ -21,6 +21,7 @@ from spillover.sources.em_generalization.reproduce.cells import Beside, Cell, nu
 PART = "geometry"
 HOW = Resampling(draws=999)
 STATISTIC = re.compile(r"^(mean|median|min|max)_(.+)$")
+MISSING_VALUES = "values in some per-prompt rows"
 TRAINING = "the training prompts' activations"
 FLOAT32 = "single precision: 1 - residual^2 cancels digits"
 STEP = 3e-7  # of a single-precision number near 1
@@ -136,7 +137,9 @@ def _explained(statistic: str, key: str, values: Floats, published: float, ours:
     if same(published, ours):
         return "", note
     if math.isnan(ours):
-        return "missing values in the per-prompt rows", f"{int(np.isnan(values).sum())} of {len(values)} are missing"
+        return MISSING_VALUES, f"{int(np.isnan(values).sum())} of {len(values)}"
+    if math.isnan(published):
+        return "published is NaN", note
     if "explained" in key and abs(ours - published) <= STEP:
         return FLOAT32, f"off by {abs(ours - published):.1e}" + (f"; {note}" if note else "")
     return "unexplained", note

@@ -57,6 +57,8 @@ def _cell(name: str, column: str, published: float, row: Mapping[str, Any]) -> C
         return Cell(PART, name, published, None, missing, note, _beside(row))
     reason = ""
     if not same(published, ours):
+        if math.isnan(ours):
+            return Cell(PART, name, published, None, "the columns that it follows from", note)
         reason = LOST_DIGITS if column == "rmse_p_value" and abs(ours - published) < 1e-14 else "unexplained"
     return Cell(PART, name, published, ours, reason, note, _beside(row))
 

@@ -34,7 +34,7 @@ def _cell(name: str, column: str, published: float, here: Sequence[Compared], to
     if total is None or math.isnan(total):
         return Cell(PART, name, published, None, "how many comparisons were counted (total)")
     count = int(total)
-    missing = f"{max(count - len(here), 0)} of {count} comparisons (other models)"
+    missing = f"{max(count - len(here), 0)} of {count} comparisons"
     if column == "total":
         ours = float(len(here)) if len(here) == count else None
         return Cell(PART, name, published, ours, "" if ours is not None else missing)

@@ -203,9 +203,12 @@ def _losses(run: Run, prefix: str) -> Iterator[Cell]:
     if "avg_loss" in summary.eval_loss and published is not None:
         beside = Beside.of(mean(losses), "sequences") if len(losses) else None
         ours = middle(losses) if len(losses) else None
-        yield Cell(
-            PART, f"{prefix}/eval_loss/avg_loss", published, ours, "" if len(losses) else "no losses", "", beside
+        gaps = int(np.isnan(losses).sum())
+        reason = (
+            f"losses of {gaps} of {len(losses)} sequences" if gaps else "unexplained" if len(losses) else "its losses"
         )
+        agrees = ours is not None and same(published, ours)
+        yield Cell(PART, f"{prefix}/eval_loss/avg_loss", published, ours, "" if agrees else reason, "", beside)
     token = number(summary.token_loss.get("avg_loss"))
     if token is not None and "avg_loss" in summary.token_loss:
         reason = "number of tokens of each held-out sequence"
