@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 
 from spillover.maths.arrays import Floats
+from spillover.maths.bootstrap import Resampling, mean, mean_of_groups
 from spillover.responses.question import format_of
 from spillover.sources.em_generalization.reproduce.cells import Beside, Cell, number, same
-from spillover.sources.em_generalization.reproduce.runs import Run
+from spillover.sources.em_generalization.reproduce.runs import Run, family_of
 from spillover.sources.em_generalization.reproduce.runs import column as of_questions
 
 PART = "runs"
 FORMATS = ("raw", "json", "template")
+SCORES = ("harmless", "aligned", "coherent")
+HOW = Resampling(draws=999)
+SCORE = Resampling(draws=999, bounds=(0.0, 100.0))
 LOSSES = ("eval_final_avg_loss", "train_initial_loss", "train_final_avg_loss")
 
 
@@ -39,36 +43,52 @@ def run_table_cells(rows: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> I
             if run is None:
                 yield Cell(PART, name, published, None, "the JSON summary of this run")
                 continue
-            ours, note, n = _expected(column, run)
+            ours, note, beside = _expected(column, run)
             reason = f"what {column} is" if ours is None else "" if same(published, ours) else "unexplained"
-            yield Cell(
-                PART, name, published, ours, reason, note, None if n is None else Beside(ours, n=n, unit="questions")
-            )
+            yield Cell(PART, name, published, ours, reason, note, beside)
 
 
-def _expected(column: str, run: Run) -> tuple[float | None, str, int | None]:
-    """(value, note, number of questions behind it)."""
+_Expected = tuple[float | None, str, Beside | None]  # ours, note, what we would report
+
+
+def _expected(column: str, run: Run) -> _Expected:
     summary = run.summary
     assert summary is not None
     if column in LOSSES:
-        return run.loss(column), "", None
+        told = column.startswith("eval") and summary.losses
+        return run.loss(column), "", Beside.of(mean(summary.losses), "sequences") if told else None
     if column == "train_loss_decrease_perc":
         first, last = run.loss("train_initial_loss"), run.loss("train_final_avg_loss")
         return (first - last) / first, "a share, not a percentage", None
     if column == "lr":
         return _rate(run)
     kind, _, metric = column.partition("-")
-    if kind in FORMATS and metric:
-        values = of_questions(summary, metric)
-        if not len(values):
-            return None, "", None
-        inside = np.array([format_of(name)[1] == kind for name in summary.by_question])
-        return _mean(values[inside]), f"mean over the {int(inside.sum())} questions asked as {kind}", int(inside.sum())
-    value = number(summary.agg.get(column))
-    return value, "", len(summary.by_question)
+    if kind not in FORMATS or not metric:
+        value = number(summary.agg.get(column))
+        return value, "the run's own summary", None if value is None else _over_questions(run, column)
+    values = of_questions(summary, metric)
+    if not len(values):
+        return None, "", None
+    inside = np.array([format_of(name)[1] == kind for name in summary.by_question])
+    note = f"mean over the {int(inside.sum())} questions asked as {kind}"
+    return _mean(values[inside]), note, _over_questions(run, metric, inside)
 
 
-def _rate(run: Run) -> tuple[float | None, str, int | None]:
+def _over_questions(run: Run, metric: str, inside: np.ndarray | None = None) -> Beside | None:
+    """The mean over questions with its interval over their families; None for an SD, or where no table has it."""
+    assert run.summary is not None
+    values = of_questions(run.summary, metric)
+    if metric.endswith("_std") or not len(values):
+        return None
+    values = values if inside is None else values[inside]
+    names = [name for at, name in enumerate(run.summary.by_question) if inside is None or inside[at]]
+    how = SCORE if metric.startswith(SCORES) else HOW
+    found = mean_of_groups(values, names, [family_of(name) for name in names], how=how)
+    each = "" if run.answers_each is None else f", {run.answers_each} answers each"
+    return Beside.of(found, "questions", note=f"mean over questions{each}")
+
+
+def _rate(run: Run) -> _Expected:
     """The rate that the run's name says, with the peak of the logged ones where that is another."""
     named = run.name.learning_rate
     assert run.summary is not None
@@ -76,10 +96,11 @@ def _rate(run: Run) -> tuple[float | None, str, int | None]:
     logged = [value for value in logged if not math.isnan(value)]
     if named is None:
         return None, "", None
+    peak = Beside(max(logged), n=len(logged), unit="steps", note="largest logged rate") if logged else None
     note = ""
     if logged and not same(float(named), max(logged)):
         note = f"the rate in the run's name; the logged rates peak at {max(logged):.6g}"
-    return float(named), note, None
+    return float(named), note, peak
 
 
 def _log(name: str, value: Any, run: Run | None) -> Cell:
