@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from spillover.judgements.scored import Columns
 from spillover.records import read_table
@@ -27,23 +28,31 @@ def judged(responses: Path, judgements: Path, metrics: Sequence[str]) -> Columns
     answers = read_table(responses / "responses.parquet", COLUMNS)
     scores = read_table(judgements / "judgements.parquet", ["question_id", "sample", "metric", "score", "missing"])
     found = {name: _column(name, answers[name].to_pylist()) for name in COLUMNS}
-    row_of = {key: row for row, key in enumerate(zip(found["question_id"], found["sample"], strict=True))}
-    if len(row_of) != answers.num_rows:
+    keys = list(zip(found["question_id"], found["sample"], strict=True))
+    if len(set(keys)) != answers.num_rows:
         raise ValueError("two answers have the same question_id and sample: their scores cannot be told apart")
-    for metric in metrics:
-        found[metric] = np.full(answers.num_rows, np.nan)
+    found |= {metric: np.full(answers.num_rows, np.nan) for metric in metrics}
     found["missing"] = np.full(answers.num_rows, None, dtype=object)
-    names = set(metrics)
-    for batch in scores.to_batches(max_chunksize=50_000):
-        for score in batch.to_pylist():
-            if score["metric"] not in names:
-                continue
-            row = row_of[score["question_id"], score["sample"]]
-            if score["score"] is not None:
-                found[score["metric"]][row] = score["score"]
-            elif found["missing"][row] is None:
-                found["missing"][row] = score["missing"]
+    named = scores["metric"].to_numpy()
+    for metric in dict.fromkeys(named.tolist()):
+        if metric in metrics:
+            mine = scores.filter(pa.array(named == metric))
+            rows = _rows(keys, mine)
+            found[metric][rows] = mine["score"].to_numpy()
+            why = np.array(mine["missing"].to_pylist(), dtype=object)
+            unsaid = np.array([reason is None for reason in found["missing"][rows]], dtype=bool)
+            first = np.isnan(found[metric][rows]) & unsaid
+            found["missing"][rows[first]] = why[first]
     return found
+
+
+def _rows(keys: Sequence[tuple[str, int]], scores: pa.Table) -> np.ndarray:
+    """Which answer each score is of."""
+    theirs = list(zip(scores["question_id"].to_pylist(), scores["sample"].to_pylist(), strict=True))
+    if theirs == keys:  # as our own stages write them
+        return np.arange(len(keys))
+    row_of = {key: row for row, key in enumerate(keys)}
+    return np.array([row_of[key] for key in theirs], dtype=np.int64)
 
 
 def _column(name: str, values: list) -> np.ndarray:
