@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sources.small_release import OPEN, PRIOR_RUN, WRONG_MAX_DIFF, stem, write_release
-from spillover.sources.em_generalization.reproduce.cells import Cell, number, same, tally
+from spillover.sources.em_generalization.reproduce.cells import Cell, number, same, settled, tally
 from spillover.sources.em_generalization.reproduce.dynamics import statistics_of_many
 from spillover.sources.em_generalization.reproduce.dynamics_rows import published_statistics, runs_behind
 from spillover.sources.em_generalization.reproduce.reproduce import Reproduction, reproduce
@@ -109,6 +109,15 @@ def test_many_draws_at_once_are_each_what_one_is() -> None:
     for at, y in enumerate(ys):
         one = published_statistics(x, y)
         assert {name: values[at] for name, values in many.items()} == pytest.approx({name: one[name] for name in many})
+
+
+def test_what_is_written_does_not_hang_on_the_last_bits() -> None:
+    value = 1.1301770016275943
+    for other in (value, np.nextafter(value, 2), np.nextafter(value, 0)):
+        assert settled(other) == 1.13017700163
+    assert settled(None) is None and np.isnan(settled(float("nan"))) and settled(1e-300) == 1e-300
+    row = Cell("p", "p/a", 0.3, 0.1 + 0.2).row()
+    assert (row["ours"], row["difference"]) == (0.3, 0.0)
 
 
 @pytest.mark.parametrize("n,r", [(35, 0.8286), (34, 0.39), (36, -0.107), (12, 0.5)])

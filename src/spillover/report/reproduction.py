@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ from spillover.report.figures import draw_svg
 from spillover.report.page import Part, render
 from spillover.report.ran import Ran
 from spillover.report.reproduction_sections import Shown, overview, section_of
-from spillover.sources.em_generalization.reproduce.cells import TOLERANCE, Cell
+from spillover.sources.em_generalization.reproduce.cells import DIGITS, TOLERANCE, Cell, settled
 from spillover.sources.em_generalization.reproduce.reproduce import Reproduction
 
 PAGE, CELLS, OURS = "index.html", "cells.csv", "ours.csv"
@@ -63,6 +64,7 @@ def _shown(done: Reproduction) -> list[Shown]:
 def _written(shown: Shown, out: Path) -> Part:
     """The part's tables and figures beside the page, and the part itself."""
     for name, rows in shown.tables.items():
+        rows = [{key: _settled(value) for key, value in row.items()} for row in rows]
         write_csv(table(rows), out / "tables" / f"{shown.name}_{name}.csv")
     figures = {}
     for block in shown.section.blocks:
@@ -70,6 +72,10 @@ def _written(shown: Shown, out: Path) -> Part:
             figures[block.name] = draw_svg(block)
             (out / "figures" / f"{shown.name}_{block.name}.svg").write_bytes(figures[block.name])
     return Part(shown.name, shown.section, figures)
+
+
+def _settled(value: Any) -> Any:
+    return settled(value, DIGITS) if isinstance(value, float) else value
 
 
 def _facts(done: Reproduction) -> tuple[tuple[str, str], ...]:

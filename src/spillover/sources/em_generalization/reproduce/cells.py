@@ -10,6 +10,7 @@ from typing import Any, Literal
 from spillover.maths.estimate import Estimate
 
 TOLERANCE = 1e-6  # relative
+DIGITS = 13  # of ours as written
 ZERO = 1e-12  # a published 0 is matched by anything nearer than this
 Verdict = Literal["match", "differs", "not computable"]
 VERDICTS: tuple[Verdict, ...] = ("match", "differs", "not computable")
@@ -87,14 +88,17 @@ class Cell:
         return replace(self, cell=cell)
 
     def row(self) -> dict[str, Any]:
-        """A line of cells.csv."""
+        """A line of cells.csv; ours to as many digits as every order of summation agrees on."""
+        ours = settled(self.ours, DIGITS)
         note = "; ".join(dict.fromkeys(text for text in (self._why(), self.note) if text))
         return {
             "part": self.part,
             "cell": self.cell,
             "published": self.published,
-            "ours": self.ours,
-            "difference": self.difference,
+            "ours": ours,
+            "difference": self.difference
+            if ours is None or self.difference is None
+            else ours - (self.published or 0.0),
             "verdict": self.verdict,
             "note": note,
         }
@@ -107,20 +111,26 @@ class Cell:
     def beside_row(self) -> dict[str, Any]:
         """A line of ours.csv."""
         ours = self.beside or Beside()
+        numbers = {name: settled(getattr(ours, name)) for name in ("estimate", "low", "high", "ceiling", "p", "q")}
         return {
             "part": self.part,
             "cell": self.cell,
             "published": self.published,
-            "estimate": ours.estimate,
-            "low": ours.low,
-            "high": ours.high,
+            "estimate": numbers["estimate"],
+            "low": numbers["low"],
+            "high": numbers["high"],
             "n": ours.n,
             "unit": ours.unit,
-            "noise_ceiling": ours.ceiling,
-            "p": ours.p,
-            "q": ours.q,
+            "noise_ceiling": numbers["ceiling"],
+            "p": numbers["p"],
+            "q": numbers["q"],
             "note": ours.note,
         }
+
+
+def settled(value: float | None, digits: int = 12) -> float | None:
+    """To so many significant digits: the last of a float hang on the order in which a machine adds up."""
+    return value if value is None or not math.isfinite(value) else float(f"{value:.{digits - 1}e}")
 
 
 def same(published: float, ours: float) -> bool:
