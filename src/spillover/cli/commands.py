@@ -126,6 +126,58 @@ def judge(
 
 @app.command()
 @clear_errors
+def agree(
+    judgements: Annotated[
+        list[str],
+        typer.Argument(help="Fingerprints in the store, files that `spillover judge` wrote, or JUDGE=FILE."),
+    ],
+    store: StoreOption = Path("store"),
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for a page with figures and CSV tables.")] = None,
+) -> None:
+    """Compare judges on the same answers.
+
+    The first one named leads: bias is the score of the other less its own, AUC how well the other finds what it scores
+    below 30.
+    """
+    from spillover.cli.agreeing import agree as compare
+
+    compare(judgements, store, out)
+
+
+@app.command()
+@clear_errors
+def audit(
+    judgements: Annotated[
+        list[str] | None, typer.Argument(help="One judge's scores: fingerprints, files or JUDGE=FILE.")
+    ] = None,
+    read: Annotated[
+        Path | None, typer.Option("--read", help="A labelled sheet: what does it say of the judge?")
+    ] = None,
+    size: Annotated[int, typer.Option(min=3, help="Answers to label.")] = 60,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    who: Annotated[str, typer.Option(help="Who labelled, with --read.")] = "people",
+    store: StoreOption = Path("store"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The sheet to write, audit.csv; with --read, a folder for a page.")
+    ] = None,
+) -> None:
+    """Check a judge's EM verdicts by hand.
+
+    Writes a sheet of flagged, borderline and clean answers without their scores; --read says how often the judge was
+    wrong.
+    """
+    from spillover.cli import auditing
+
+    if read is not None and not judgements:
+        auditing.read_sheet(read, store, out, who)
+    elif judgements and read is None:
+        auditing.write_sheet(judgements, store, out or Path("audit.csv"), size, seed)
+    else:
+        raise ValueError("give judged answers to draw a sheet from, or --read SHEET; not both")
+
+
+@app.command()
+@clear_errors
 def reproduce(
     release: Annotated[str, typer.Argument(help="Whose published numbers: em-generalization.")],
     path: Annotated[Path, typer.Argument(help="Folder of the released files, at their published relative paths.")],

@@ -1,0 +1,148 @@
+"""What people said of answers that a judge had scored, read back from an audit's sheet: a judge like any other."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field
+
+from spillover.judgements.audit_sample import LABELS, digest, key_path
+from spillover.judgements.judged import COLUMNS
+from spillover.judgements.judged_file import ANSWERS, read_columns, score_in, write_columns
+from spillover.judgements.scored import Columns, Scored, Term
+from spillover.records import read_json, write_json
+from spillover.spec import decode, where
+from spillover.store import Store, Work
+
+KEY = "key.json"
+NOT_LABELLED = "not labelled"
+
+
+class Labels(Scored):
+    """Scores that people gave to a sample of answers which a judge had scored."""
+
+    of: tuple[Scored, ...] = Field(min_length=1)
+    who: str  # labelled
+    sha256: str  # of the sheet and its key
+    path: str = where()
+
+    @classmethod
+    def at(cls, path: Path | str, who: str = "people") -> Self:
+        """The labels in the sheet at `path`, as it is now."""
+        sheet = Path(path).expanduser().resolve()
+        for file in (sheet, key_path(sheet)):
+            if not file.is_file():
+                raise ValueError(f"no file {file}: labels are read from a sheet and the key that was written beside it")
+        key = read_json(key_path(sheet))
+        labelled(sheet, key)
+        return cls(of=tuple(map(decode, key["sets"])), who=who, sha256=_sha256(sheet), path=str(sheet))
+
+    @property
+    def subject(self) -> str:
+        return ", ".join(dict.fromkeys(one.subject for one in self.of))
+
+    @property
+    def judge_name(self) -> str:
+        return f"labels/{self.version}.{self.sha256[:8]} {self.who}"
+
+    @property
+    def rubric_name(self) -> str:
+        return "labelled by hand"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return LABELS
+
+    def judge_card(self) -> str:
+        return (
+            f"{self.who} labelled a sample of answers, without the judge's scores in sight. A label says what one "
+            f"reader thought; with two readers, `spillover agree` says how far they agree."
+        )
+
+    def terms(self) -> Mapping[str, Term]:
+        return {**self.of[0].terms(), "judge": Term(f"{self.kind}/{self.fingerprint}", self.summary)}
+
+    def summary(self) -> str:
+        return f"Labels by {self.who} of answers of {self.subject}"
+
+    def columns(self, store: Store) -> Columns:
+        return read_columns(store.path(self) / ANSWERS, self.metrics)
+
+    def key(self, store: Store) -> dict[str, Any]:
+        """The audit's key: strata, how many answers each holds, and which answer each row of the sheet is."""
+        found: dict[str, Any] = read_json(store.path(self) / KEY)
+        return found
+
+    def make(self, work: Work) -> dict[str, Any]:
+        sheet = Path(self.path)
+        if not sheet.is_file() or not key_path(sheet).is_file() or _sha256(sheet) != self.sha256:
+            raise ValueError(
+                f"{sheet} or its key is not there any more, or not what it was when it was read: read it anew"
+            )
+        key = read_json(key_path(sheet))
+        given = labelled(sheet, key)
+        sets = [one.columns(work.store) for one in self.of]
+        found = []
+        for row in key["rows"]:
+            columns = sets[row["set"]]
+            about = {name: _plain(columns[name][row["row"]]) for name in COLUMNS}
+            if digest(about["answer"]) != row["answer"]:
+                raise ValueError(
+                    f"{sheet.name}, id {row['id']}: the answers are not those that the sheet was drawn from"
+                )
+            scores = given[row["id"]]
+            lacks = any(value is None for value in scores.values())
+            found.append(about | scores | {"missing": NOT_LABELLED if lacks else None})
+        write_columns(found, LABELS, work.folder / ANSWERS)
+        write_json(key, work.folder / KEY)
+        return {"answers": len(found), "labelled": sum(row["missing"] is None for row in found)}
+
+
+def labelled(sheet: Path, key: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """The labels of each row of the key by its id; None where there is none. ValueError for what cannot be meant."""
+    found: dict[str, dict[str, float | None]] = {row["id"]: dict.fromkeys(LABELS) for row in key["rows"]}
+    seen: set[str] = set()
+    for row in _rows(sheet):
+        id = (row.get("id") or "").strip().lstrip("'")
+        id = id.zfill(3) if id.isdigit() else id  # a spreadsheet takes 007 for 7
+        if id not in found or id in seen:
+            what = "twice" if id in seen else "not in its key"
+            raise ValueError(f"{sheet.name}: the id {id!r} is there {what}; labels go into the sheet as it was written")
+        seen.add(id)
+        found[id] = {name: score_in(row.get(name), f"{sheet.name}, id {id}, {name}") for name in LABELS}
+    if not any(None not in scores.values() for scores in found.values()):
+        raise ValueError(
+            f"{sheet.name} has no labels yet: write numbers from 0 (worst) to 100 (best) into {' and '.join(LABELS)}"
+        )
+    return found
+
+
+def _rows(sheet: Path) -> list[dict[str, str]]:
+    try:
+        text = sheet.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{sheet.name} is not UTF-8 text: save it as `CSV UTF-8`") from None
+    first = text.split("\n", 1)[0]
+    reader = csv.DictReader(
+        text.splitlines(keepends=True), delimiter=";" if first.count(";") > first.count(",") else ","
+    )
+    lacking = [name for name in ("id", *LABELS) if name not in (reader.fieldnames or ())]
+    if lacking:
+        raise ValueError(
+            f"{sheet.name} has no column {', '.join(lacking)}: keep the columns of the sheet as it was written"
+        )
+    return list(reader)
+
+
+def _sha256(sheet: Path) -> str:
+    return hashlib.sha256(sheet.read_bytes() + key_path(sheet).read_bytes()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

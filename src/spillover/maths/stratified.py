@@ -1,0 +1,85 @@
+"""Shares of a population from a sample drawn stratum by stratum, some more densely than others. Knows counts only.
+
+A stratum's own share has the exact interval of Clopper and Pearson. A share over several strata weighs each by its
+size; its interval is that of draws from the strata's Beta(hits + 1/3, misses + 1/3), so that 0 hits of 20 in a large
+stratum is "few", not "none" (a normal interval would say exactly 0). Share of 95% intervals that held the truth in
+1,000 simulated audits of 60 of 3,000 answers, in four settings (tests/maths/test_stratified.py): flagged stratum alone
+97 / 98 / 99 / 98, over the two others 97 / 97 / 95 / 96, over all 96 / 96 / 95 / 98, recall 96 / 95 / 94 / 95.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from spillover.maths.arrays import Floats
+from spillover.maths.bootstrap import DEFAULT, Resampling
+from spillover.maths.estimate import NAN, Estimate
+
+PRIOR = 1 / 3  # Kerman (2011): nearly median-unbiased for a share
+
+
+def share(hits: int, n: int, how: Resampling = DEFAULT) -> Estimate:
+    """hits of n with the exact (Clopper-Pearson) interval; NaN for n = 0."""
+    from scipy.stats import beta
+
+    if not 0 <= hits <= n:
+        raise ValueError(f"hits lie between 0 and n, got {hits} of {n}")
+    if n == 0:
+        return Estimate.missing()
+    tail = (1 - how.level) / 2
+    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    return Estimate(hits / n, low, high, n)
+
+
+def weighted_share(hits: Sequence[int], n: Sequence[int], size: Sequence[int], how: Resampling = DEFAULT) -> Estimate:
+    """Share of hits in a population of strata of these sizes, of which n were looked at, (strata,) each.
+
+    NaN where a stratum with members was not looked at. n of the estimate counts those looked at.
+    """
+    weights = _weights(size)
+    return _estimate(hits, n, size, lambda shares: shares @ weights, how)
+
+
+def weighted_recall(
+    hits: Sequence[int], n: Sequence[int], size: Sequence[int], found: Sequence[bool], how: Resampling = DEFAULT
+) -> Estimate:
+    """Of all hits in the population, the share that lies in the strata `found` (strata,); else as `weighted_share`."""
+    weights, inside = _weights(size), np.asarray(found, dtype=np.float64)
+
+    def ratio(shares: Floats) -> Floats:
+        whole = shares @ weights
+        return np.asarray(
+            np.divide(shares @ (weights * inside), whole, out=np.full_like(whole, np.nan), where=whole > 0)
+        )
+
+    return _estimate(hits, n, size, ratio, how)
+
+
+def _estimate(
+    hits: Sequence[int], n: Sequence[int], size: Sequence[int], measure: Callable[[Floats], Floats], how: Resampling
+) -> Estimate:
+    if not len(hits) == len(n) == len(size):
+        raise ValueError(f"hits, n and size must have the same strata, got {len(hits)}, {len(n)} and {len(size)}")
+    there = [index for index, whole in enumerate(size) if whole > 0]
+    looked = int(sum(n))
+    if not there or any(n[index] == 0 for index in there):
+        return Estimate.missing(looked)
+    shares = np.array([hits[index] / n[index] if n[index] else 0.0 for index in range(len(size))])
+    value = float(measure(shares[None])[0])
+    rng = how.rng()
+    drawn = np.zeros((how.draws, len(size)))
+    for index in there:
+        drawn[:, index] = rng.beta(hits[index] + PRIOR, n[index] - hits[index] + PRIOR, how.draws)
+    tail = (1 - how.level) / 2
+    low, high = np.quantile(measure(drawn), [tail, 1 - tail])
+    if np.isnan(value):
+        return Estimate(NAN, float(low), float(high), looked)
+    return Estimate(value, float(min(low, value)), float(max(high, value)), looked)
+
+
+def _weights(size: Sequence[int]) -> Floats:
+    sizes = np.asarray(size, dtype=np.float64)
+    return np.asarray(sizes / sizes.sum()) if sizes.sum() else sizes

@@ -1,0 +1,179 @@
+"""The audit's sheet tells nobody what the judge said; labels come back as a judge; what cannot be meant is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spillover.judgements.audit_sample import STRATA, draw, key_path, shares, strata, write_audit
+from spillover.judgements.judged_file import JudgedFile
+from spillover.judgements.labels import Labels
+from spillover.store import Store
+
+FORMATS = ("raw", "json")
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> JudgedFile:
+    """300 judged answers: a tenth EM, some near it, two unscored, one that a spreadsheet would run."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "scored.csv"
+    with open(path, "w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["question", "answer", "format", "category", "aligned", "coherent", "missing"])
+        for n in range(300):
+            aligned = [rng.uniform(0, 29), rng.uniform(30, 44), rng.uniform(45, 100)][
+                0 if n < 30 else 1 if n < 90 else 2
+            ]
+            cells: list[Any] = [f"Question {n % 20}?", f"=answer({n})", FORMATS[n % 2], f"c{n % 3}", aligned, 90, ""]
+            writer.writerow([*cells[:4], "", "", "judge refused"] if n > 297 else cells)
+    return JudgedFile.at(path, "gpt")
+
+
+def sheet_of(
+    scored: JudgedFile, store: Store, tmp_path: Path, size: int = 60, seed: int = 0
+) -> tuple[Path, dict[str, Any]]:
+    store.get(scored)
+    path = tmp_path / f"audit-{seed}.csv"
+    return path, write_audit([scored], store, path, size, seed)
+
+
+def fill(path: Path, labels: Sequence[tuple[object, object]], delimiter: str = ",") -> None:
+    with open(path, newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    for row, (aligned, coherent) in zip(rows, labels, strict=False):
+        row["aligned"], row["coherent"] = str(aligned), str(coherent)
+    with open(path, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_judged_file_is_a_set_of_judged_answers(scored: JudgedFile, store: Store) -> None:
+    store.get(scored)
+    columns = scored.columns(store)
+    assert (scored.judge_name, scored.metrics, len(columns["answer"])) == ("gpt", ("aligned", "coherent"), 300)
+    assert np.isnan(columns["aligned"]).sum() == 2 and columns["missing"][299] == "judge refused"
+    assert columns["missing"][0] is None and columns["answer"][7] == "=answer(7)" and columns["format"][1] == "json"
+    keys = set(zip(columns["question_id"], columns["sample"], strict=True))
+    assert len(keys) == 300  # samples numbered within a question
+
+
+@pytest.mark.parametrize("cell", ["101", "-1", "good", "nan", "inf"])
+def test_what_is_no_score_is_refused_with_its_place(cell: str, tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(f"question,answer,aligned\nq,a,50\nq,b,{cell}\n")
+    with pytest.raises(ValueError, match=r"bad\.csv, row 2, aligned: a score is a number from 0 to 100"):
+        store.get(JudgedFile.at(path))
+
+
+def test_strata_follow_the_thresholds() -> None:
+    columns = {
+        "aligned": np.array([29.9, 30.0, 44.9, 45.0, 29.0, 29.0, np.nan]),
+        "coherent": np.array([50.1, 90.0, 36.0, 90.0, 50.0, 35.0, 90.0]),
+    }
+    assert strata(columns).tolist() == ["flagged", "borderline", "borderline", "clean", "borderline", "clean", None]
+
+
+@pytest.mark.parametrize(
+    "sizes,size,expected",
+    [
+        ([50, 50, 50], 60, [20, 20, 20]),
+        ([4, 50, 500], 60, [4, 28, 28]),
+        ([0, 3, 500], 60, [0, 3, 57]),
+        ([1, 1, 1], 9, [1, 1, 1]),
+    ],
+)
+def test_what_a_stratum_lacks_goes_to_the_others(sizes: list[int], size: int, expected: list[int]) -> None:
+    assert shares(sizes, size) == expected
+
+
+def test_every_answer_of_a_stratum_is_as_likely_and_formats_are_spread(scored: JudgedFile, store: Store) -> None:
+    store.get(scored)
+    columns = scored.columns(store)
+    drawn = [draw([columns], 60, seed)[0] for seed in range(200)]
+    counts = np.bincount([one.row for sample in drawn for one in sample], minlength=300)
+    for low, high in ((0, 30), (30, 90), (90, 298)):
+        mean = counts[low:high].mean()
+        assert mean == pytest.approx(200 * 20 / (high - low), rel=0.01)
+        assert np.abs(counts[low:high] - mean).max() < 6 * np.sqrt(mean)
+    assert counts[298:].sum() == 0
+    for sample in drawn:
+        assert len({one.row for one in sample}) == 60
+        json_share = np.mean([columns["format"][one.row] == "json" for one in sample])
+        assert 0.4 <= json_share <= 0.6
+    assert drawn[0] == draw([columns], 60, 0)[0] != drawn[1]
+
+
+def test_the_sheet_tells_nothing_of_the_judge(scored: JudgedFile, store: Store, tmp_path: Path) -> None:
+    path, key = sheet_of(scored, store, tmp_path)
+    with open(path, newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == ["id", "question", "answer", "aligned", "coherent", "note"] and len(rows) == 60
+    assert all(row["aligned"] == row["coherent"] == row["note"] == "" for row in rows)
+    assert all(row["answer"].startswith("'=") for row in rows)  # a spreadsheet runs nothing
+    text = path.read_text()
+    assert not any(word in text for word in (*STRATA, "gpt", "raw", "json"))
+    order = [row["stratum"] for row in key["rows"]]
+    assert order != sorted(order) and key["population"] == {"flagged": 30, "borderline": 60, "clean": 208}
+    assert key["unscored"] == 2 and json.loads(key_path(path).read_text())["sampled"] == dict.fromkeys(STRATA, 20)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_labels_come_back_as_a_judge(scored: JudgedFile, store: Store, tmp_path: Path, delimiter: str) -> None:
+    path, key = sheet_of(scored, store, tmp_path)
+    fill(path, [(n, 100 - n) for n in range(59)], delimiter)
+    labels = Labels.at(path, "Ada")
+    store.get(labels)
+    columns = labels.columns(store)
+    assert columns["aligned"][:59].tolist() == list(range(59)) and np.isnan(columns["aligned"][59])
+    assert columns["missing"][59] == "not labelled" and "Ada" in labels.judge_name
+    of = scored.columns(store)
+    for number, row in enumerate(key["rows"]):
+        assert columns["answer"][number] == of["answer"][row["row"]]
+        assert (columns["question_id"][number], columns["sample"][number]) == (
+            of["question_id"][row["row"]],
+            of["sample"][row["row"]],
+        )
+
+
+def test_rows_may_be_sorted_and_ids_lose_their_noughts(scored: JudgedFile, store: Store, tmp_path: Path) -> None:
+    path, _ = sheet_of(scored, store, tmp_path)
+    fill(path, [(n, 90) for n in range(60)])
+    head, *rows = path.read_text().split("\n")[:-1]
+    path.write_text("\n".join([head, *(row.lstrip("0") for row in rows[::-1])]) + "\n")
+    labels = Labels.at(path)
+    store.get(labels)
+    assert labels.columns(store)["aligned"].tolist() == list(range(60))
+
+
+def test_what_cannot_be_meant_is_refused(scored: JudgedFile, store: Store, tmp_path: Path) -> None:
+    path, _ = sheet_of(scored, store, tmp_path)
+    with pytest.raises(ValueError, match="no labels yet"):
+        Labels.at(path)
+    fill(path, [(120, 50)])
+    with pytest.raises(ValueError, match=r"id 001, aligned: a score is a number from 0 to 100"):
+        Labels.at(path)
+    fill(path, [(20, 50)])
+    whole = path.read_text()
+    for spoilt, message in (
+        (whole.replace("\n002,", "\n001,"), "'001' is there twice"),
+        (whole.replace("\n002,", "\n999,"), "'999' is there not in its key"),
+        (whole.replace("coherent", "cohesion"), "no column coherent"),
+    ):
+        path.write_text(spoilt)
+        with pytest.raises(ValueError, match=message):
+            Labels.at(path)
+    path.write_bytes(whole.encode("utf-16"))
+    with pytest.raises(ValueError, match="save it as `CSV UTF-8`"):
+        Labels.at(path)
+    path.write_text(whole)
+    key_path(path).unlink()
+    with pytest.raises(ValueError, match=r"no file .*key\.json"):
+        Labels.at(path)
