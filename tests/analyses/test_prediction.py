@@ -1,8 +1,14 @@
 """Prediction finds the layer where the scores were planted, and no other; near-duplicates do not help it."""
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+import pytest
+
+from spillover.activations.activations import Activations
 from spillover.analyses.prediction import Prediction
+from spillover.models.base import base_of
+from spillover.store import Work
 
 from .planted import BASE, Planted
 
@@ -42,3 +48,83 @@ def test_questions_that_are_alike_in_a_family_do_not_raise_r2(planted, tmp_path)
     looked = [row for row in found.tables["layers"] if row["features"] == "activations"]
     assert max(row["estimate"] for row in looked) < 0.1
     assert min(row["q"] for row in looked) > 0.05
+
+
+OTHER = base_of("tiny:1")
+
+
+def wide(planted: Planted, **fields: Any) -> Prediction:
+    """The study with a rival model that knows nothing, training prompts' activations, and a second organism."""
+    one = study(planted, 1)
+    rng = np.random.default_rng(2)
+    names = [f"resid_post.{layer:02d}.{pooling}" for layer in range(3) for pooling in ("last", "mean")]
+    rows = len(planted.evaluation.prompts())
+    rival = planted.activations(OTHER, planted.evaluation, {name: rng.normal(size=(rows, 24)) for name in names})
+    spread = np.r_[6.0, np.ones(23)]  # the first axis is the one that matters, and the longest
+    training = {name: rng.normal(size=(len(planted.training.prompts()), 24)) * spread for name in names}
+    before = planted.activations(BASE, planted.training, training)
+    elsewhere = planted.judgements(planted.organism("good").at(), 60, sd=4)
+    return one.but(training=before, against=(rival,), transfer=(elsewhere,), every=2, **fields)
+
+
+def test_several_targets_are_corrected_together(planted, tmp_path):
+    one = study(planted, 1)
+    alone = planted.analyse(one, tmp_path / "a").tables["layers"]
+    spec = one.but(targets=("aligned", "harmless", "aligned sd"))
+    found = planted.analyse(spec, tmp_path / "b")
+    rows = [row for row in found.tables["layers"] if row["features"] == "activations"]
+    assert len(rows) == 18
+    by_target = {target: [row for row in rows if row["target"] == target] for target in spec.targets}
+    for row in by_target["aligned"]:
+        same = next(one for one in alone if (one["layer"], one["pooling"]) == (row["layer"], row["pooling"]))
+        assert row["skill"] == pytest.approx(same["skill"], abs=1e-9) and row["p"] == same["p"]
+        assert row["q"] >= same["q"]  # over more tests, never smaller
+    assert all((row["q"] <= 0.05) is (row["layer"] == 1) for row in by_target["aligned"])
+    assert all(row["q"] > 0.05 for row in by_target["aligned sd"])  # the spread was not planted
+    assert spec.show(found).blocks
+
+
+def test_rivals_random_axes_and_another_organism(planted, tmp_path):
+    spec = wide(planted, features=("raw", "pca", "random"), components=4, draws=20, prompt_words=True).but(every=1)
+    found = planted.analyse(spec, tmp_path / "p")
+    raw = {row["layer"]: row for row in found.tables["against"] if row["pooling"] == "last"}
+    assert raw[1]["low"] > 0 and raw[1]["other_layer"] == 1  # the planted layer beats the rival's
+    assert raw[0]["low"] < 0 < raw[0]["high"]  # the others do not
+    moved = [row for row in found.tables["transfer"] if row["features"] == "activations" and row["pooling"] == "last"]
+    assert [row["estimate"] > 0.3 for row in moved] == [False, True, False]  # the second organism shares the effects
+    draws = found.tables["random"]
+    assert len(draws) == 6 and all(row["draws"] == 20 and row["low"] <= row["median"] <= row["high"] for row in draws)
+    assert all(0 < row["p"] <= 1 for row in draws)
+    assert {row["features"] for row in found.tables["layers"]} >= {"activations, principal axes", "prompt words"}
+    assert len(spec.show(found).blocks) == 6
+
+
+def test_folds_by_category_and_other_models_of_the_same_scores(planted, tmp_path):
+    for model in ("linear", "lasso"):
+        spec = study(planted, 1).but(model=model, grouped_by="category", permutations=19, folds=2, every=2)
+        rows = planted.analyse(spec, tmp_path / model).tables["layers"]
+        assert all(np.isfinite(row["skill"]) for row in rows)
+
+
+def test_a_model_is_not_compared_with_itself_under_another_name(planted):
+    one = study(planted, 1)
+    same = Activations(model=BASE.but(name="pretrained", role="pretrained"), prompts=planted.evaluation)
+    with pytest.raises(ValueError, match="the same model under two names"):
+        one.but(against=(same,))
+    other = Activations(model=OTHER, prompts=planted.evaluation)
+    assert one.but(against=(other,)).against == (other,)
+    with pytest.raises(ValueError, match="the same model under two names"):
+        one.but(against=(other, other))
+
+
+def test_what_cannot_be_fitted_is_refused(planted):
+    one = study(planted, 1)
+    with pytest.raises(ValueError, match="pass their activations as `training`"):
+        one.but(features=("pca",))
+    with pytest.raises(ValueError, match="only controls"):
+        one.but(features=("random",))
+    with pytest.raises(ValueError, match="of one model"):
+        one.but(training=Activations(model=OTHER, prompts=planted.training))
+    misspelt = one.but(targets=("algined",))
+    with pytest.raises(ValueError, match="no scores of 'algined'"):
+        misspelt.analyse(Work(planted.store.path(one), planted.store, lambda share: None))

@@ -8,11 +8,15 @@ from spillover.analyses.analysis import Found
 from spillover.analyses.figures import SERIES, band
 from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, shown
 
+FITTED = {"ridge": "Ridge regression", "linear": "Least squares", "lasso": "Lasso"}
+GROUPS = {"family": "families", "category": "categories"}
+
 
 def show_prediction(found: Found) -> Section:
     """R2 by layer beside baselines and what noise allows."""
     rows, facts = found.tables["layers"], found.facts
-    looked = [row for row in rows if row["features"] == "activations"]
+    looked = [row for row in rows if row["features"].startswith("activations")]
+    several = facts.get("targets", 1) > 1
     clear = [row for row in looked if row["q"] < 0.05]
     best = max(looked, key=lambda row: row["skill"])
     return Section(
@@ -21,11 +25,11 @@ def show_prediction(found: Found) -> Section:
         (
             Paragraph(
                 (
-                    f"Ridge regression, {facts['rows']} prompts in {facts['families']} families, targets centred within answer "
-                    "format, families never split across folds. ",
+                    f"{FITTED[facts.get('fitted', 'ridge')]}, {facts['rows']} prompts in {facts['families']} families, targets centred within answer "
+                    f"format, {GROUPS[facts.get('grouped_by', 'family')]} never split across folds. ",
                     Number(f"{len(clear)} of {len(looked)}", "layers"),
-                    " layer and pooling pairs predict better than chance (permutation of whole families, max-T over all of "
-                    "them at 5%). The best is ",
+                    f" layer{', pooling and target triples' if several else ' and pooling pairs'} predict better than chance "
+                    "(permutation of whole families, max-T over all of them at 5%). The best is ",
                     Number(f"layer {best['layer']}, {best['pooling']}: R\u00b2 {interval(best, 'r')}", "layers"),
                     f", picked as the best of {len(looked)} and so flattered; ",
                     *_allowed(facts["attainable_r2"]),
@@ -35,7 +39,7 @@ def show_prediction(found: Found) -> Section:
                 "r2",
                 "Out-of-fold R\u00b2 by layer with Nadeau-Bengio 95% intervals; dashed lines are baselines that need no "
                 "activations. Below 0 is worse than predicting the mean.",
-                lambda figure: _draw(figure, rows),
+                lambda figure: _draw(figure, [row for row in rows if row.get("target") == rows[0].get("target")]),
                 "layers",
                 (8, 3.4),
             ),
@@ -44,6 +48,7 @@ def show_prediction(found: Found) -> Section:
                 "The baselines, and the five layers with the highest skill.",
                 (
                     Column("features", "features"),
+                    *((Column("target", "target"),) if several else ()),
                     Column("layer", "layer", "count"),
                     Column("pooling", "pooling"),
                     Column("shown", "R\u00b2 [95%]"),
@@ -53,11 +58,52 @@ def show_prediction(found: Found) -> Section:
                 ),
                 [
                     row | {"shown": interval(row, "r")}
-                    for row in [row for row in rows if row["features"] != "activations"]
+                    for row in [row for row in rows if row not in looked]
                     + sorted(looked, key=lambda row: -row["skill"])[:5]
                 ],
             ),
+            *_more(found),
         ),
+    )
+
+
+def _more(found: Found) -> tuple[Table, ...]:
+    """Tables of what was asked for beside layers and baselines."""
+    place = (Column("layer", "layer", "count"), Column("pooling", "pooling"), Column("target", "target"))
+    about = {
+        "random": (
+            "R\u00b2 of random axes over many draws, and the share of draws that reach that of the principal axes.",
+            (
+                *place,
+                Column("median", "median R\u00b2", "r"),
+                Column("shown", "R\u00b2, 95% of draws"),
+                Column("p", "p", "p"),
+            ),
+        ),
+        "against": (
+            "R\u00b2 less that of another model's activations at the same relative depth, split by split, with the Nadeau-Bengio interval. Whether it is 0 is tested place by place, uncorrected.",
+            (*place, Column("other", "other model"), Column("shown", "difference [95%]"), Column("p", "p", "p")),
+        ),
+        "transfer": (
+            "R\u00b2 of predictions fitted to one organism's scores, held against another's, on questions held out.",
+            (
+                Column("features", "features"),
+                *place,
+                Column("organism", "organism"),
+                Column("shown", "R\u00b2 [95%]"),
+                Column("r2_own", "its own", "r"),
+            ),
+        ),
+    }
+    return tuple(
+        Table(
+            name,
+            caption,
+            columns,
+            [row | {"shown": interval({"estimate": row.get("median"), **row}, "r")} for row in found.tables[name]],
+        )
+        for name, (caption, columns) in about.items()
+        if name in found.tables
     )
 
 
@@ -75,9 +121,9 @@ def _allowed(attainable: float | None) -> tuple[str | Number, ...]:
 
 def _draw(figure: Any, rows: list[Any]) -> None:
     axes = figure.subplots()
-    floor = 0.0
+    floor, first = 0.0, rows[0]["features"]
     for index, pooling in enumerate(("last", "mean")):
-        mine = [row for row in rows if row["pooling"] == pooling]
+        mine = [row for row in rows if row["pooling"] == pooling and row["features"] == first]
         band(
             axes,
             [row["layer"] for row in mine],
@@ -86,7 +132,7 @@ def _draw(figure: Any, rows: list[Any]) -> None:
             f"{pooling} token" if pooling == "last" else pooling,
         )
         floor = min([floor, *(row["estimate"] for row in mine if row["estimate"] is not None)])
-    for index, row in enumerate([row for row in rows if row["features"] != "activations"]):
+    for index, row in enumerate([row for row in rows if row["layer"] is None]):
         if row["estimate"] is not None:
             axes.axhline(row["estimate"], linestyle="--", linewidth=1, color=SERIES[index + 2], label=row["features"])
     axes.axhline(0, color="0.3", linewidth=0.8)

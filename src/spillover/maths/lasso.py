@@ -180,7 +180,7 @@ class _Problem:
             most = self.alpha * np.where(b == 0, 1.0, 0.0)
             v = gradient - self.alpha * np.sign(b)
             v -= np.clip(v, -most, most)
-            return np.einsum("dt,dt->t", v, self.quadratic.inverse @ v)
+            return np.asarray(np.einsum("dt,dt->t", v, self.quadratic.inverse @ v))
         along, inner = np.einsum("dt,dt->t", linear, b), np.einsum("dt,dt->t", gradient, b)
         steepest = np.abs(gradient).max(axis=0)
         scale = np.minimum(1.0, self.alpha / np.maximum(steepest, 1e-300))

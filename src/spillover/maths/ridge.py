@@ -8,11 +8,10 @@ conditioned well enough for that, else the columns' singular values are found di
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from spillover.maths import cross_validation
 from spillover.maths.arrays import Bools, Floats, Ints
 from spillover.maths.standardise import inner_splits, standardised
 
@@ -164,13 +163,3 @@ def _blocks(code: Ints) -> list[Ints]:
     groups = np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
     sizes = sorted({len(rows) for rows in groups})
     return [np.stack([rows for rows in groups if len(rows) == size]) for size in sizes]
-
-
-def cross_validate(x: Any, y: Any, folds: Any, groups: Any = None, model: Ridge | None = None) -> Any:
-    """`cross_validation.cross_validate` of a ridge."""
-    return cross_validation.cross_validate(x, y, folds, model or Ridge(), groups)
-
-
-def permuted_skill(x: Any, y: Any, folds: Any, orders: Ints, groups: Any = None, model: Ridge | None = None) -> Floats:
-    """Mean skill over repeats for each target and row order, (T, draws)."""
-    return cross_validation.permuted_scores(x, y, folds, orders, model or Ridge(), groups).skill
