@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Floats, vector
-from spillover.maths.bootstrap import DEFAULT, Resampling, ratio
+from spillover.maths.arrays import Floats, codes, vector
+from spillover.maths.bootstrap import DEFAULT, Resampling, paired_mean
 from spillover.maths.correlation import pearson
 from spillover.maths.estimate import NAN, Estimate
 
@@ -21,9 +21,11 @@ class PriorPost:
     n: questions with both. difference: mean of post - prior, with interval and p over families.
     wilcoxon_statistic, wilcoxon_p: signed-rank test on the pairs (zero differences dropped, as published; p =
     1 where every difference is 0). ks_statistic, ks_p: two-sample Kolmogorov-Smirnov, which does not use the
-    pairing and treats questions as independent. r: Pearson over questions. slope, intercept: least squares,
-    post = intercept + slope prior. r2: its share of variance, r squared. A slope below 1 is expected of noise
-    alone (regression to the mean).
+    pairing and treats questions as independent. wilcoxon_family_p, ks_family_p: the same statistics against
+    their null when whole families change sides (before for after): that keeps what a family's questions share,
+    and is exact if nothing happened, with ties and in small samples too. r: Pearson over questions. slope,
+    intercept: least squares, post = intercept + slope prior. r2: its share of variance, r squared. A slope below
+    1 is expected of noise alone (regression to the mean).
     """
 
     n: int
@@ -36,6 +38,8 @@ class PriorPost:
     slope: float
     intercept: float
     r2: float
+    wilcoxon_family_p: float
+    ks_family_p: float
 
 
 def prior_post(prior: ArrayLike, post: ArrayLike, family: Any = None, how: Resampling = DEFAULT) -> PriorPost:
@@ -53,15 +57,39 @@ def prior_post(prior: ArrayLike, post: ArrayLike, family: Any = None, how: Resam
     n = len(a)
     if n < 3:
         none = Estimate.missing(n, tested=True)
-        return PriorPost(n, none, NAN, NAN, NAN, NAN, none, NAN, NAN, NAN)
-    wide = how
-    if how.bounds is not None:
-        span = how.bounds[1] - how.bounds[0]
-        wide = replace(how, bounds=(-span, span))
-    gap = ratio(b - a, np.ones(n), labels, 0.0, wide)
+        return PriorPost(n, none, NAN, NAN, NAN, NAN, none, NAN, NAN, NAN, NAN, NAN)
+    gap = paired_mean(b - a, labels, how)
     r = pearson(a, b, labels if family is not None else None, how)
     slope, intercept = _line(a, b)
-    return PriorPost(n, gap, *_wilcoxon(b - a), *_ks(a, b), r, slope, intercept, r.estimate**2)
+    return PriorPost(
+        n, gap, *_wilcoxon(b - a), *_ks(a, b), r, slope, intercept, r.estimate**2, *_by_family(a, b, labels, how)
+    )
+
+
+def _by_family(a: Floats, b: Floats, labels: Any, how: Resampling) -> tuple[float, float]:
+    """p of the signed-rank and the two-sample statistic when whole families change sides; NaN for a single family."""
+    from scipy.stats import rankdata
+
+    code, names = codes("family", labels, len(a))
+    if len(names) < 2:
+        return NAN, NAN
+    gaps = b - a
+    moved = np.abs(gaps) > 1e-12 * max(1.0, float(np.abs(gaps).max()))
+    ranks = np.zeros(len(gaps))
+    ranks[moved] = rankdata(np.abs(gaps[moved])) * np.sign(gaps[moved])
+    grid = np.unique(np.concatenate([a, b]))
+    steps = (a[:, None] <= grid).astype(np.float64) - (b[:, None] <= grid)
+    columns = np.zeros((len(names), 1 + len(grid)))
+    np.add.at(columns, code, np.column_stack([ranks, steps]))
+    sides = how.rng().choice([-1.0, 1.0], size=(how.draws, len(names)))
+    drawn = np.abs(np.vstack([np.ones(len(names)), sides]) @ columns)
+    signed, apart = drawn[:, 0], drawn[:, 1:].max(axis=1)
+    return _share(signed), _share(apart)
+
+
+def _share(statistics: Floats) -> float:
+    """Share of all draws, the observed one first among them, that are as large as it."""
+    return float((statistics >= statistics[0] - 1e-9).mean())
 
 
 def _wilcoxon(gaps: Floats) -> tuple[float, float]:

@@ -1,0 +1,117 @@
+"""Judged answers with a known truth, for calibrating tests and planning studies. Knows distributions, no model.
+
+A question's answers scatter about a latent level that has a part of its family, a part of its own and a part of the
+condition (the model that answered); the scale ends at 0 and 100, so that levels beyond the ends tie there. Questions
+differ in how much their answers scatter and in how many go unscored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from spillover.maths.arrays import Floats, Ints
+
+MANY = 400_000  # draws behind a true value: its error is below 0.1 points
+
+
+@dataclass(frozen=True)
+class Population:
+    """Where questions come from; points on the 0-100 scale throughout, standard deviations of the latent level.
+
+    families, per_family: (least, most) questions a family, evenly distributed. samples: answers a question and
+    condition. level: mean. family, question, condition: standard deviations of the three parts; a condition moves
+    whole families. noise: (least, most) of the answers' scatter, even over questions. missing: the most that a question
+    loses, as a share of its answers, even over questions and independent of scores.
+    """
+
+    families: int = 24
+    per_family: tuple[int, int] = (1, 1)
+    samples: int = 20
+    level: float = 60.0
+    family: float = 15.0
+    question: float = 10.0
+    condition: float = 8.0
+    noise: tuple[float, float] = (5.0, 35.0)
+    missing: float = 0.3
+
+    def draw(self, rng: np.random.Generator, shifts: tuple[float, ...] = (0.0,)) -> Answers:
+        """Fresh questions, answered under one condition for each of `shifts` (points added to the latent level)."""
+        sizes = rng.integers(self.per_family[0], self.per_family[1] + 1, self.families)
+        family = np.repeat(np.arange(self.families), sizes)
+        n = len(family)
+        shared = self.level + self.family * rng.normal(size=self.families)[family] + self.question * rng.normal(size=n)
+        noise = rng.uniform(*self.noise, n)
+        lost = rng.uniform(0, self.missing, n)
+        scores = []
+        for shift in shifts:
+            centre = shared + shift + self.condition * rng.normal(size=self.families)[family]
+            one = np.clip(centre[:, None] + noise[:, None] * rng.normal(size=(n, self.samples)), 0, 100)
+            one[rng.random(one.shape) < lost[:, None]] = np.nan
+            scores.append(one)
+        return Answers(family.astype(np.int64), np.array(scores))
+
+    def mean(self, shift: float = 0.0) -> float:
+        """The true mean over questions under a condition."""
+        return _moments(self, shift)[0]
+
+    def reliability(self) -> float:
+        """True share of the variance of question means (over the answers scored) that is not the answers' scatter."""
+        _, between, within = _moments(self, 0.0)
+        return between / (between + within)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """family (n,) of each question; scores (conditions, n, samples), NaN where unscored."""
+
+    family: Ints
+    scores: Floats
+    question: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "question", np.arange(len(self.family)))
+
+    def rows(self, condition: int = 0) -> tuple[Floats, Ints, Ints]:
+        """(scores, question, family), one entry an answer."""
+        scores = self.scores[condition]
+        return (
+            scores.ravel(),
+            np.repeat(self.question, scores.shape[1]),
+            np.repeat(self.family, scores.shape[1]),
+        )
+
+    def means(self, condition: int = 0) -> Floats:
+        """Question means (n,) over the scored answers; NaN where there is none."""
+        scores = self.scores[condition]
+        counts = (~np.isnan(scores)).sum(axis=1)
+        return np.asarray(
+            np.divide(np.nansum(scores, axis=1), counts, out=np.full(len(scores), np.nan), where=counts > 0)
+        )
+
+
+@lru_cache(maxsize=64)
+def _moments(population: Population, shift: float) -> tuple[float, float, float]:
+    """Mean over questions; variance of their true means; mean variance of a question mean about its true one."""
+    rng = np.random.default_rng(0)
+    spread = np.sqrt(population.family**2 + population.question**2 + population.condition**2)
+    centre = population.level + shift + spread * rng.normal(size=MANY)
+    noise = rng.uniform(*population.noise, MANY)
+    first, second = _clipped(centre, noise)
+    kept = np.maximum(population.samples * (1 - rng.uniform(0, population.missing, MANY)), 1)
+    return float(first.mean()), float(first.var()), float(((second - first**2) / kept).mean())
+
+
+def _clipped(centre: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """First and second moment of a normal variable clipped to [0, 100]."""
+    from scipy.stats import norm
+
+    low, high = (0 - centre) / noise, (100 - centre) / noise
+    inside, above = norm.cdf(high) - norm.cdf(low), norm.sf(high)
+    at_low, at_high = norm.pdf(low), norm.pdf(high)
+    first = centre * inside + noise * (at_low - at_high) + 100 * above
+    second = (centre**2 + noise**2) * inside + noise * (centre * at_low - (centre + 100) * at_high) + 1e4 * above
+    return np.asarray(first), np.asarray(second)
