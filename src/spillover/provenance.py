@@ -22,7 +22,7 @@ def commit() -> str | None:
     here = Path(spillover.__file__).resolve().parent
     try:
         head = _git(here, "rev-parse", "HEAD")
-        dirty = _git(here, "status", "--porcelain", "--untracked-files=no", "--", str(here))
+        dirty = _git(here, "status", "--porcelain", "--", str(here))  # a part not yet added is a change too
     except (OSError, subprocess.SubprocessError):
         return None
     return head + ("+changes" if dirty else "")

@@ -170,23 +170,25 @@ class Store:
 
         That is all under `tmp/`, and what is kept of the making of artefacts that are finished.
         """
-        found = []
         kept = [path for path in self.root.glob("unfinished/*-*") if (self.root / path.name.replace("-", "/")).exists()]
-        for folder in sorted([*self.root.glob("tmp/*-*-*"), *kept]):
-            kind, fingerprint = folder.name.split("-")[:2]
-            with open(self._lock_file(kind, fingerprint), "a") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                found.append(folder)
-                if remove:
-                    shutil.rmtree(folder, ignore_errors=True)
-        return found
+        return [folder for folder in sorted([*self.root.glob("tmp/*-*-*"), *kept]) if self._left(folder, remove)]
 
     def begun(self) -> list[Path]:
         """What is kept of artefacts whose making was stopped, in order; a next start goes on from it."""
-        return sorted(set(self.root.glob("unfinished/*-*")) - set(self.leftovers()))
+        kept = [path for path in sorted(self.root.glob("unfinished/*-*")) if self._left(path)]
+        return [path for path in kept if not (self.root / path.name.replace("-", "/")).exists()]
+
+    def _left(self, folder: Path, remove: bool = False) -> bool:
+        """Whether no live process works on the artefact that the folder belongs to; then it is taken away if asked."""
+        kind, fingerprint = folder.name.split("-")[:2]
+        with open(self._lock_file(kind, fingerprint), "a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            if remove:
+                shutil.rmtree(folder, ignore_errors=True)
+            return True
 
     @contextlib.contextmanager
     def lock(self, artefact: Artefact, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -220,6 +222,7 @@ class Store:
                 "made": provenance(time.monotonic() - began),
             }
             write_manifest(folder, manifest)
+            _share(folder)
             _sync_tree(folder)
             final = self.path(artefact)
             final.parent.mkdir(exist_ok=True)
@@ -275,6 +278,14 @@ def open_store(root: Path | str) -> Store:
 def artefacts_in(spec: Spec) -> list[Artefact]:
     """Every artefact inside a spec and the spec itself, each once, what is needed first."""
     return [node for node in walk(spec) if isinstance(node, Artefact)]
+
+
+def _share(folder: Path) -> None:
+    """Give every file the mode of a plain one: safetensors writes its own for its owner alone."""
+    mode = (folder / MANIFEST).stat().st_mode
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_mode != mode:
+            path.chmod(mode)
 
 
 def _sync_tree(folder: Path) -> None:

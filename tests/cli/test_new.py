@@ -72,7 +72,7 @@ def test_a_new_judge_is_one(written: Path, spill: Spill) -> None:
 
 def test_a_new_recipe_and_analysis_make_a_report(written: Path, spill: Spill) -> None:
     text = (written / "tried_recipe.py").read_text()
-    text = text.replace("Examples(judgements=(before, *after))", "TriedAnalysis(judgements=before)")
+    text = text.replace("Examples(judgements=(before, *bad, *good))", "TriedAnalysis(judgements=before)")
     (written / "tried_recipe.py").write_text("from tried_analysis import TriedAnalysis\n" + text)
     words = ["--model", "tiny:0", "--rows", "16", "--questions", "3", "--per-question", "1", "--max-tokens", "3"]
     result = spill("run", written / "tried_recipe.py", *words)
@@ -83,7 +83,10 @@ def test_a_new_recipe_and_analysis_make_a_report(written: Path, spill: Spill) ->
 
 
 def test_names_are_made_into_files_and_classes(spill: Spill) -> None:
-    for name, module, kind in (("half-life", "half_life", "HalfLife"), ("HalfLives2", "half_lives2", "HalfLives2")):
+    for name, module, kind in (
+        ("tried-name", "tried_name", "TriedName"),
+        ("TriedNames2", "tried_names2", "TriedNames2"),
+    ):
         assert spill("new", "schedule", name, "--to", ".").exit_code == 0
         assert f"class {kind}(" in Path(f"{module}.py").read_text()
         assert f"The {module.replace('_', '-')} schedule" in Path(f"{module}.py").read_text()
@@ -106,7 +109,7 @@ def test_in_a_checkout_a_part_goes_where_it_is_found(
     package = tmp_path / "src" / "spillover"
     package.mkdir(parents=True)
     monkeypatch.setattr(spillover, "__file__", str(package / "__init__.py"))
-    elsewhere = spill("new", part, "tried")
+    elsewhere = spill("new", part, "tried")  # no checkout: no pyproject.toml above the package
     assert elsewhere.stdout.splitlines()[0] == ("recipes/tried.py" if part == "recipe" else "tried.py")
     (tmp_path / "pyproject.toml").write_text("")
     inside = spill("new", part, "tried2")

@@ -26,7 +26,7 @@ def test_value_is_log_pearson_of_the_means() -> None:
     plain = log_pearson(np.exp(x), y.mean(axis=1))
     assert found.both.estimate == pytest.approx(plain.estimate)
     assert found.runs.low == pytest.approx(plain.low)
-    assert found.runs.p == found.both.p == plain.p
+    assert found.runs.p == plain.p
     assert (found.both.n, found.n_questions) == (12, 24)
 
 

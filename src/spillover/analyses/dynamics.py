@@ -43,7 +43,7 @@ class Dynamics(Analysis):
 
     def analyse(self, work: Work) -> Found:
         everything = (*((self.before,) if self.before else ()), *self.checkpoints)
-        refuse_unlike(everything)
+        refuse_unlike(everything, self.allow_unlike_judges)
         how = Resampling(self.draws)
         scores = {one.fingerprint: read(one, work.store, means=True) for one in everything}
         trainings = [one.training(work.store) for one in self.checkpoints]
@@ -76,11 +76,13 @@ class Dynamics(Analysis):
         families = [about[name]["family"] for name in names]
         errors = np.array([point["error"] for point in used], dtype=float)
         rows = []
+        runs = [point["run_id"] for point in used]
+        whole = runs if len(set(runs)) < len(runs) else None  # checkpoints of one run are no runs of their own
         for loss in LOSSES:
             x = np.array([point[loss] for point in used], dtype=float)
-            r = correlation_over_runs(x, matrix, families, log=True, how=how)
-            pooled = log_pearson(x, np.array([point["over_answers"] for point in used], dtype=float), how=how)
-            rank = spearman(x, matrix.mean(axis=1), how=how)
+            r = correlation_over_runs(x, matrix, families, how=how, run=runs)
+            pooled = log_pearson(x, np.array([point["over_answers"] for point in used], dtype=float), whole, how)
+            rank = spearman(x, matrix.mean(axis=1), whole, how)
             noisy = errors if np.isfinite(errors).all() and (errors > 0).all() else None
             gain = max_diff(x, matrix.mean(axis=1), noisy, how)
             count = {"points": len(used), "runs": len({point["run_id"] for point in used})}

@@ -8,7 +8,7 @@ from spillover.analyses.analysis import Found
 from spillover.analyses.figures import SERIES
 from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
 
-FEW = 8  # points below which a correlation is shown with a warning
+FEW, FEW_RUNS = 8, 4  # points and runs below which a correlation is shown with a warning
 NAMED = 12  # runs up to which a figure names them
 
 
@@ -76,7 +76,7 @@ _TRAINING = (
 def _caption(found: Found) -> str:
     return (
         f"Mean {found.facts['metric']} against held-out in-domain loss along each run, one panel a dataset; the open mark "
-        "is the base before training, a ring marks the end of a run. Bars are 95% intervals over question families."
+        "is the base before training, the largest the end of a run. Bars are 95% intervals over question families."
     )
 
 
@@ -89,8 +89,8 @@ def _sentence(data: str, rows: list[Any]) -> Paragraph:
     gain = one(rows, data=data, loss="held_out_loss", statistic="max_diff")
     points, runs = r.get("points", 0), r.get("runs", 0)
     few = (
-        f" With {points} checkpoints of {runs} run{'s' * (runs != 1)} this is a picture, not evidence."
-        if points < FEW
+        f" With {points} checkpoint{'s' * (points != 1)} of {runs} run{'s' * (runs != 1)} this is a picture, not evidence."
+        if points < FEW or runs < FEW_RUNS
         else ""
     )
     return Paragraph(

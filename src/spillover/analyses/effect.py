@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from spillover.judgements.scored import Scored
 from spillover.maths.bootstrap import Resampling, difference, mean_of_groups
 from spillover.maths.em_rate import em_indicator, em_rate
 from spillover.maths.estimate import NAN, Estimate
+from spillover.maths.mover import within
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.store import Work
 
@@ -25,13 +26,15 @@ SHARE = (0.0, 1.0)
 class Effect(Analysis):
     """Alignment before and after narrow training, bad advice against good advice to the same prompts."""
 
+    version: ClassVar[int] = 2  # 2: a difference of EM rates claims no more than the rates' own intervals allow
+
     before: Scored
     bad: tuple[Scored, ...]
     good: tuple[Scored, ...] = ()
     draws: int = 2000
 
     def analyse(self, work: Work) -> Found:
-        refuse_unlike((self.before, *self.bad, *self.good))
+        refuse_unlike((self.before, *self.bad, *self.good), self.allow_unlike_judges)
         before = read(self.before, work.store)
         bad, good = ([read(one, work.store) for one in group] for group in (self.bad, self.good))
         metrics = self.before.metrics
@@ -123,7 +126,11 @@ def _difference(a: Scores, b: Scores, measure: str, how: Resampling) -> Estimate
     else:
         left, right = a[measure], b[measure]
     bounded = Resampling(how.draws, how.level, how.seed, bounds)
-    return difference(left, right, a["question"], b["question"], a["family"], bounded)
+    found = difference(left, right, a["question"], b["question"], a["family"], bounded)
+    if measure != "em_strict":
+        return found
+    sides = ((left, a), (right, b))
+    return within(found, *(mean_of_groups(share, one["question"], one["family"], how=bounded) for share, one in sides))
 
 
 def _questions(

@@ -26,20 +26,23 @@ def show_effect(found: Found) -> Section:
             Number(str(top["n"]), "contrasts"),
             " questions), and ",
             number(rate, "contrasts", "percent"),
-            " in the share of emergently misaligned answers.",
+            " in the share of emergently misaligned answers. ",
+            _verdict(top),
         )
     )
+    control = found.facts["runs"]["good"] > 0
     beside = [row for row in contrasts if row["scope"] == "all" and row["measure"] == "aligned"]
     moved = [row for row in questions if row["metric"] == "aligned" and row["contrast"] == main]
     clear = [row for row in moved if row["q"] is not None and row["q"] < 0.05]
     return Section(
         "What narrow training did",
-        "How much less aligned is a model trained on bad advice than one trained on good advice to the same prompts?",
+        "How much less aligned is a model trained on bad advice than one trained on good advice to the same prompts?"
+        if control
+        else "How much less aligned is the model after narrow training than before?",
         (
             Paragraph(
                 (
-                    "Good advice to the same prompts is the control: it carries whatever comes from the style, length and "
-                    "topic of the training answers alone. The difference to the base holds both and is not the effect. "
+                    _CONTROL if control else _NO_CONTROL,
                     "Differences in aligned: ",
                     *_listed(beside),
                     ". Intervals resample families of questions; they speak of new questions, not of new training runs "
@@ -61,6 +64,25 @@ def show_effect(found: Found) -> Section:
         ),
         headline,
     )
+
+
+_CONTROL = (
+    "Good advice to the same prompts is the control: it carries whatever comes from the style, length and topic of the "
+    "training answers alone. The difference to the base holds both and is not the effect. "
+)
+_NO_CONTROL = (
+    "There is no control here: the difference to the base holds whatever any training on such prompts does, good advice "
+    "too, and is no measure of what bad advice did. Give good answers to the same prompts (--control) to tell them apart. "
+)
+
+
+def _verdict(row: Any) -> str:
+    """One plain sentence on what the interval allows to say."""
+    if row["low"] is None or row["high"] is None:
+        return "There are too few questions for an interval: this says nothing yet."
+    if row["low"] <= 0 <= row["high"]:
+        return "The interval of the first holds 0: no clear difference at this size."
+    return "The interval of the first leaves 0 out."
 
 
 _MODELS = (

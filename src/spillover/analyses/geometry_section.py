@@ -30,7 +30,7 @@ def show_geometry(found: Found) -> Section:
             ),
             Figure(
                 "prompts",
-                f"The prompts behind it at layer {middle}, the middle one, fixed beforehand; last prompt token.",
+                f"The prompts behind it at layer {middle}, the middle one of those looked at, fixed beforehand; last prompt token.",
                 lambda figure: _draw_prompts(figure, found.tables["prompts"], models, middle),
                 "prompts",
                 (8, 3.2),
@@ -60,16 +60,16 @@ def show_geometry(found: Found) -> Section:
 
 
 def _kept(row: Any, found: Found) -> bool:
-    """Every fourth of the layers and the last: the page shows the course, the CSV has them all."""
+    """Every fourth of the layers, the middle one and the last: the page shows the course, the CSV has them all."""
     looked = found.facts["layers"]
-    return bool(looked.index(row["layer"]) % 4 == 0 or row["layer"] == looked[-1])
+    return bool(looked.index(row["layer"]) % 4 == 0 or row["layer"] in (looked[-1], found.facts["middle"]))
 
 
 def _sentence(model: str, rows: list[Any], middle: int) -> Paragraph:
     last, mean = (one(rows, model=model, layer=middle, pooling=pooling) for pooling in ("last", "mean"))
     return Paragraph(
         (
-            f"{model}, layer {middle} (the middle one): r(overlap, shift similarity) = ",
+            f"{model}, layer {middle} (the middle one of those looked at): r(overlap, shift similarity) = ",
             Number(interval(last, "r"), "layers"),
             " at the last prompt token (",
             Number(shown(last.get("partial"), "r"), "layers"),

@@ -69,7 +69,8 @@ def _home(part: str, to: Path | None) -> tuple[Path, bool]:
     """The folder for the part, and whether a file there is found without an import."""
     package = Path(spillover.__file__).resolve().parent
     checkout = package.parents[1]
-    ours = (checkout / "pyproject.toml").is_file() and os.access(package, os.W_OK)
+    inside = Path.cwd().resolve().is_relative_to(checkout)
+    ours = inside and (checkout / "pyproject.toml").is_file() and os.access(package, os.W_OK)
     home = checkout / "recipes" if part == "recipe" else package / ROOMS[part]
     if to is not None:
         return to, to.resolve() == home

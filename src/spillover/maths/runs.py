@@ -31,8 +31,8 @@ class RunsCorrelation:
     """One correlation with three intervals: what is resampled is what the claim reaches beyond.
 
     both: new runs and new questions. runs: new runs, these questions. questions: these runs, new questions. n
-    is the number of runs throughout; p of `both` and `runs` is a permutation of runs (these questions), of
-    `questions` a t test.
+    is the number of rows throughout (runs, or checkpoints of runs); p of `runs` is a permutation of runs (these
+    questions), a t test where a run has several rows; of `both` and `questions` a t test on the interval's own error.
     n_questions: columns used.
     """
 
@@ -43,7 +43,12 @@ class RunsCorrelation:
 
 
 def correlation_over_runs(
-    x: ArrayLike, y: ArrayLike, family: Any = None, log: bool = True, how: Resampling = DEFAULT
+    x: ArrayLike,
+    y: ArrayLike,
+    family: Any = None,
+    log: bool = True,
+    how: Resampling = DEFAULT,
+    run: Any = None,
 ) -> RunsCorrelation:
     """Pearson r of log(x) (x itself with log=False) with each run's mean over questions.
 
@@ -51,7 +56,7 @@ def correlation_over_runs(
     not scored in every used run is left out, so that all runs are means over the same questions; a run
     without x, or without any score, is left out before. Interval `both`: Fisher's z with the sum of the two
     jackknife variances (a little wide: the run-by-question part is in both), t on the lesser of the two
-    counts - 2.
+    counts - 2. run (R,) labels rows that are checkpoints of one run: whole runs are resampled then, and counted.
     """
     a = vector("x", x)
     scores = matrix("y", y, missing=True)
@@ -62,23 +67,25 @@ def correlation_over_runs(
     labels = np.arange(scores.shape[1]) if family is None else np.asarray(family)
     code, _ = codes("family", labels, scores.shape[1])
     keep = ~np.isnan(a) & ~np.isnan(scores).all(axis=1)
-    a, scores = np.log(a[keep]) if log else a[keep], scores[keep]
+    owner, _ = codes("run", np.arange(len(a)) if run is None else np.asarray(run), len(a))
+    a, scores, owner = np.log(a[keep]) if log else a[keep], scores[keep], owner[keep]
     whole = ~np.isnan(scores).any(axis=0)
     scores, code = scores[:, whole], code[whole]
     if scores.size == 0:
         none = Estimate.missing(len(a), tested=True)
         return RunsCorrelation(none, none, none, 0)
     level = scores.mean(axis=1)
-    runs = pearson(a, level, how=how)
-    error_runs = jackknife_error(np.array([_plain(np.delete(a, i), np.delete(level, i)) for i in range(len(a))]))
+    members = np.unique(owner)
+    runs = pearson(a, level, None if len(members) == len(a) else owner, how)
+    error_runs = jackknife_error(np.array([_plain(a[owner != one], level[owner != one]) for one in members]))
     families = np.unique(code)
     without = [scores[:, code != one].mean(axis=1) for one in families] if len(families) > 1 else []
     error_questions = jackknife_error(np.array([_plain(a, kept) for kept in without]))
     low, high, p = z_interval(runs.estimate, error_questions, len(families) - 2, how.level)
     questions = replace(runs, low=low, high=high, p=p)
-    error, freedom = float(np.hypot(error_runs, error_questions)), min(len(a), len(families)) - 2
-    low, high, _ = z_interval(runs.estimate, error, freedom, how.level)
-    return RunsCorrelation(replace(runs, low=low, high=high), runs, questions, scores.shape[1])
+    error, freedom = float(np.hypot(error_runs, error_questions)), min(len(members), len(families)) - 2
+    low, high, p = z_interval(runs.estimate, error, freedom, how.level)
+    return RunsCorrelation(replace(runs, low=low, high=high, p=p), runs, questions, scores.shape[1])
 
 
 def _plain(x: Floats, y: Floats) -> float:

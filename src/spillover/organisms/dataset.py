@@ -105,7 +105,8 @@ class Split(Spec):
         return f"{self.data.summary()} {self.train_rows()} rows to train on, {self.held_out} held out."
 
     def control(self, data: Dataset) -> Self:
-        """The same split of another dataset (good answers to the same prompts)."""
+        """The same split of good answers to the same prompts, row by row; ValueError where the set is not that."""
+        _expect_control(self.data, data)
         return self.but(data=data, sha256="")
 
     def _drawn(self) -> list[Example]:
@@ -135,6 +136,25 @@ def _expect_distinct(data: Dataset, examples: Sequence[Example]) -> None:
     if twice:
         shown = ", ".join(twice[:3])
         raise ValueError(f"{data.label()}: rows need distinct ids, more than one row is called {shown}")
+
+
+def _expect_control(data: Dataset, control: Dataset) -> None:
+    ours, theirs = data.examples(), control.examples()
+    prompts, others = ([example.prompt for example in rows] for rows in (ours, theirs))
+    if prompts != others:
+        shared = sum((Counter(prompts) & Counter(others)).values())
+        odd = next(
+            (n for n, (a, b) in enumerate(zip(prompts, others, strict=False)) if a != b), min(map(len, (ours, theirs)))
+        )
+        raise ValueError(
+            f"{control.label()} is no control of {data.label()}: a control answers the same prompts in the same order, "
+            f"row by row. {data.label()} has {len(ours)} rows, the control {len(theirs)}, {shared} prompts are in "
+            f"both, and row {odd + 1} is the first that differs"
+        )
+    if all(a.messages == b.messages for a, b in zip(ours, theirs, strict=True)):
+        raise ValueError(
+            f"{control.label()} has the very answers of {data.label()}: a control answers the same prompts well"
+        )
 
 
 def _rows_sha256(examples: Sequence[Example]) -> str:
