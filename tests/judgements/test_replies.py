@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from spillover.judgements.asking.ledger import Usage
@@ -53,6 +53,7 @@ def test_under_a_quarter_on_numbers_is_missing_with_its_distribution() -> None:
     assert score_of(reply(**{"0": 0.0, "I": 0.9}), "m", "logprobs").score is None
 
 
+@settings(max_examples=40)
 @given(some.dictionaries(some.integers(0, 100), some.floats(0.001, 1), min_size=1))
 def test_the_score_is_in_range(weights: dict[int, float]) -> None:
     total = sum(weights.values())

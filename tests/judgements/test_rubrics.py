@@ -63,7 +63,7 @@ def test_an_answer_or_question_changes_nothing_around_it(hostile: str) -> None:
     assert ours.prompt("aligned", QUESTION, hostile).text.count(end) == 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(some.text(max_size=80), some.text(max_size=80))
 def test_no_text_holds_its_own_mark(question: str, answer: str) -> None:
     assert around(OwnRubrics(), question, answer) == around(OwnRubrics(), QUESTION, "Be kind.")
