@@ -258,9 +258,20 @@ def test_files_of_the_field_are_imported_by_their_bytes(tmp_path: Path, store: S
     assert columns["answer"].tolist() == ["So", "No"]
 
 
-def test_a_summary_needs_its_parts(release: Path) -> None:
-    path = release / RESULTS / f"{CYCLIC}.json"
-    write_summary(path, scores(3, True), trainer_state={"log_history": 7})
+@pytest.mark.parametrize(
+    "parts,said",
+    [
+        ({"trainer_state": {"log_history": 7}}, "log_history is not as expected, a list; got 7"),
+        ({"trainer_state": {"log_history": [{"loss": 1.0, "step": None}]}}, "an entry of trainer_state.log_history"),
+        ({"summ_by_q": {"q": {"aligned": "high"}}}, "summ_by_q.q is not as expected, an object of numbers"),
+        ({"agg": [1]}, "expected an object under agg, got list"),
+        ({"eval_loss": {"all_seq_losses": [None]}}, "all_seq_losses is not a list of numbers"),
+        ({"summ_by_q": None, "trainer_state": None}, "is no summary of a run"),
+    ],
+)
+def test_a_summary_that_is_none_costs_no_answers(release: Path, parts: dict[str, Any], said: str) -> None:
+    write_summary(release / RESULTS / f"{COSINE}.json", scores(2, True), **parts)
     plan = Import(scan(release))
-    assert CYCLIC not in {one.name.stem for one in built(plan) if isinstance(one, PublishedRun)}
-    assert "log_history is not as expected" in plan.refused[0].why
+    runs = {one.name.stem: one for one in built(plan) if isinstance(one, PublishedRun)}
+    assert said in plan.refused[0].why
+    assert runs[COSINE].answers is not None and runs[COSINE].published is None

@@ -12,7 +12,7 @@ from spillover.judgements.scored import Columns, Loss, Training
 from spillover.records import LOG, LOSSES, SUMMARIES, read_json, read_table, write_json, write_table
 from spillover.responses.question import category_of, format_of
 from spillover.sources.em_generalization.names import AskedSet, RunName
-from spillover.sources.em_generalization.summaries import FILTERED, Summary, read_summary
+from spillover.sources.em_generalization.summaries import FILTERED, LOGGED, Summary, number, read_summary
 from spillover.sources.imported import ImportedScores, SourceFile
 from spillover.sources.judged_files import write_judged
 from spillover.store import Store, Work
@@ -102,8 +102,7 @@ class PublishedRun(ImportedScores):
 def _write_summary(found: Summary, work: Work) -> dict[str, Any]:
     last = found.steps[-1]["step"] if found.steps else 0
     write_table(list(_summary_rows(found)), work.folder / "summaries.parquet", SUMMARIES)
-    logged = ("step", "loss", "learning_rate", "grad_norm")
-    log = [{name: entry.get(name) for name in logged} | {"trained_tokens": None} for entry in found.steps]
+    log = [{name: entry.get(name) for name in LOGGED} | {"trained_tokens": None} for entry in found.steps]
     losses = [
         {"step": last, "example_id": str(index), "split": "held_out", "loss": loss, "tokens": None}
         for index, loss in enumerate(found.losses)
@@ -121,15 +120,10 @@ def _write_summary(found: Summary, work: Work) -> dict[str, Any]:
 
 def _summary_rows(found: Summary) -> Sequence[Mapping[str, Any]]:
     tables = [(None, found.agg), *found.by_question.items()]
+    names = {"mean": "", "sd": "_std", "filtered_mean": FILTERED, "filtered_sd": f"{FILTERED}_std"}
     return [
-        {
-            "question_id": question,
-            "metric": metric,
-            "mean": table.get(metric),
-            "sd": table.get(f"{metric}_std"),
-            "filtered_mean": table.get(f"{metric}{FILTERED}"),
-            "filtered_sd": table.get(f"{metric}{FILTERED}_std"),
-        }
+        {"question_id": question, "metric": metric}
+        | {column: number(table.get(f"{metric}{ending}")) for column, ending in names.items()}
         for question, table in tables
         for metric in found.metrics
         if metric in table

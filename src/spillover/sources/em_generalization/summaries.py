@@ -12,6 +12,7 @@ from typing import Any
 PARTS = ("agg", "summ_by_q", "eval_loss", "eval_loss_token", "trainer_state")
 FILTERED = "_coherent_greater_than_0.5"  # of answers with coherent > 0.5, on a scale of 100 (METHOD, mistake 1)
 WHOLE = 1e-8  # how far a mean times its number of answers may lie from an integer: the release keeps 10 decimals
+LOGGED = ("loss", "step", "learning_rate", "grad_norm")
 MOST_ANSWERS = 200  # to a question
 
 
@@ -69,13 +70,10 @@ def read_summary(path: Path) -> Summary:
         if not isinstance(data.get(part), dict | None):
             raise ValueError(f"{path}: expected an object under {part}, got {type(data[part]).__name__}")
     by_question = data.get("summ_by_q") or {}
-    wrong = [name for name, table in by_question.items() if not isinstance(table, dict)]
     trainer = dict(data.get("trainer_state") or {})
     log = trainer.pop("log_history", None) or []
+    _expect_numbers(path, data.get("agg") or {}, by_question, log)
     losses = (data.get("eval_loss") or {}).get("all_seq_losses") or []
-    if wrong or not isinstance(log, list) or not all(isinstance(entry, dict) for entry in log):
-        what = f"summ_by_q.{wrong[0]}" if wrong else "trainer_state.log_history"
-        raise ValueError(f"{path}: {what} is not as expected (an object of numbers; a list of objects)")
     if not isinstance(losses, list) or not all(isinstance(value, int | float) for value in losses):
         raise ValueError(f"{path}: eval_loss.all_seq_losses is not a list of numbers")
     return Summary(
@@ -108,12 +106,34 @@ def read_object(path: Path) -> dict[str, Any]:
     return data
 
 
+def _expect_numbers(path: Path, agg: Any, by_question: Any, log: Any) -> None:
+    """ValueError where a table holds text for a number, or the log no steps. What else a file has is not looked at."""
+    for name, table in (("agg", agg), *((f"summ_by_q.{id}", table) for id, table in by_question.items())):
+        if not isinstance(table, dict) or any(isinstance(value, str) for value in table.values()):
+            raise ValueError(f"{path}: {name} is not as expected, an object of numbers; got {table!r:.80}")
+    if not isinstance(log, list):
+        raise ValueError(f"{path}: trainer_state.log_history is not as expected, a list; got {log!r:.80}")
+    for entry in log:
+        logged = isinstance(entry, dict) and all(_maybe(entry.get(name)) for name in LOGGED)
+        if not logged or ("loss" in entry and not isinstance(entry.get("step"), int)):
+            raise ValueError(f"{path}: an entry of trainer_state.log_history is not as expected; got {entry!r:.80}")
+
+
+def _maybe(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 def _mean_of_integers(value: float) -> bool:
     return any(abs(value * count - round(value * count)) <= WHOLE for count in range(1, MOST_ANSWERS + 1))
 
 
 def _derived(name: str) -> bool:
     return name.endswith("_std") or FILTERED in name
+
+
+def number(value: Any) -> float | None:
+    """A published value as a number; None where it is none (null, NaN)."""
+    return float(value) if _number(value) else None
 
 
 def _number(value: Any) -> bool:
