@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spillover.analyses.showing import Section
+from spillover.analyses.showing import Paragraph, Section
+from spillover.judgements.scored import Scored
 from spillover.records import read_json, read_table, table, write_json, write_table
+from spillover.spec import later, walk
 from spillover.store import Artefact, Work
 
 Rows = list[dict[str, Any]]
@@ -26,6 +28,10 @@ class Found:
 class Analysis(Artefact):
     """A question put to artefacts. Subclass it with fields that hold them; write `analyse` and `show`."""
 
+    allow_unlike_judges: bool = later(
+        False
+    )  # compare scores of unlike judges or rubrics all the same; the page says so
+
     @abstractmethod
     def analyse(self, work: Work) -> Found:
         """Read the artefacts in the fields (`work.of(...)`) and find out. No artefact is made here."""
@@ -33,6 +39,22 @@ class Analysis(Artefact):
     @abstractmethod
     def show(self, found: Found) -> Section:
         """What was found, for people."""
+
+    def section(self, found: Found) -> Section:
+        """`show`, with a warning on top where scores of unlike judges were let through."""
+        section = self.show(found)
+        judges = dict.fromkeys((one.judge_name, one.rubric_name) for one in walk(self) if isinstance(one, Scored))
+        if not self.allow_unlike_judges or len(judges) < 2:
+            return section
+        names = "; ".join(f"{judge} by {rubric}" for judge, rubric in judges)
+        warning = Paragraph(
+            (
+                f"Unlike judges: the scores compared here come from {names}. A difference can be one between judges, "
+                f"not between models; this was allowed on purpose (allow_unlike_judges).",
+            )
+        )
+        top = section.headline and Paragraph((*section.headline.parts, " (Scores of unlike judges.)"))
+        return replace(section, blocks=(warning, *section.blocks), headline=top)
 
     def make(self, work: Work) -> dict[str, Any]:
         found = self.analyse(work)

@@ -56,7 +56,7 @@ class Minima(Analysis):
 
     def analyse(self, work: Work) -> Found:
         if self.scores:
-            refuse_unlike(self.scores)
+            refuse_unlike(self.scores, self.allow_unlike_judges)
         how = Resampling(self.draws)
         points: list[dict[str, Any]] = []
         barriers: list[dict[str, Any]] = []

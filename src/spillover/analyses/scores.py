@@ -11,6 +11,10 @@ import numpy as np
 from spillover.judgements.scored import Columns, Scored
 from spillover.store import Store
 
+JUDGING = ("judge", "scores", "rubric")  # terms that say who scored, in which way and by which text
+_JUDGED_ALIKE = "judge them alike, or say allow_unlike_judges=True: the report then warns of it"
+_DO = {"prompting": "state the prompting for both", **dict.fromkeys(JUDGING, _JUDGED_ALIKE)}
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -74,18 +78,26 @@ def pool(scores: Sequence[Scores], label: str) -> Scores:
     return Scores(label, {name: np.concatenate([one.columns[name] for one in scores]) for name in names})
 
 
-def refuse_unlike(sets: Sequence[Scored]) -> None:
-    """Refuse to compare answers to other questions, under another prompting or by another judge (METHOD, mistake 3)."""
+def refuse_unlike(sets: Sequence[Scored], allow_judges: bool = False) -> None:
+    """Refuse to compare answers to other questions, under another prompting or by another judge (METHOD, mistake 3).
+
+    `allow_judges` lets unlike judges and rubrics pass, as an analysis' `allow_unlike_judges` says; what they score has
+    to be the same.
+    """
     first = sets[0]
     for other in sets[1:]:
         ours, theirs = first.terms(), other.terms()
         for what in (name for name in ours if name in theirs):
-            if ours[what].unlike(theirs[what]):
-                do = "state the prompting for both" if what == "prompting" else "judge and ask them alike"
+            if ours[what].unlike(theirs[what]) and not (allow_judges and what in JUDGING):
                 raise ValueError(
                     f"{first.subject} and {other.subject} cannot be compared: "
-                    f"{what} {ours[what].say()!r} against {theirs[what].say()!r}; {do}"
+                    f"{what} {ours[what].say()!r} against {theirs[what].say()!r}; {_DO.get(what, 'ask them alike')}"
                 )
+        if allow_judges and set(first.metrics) != set(other.metrics):
+            raise ValueError(
+                f"{first.subject} and {other.subject} cannot be compared: {first.judge_name} scores "
+                f"{', '.join(first.metrics)}, {other.judge_name} {', '.join(other.metrics)}"
+            )
 
 
 def questions_of(scores: Scores, by: str = "question") -> tuple[list[str], dict[str, dict[str, Any]]]:

@@ -101,7 +101,7 @@ class Steering(Analysis):
         plain = [one for one in (self.before, self.after) if one]
         if not plain:
             return []
-        refuse_unlike((*plain, *self.steered))
+        refuse_unlike((*plain, *self.steered), self.allow_unlike_judges)
         level, gap = Resampling(self.draws, bounds=(0.0, 100.0)), Resampling(self.draws, bounds=(0.0, 100.0))
         read_of = {one.responses.model: read(one, work.store) for one in (*plain, *self.steered)}
         rows = []

@@ -45,7 +45,7 @@ class Trajectories(Analysis):
         return self
 
     def analyse(self, work: Work) -> Found:
-        refuse_unlike((self.before, *self.checkpoints))
+        refuse_unlike((self.before, *self.checkpoints), self.allow_unlike_judges)
         how = Resampling(self.draws)
         start = read(self.before, work.store, means=True)
         names, about = questions_of(start)

@@ -45,7 +45,9 @@ class Judgements(Scored):
 
     def terms(self) -> Mapping[str, Term]:
         return {
-            "judge": _term(self.judge),
+            "judge": Term(
+                f"{self.judge.kind}/{self.judge.fingerprint}", lambda: f"{self.judge.name} by {self.judge.rubric}"
+            ),
             "questions": _term(self.responses.questions),
             "sampling": _term(self.responses.sampling),
             "prompting": Term(self.responses.prompting, lambda: self.responses.prompting),

@@ -36,7 +36,7 @@ class Report(Artefact):
             (work.folder / folder).mkdir()
         for done, (name, analysis) in enumerate(named(self.analyses).items(), start=1):
             found = analysis.found(work.of(analysis))
-            section = analysis.show(found)
+            section = analysis.section(found)
             for kind, rows in found.tables.items():
                 write_csv(table(rows), work.folder / "tables" / f"{name}_{kind}.csv")
             figures = {}
