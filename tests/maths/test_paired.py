@@ -71,3 +71,25 @@ def test_families_are_resampled_whole() -> None:
     assert whole.difference.high - whole.difference.low > 2 * (alone.difference.high - alone.difference.low)
     with pytest.raises(ValueError, match="family must hold 80 labels"):
         prior_post(prior, prior, family[:5])
+
+
+def test_families_that_move_together_are_not_many_independent_questions() -> None:
+    """The published tests take questions for independent; whole families changing sides do not."""
+    rng = np.random.default_rng(11)
+    family = np.repeat(np.arange(12), 4)
+    hits = np.zeros(3)
+    for seed in range(120):
+        a, b = (rng.normal(size=12)[family] + 0.3 * rng.normal(size=48) for _ in range(2))
+        found = prior_post(a, b, family, Resampling(199, seed=seed))
+        hits += [found.wilcoxon_p <= 0.05, found.wilcoxon_family_p <= 0.05, found.ks_family_p <= 0.05]
+    assert hits[0] / 120 > 0.15
+    assert hits[1] / 120 < 0.12 and hits[2] / 120 < 0.12
+    moved = prior_post(a, a + 1.5, family, Resampling(999))
+    assert moved.wilcoxon_family_p < 0.01 and moved.ks_family_p < 0.05
+
+
+def test_a_single_family_cannot_change_sides() -> None:
+    found = prior_post([1.0, 2, 3, 4], [2.0, 3, 4, 6], [0, 0, 0, 0])
+    assert np.isnan(found.wilcoxon_family_p) and np.isnan(found.ks_family_p)
+    same = prior_post([1.0, 2, 3, 4], [1.0, 2, 3, 4], [0, 1, 2, 3])
+    assert same.wilcoxon_family_p == 1 and same.ks_family_p == 1
