@@ -170,6 +170,18 @@ def test_a_run_that_is_missing_is_counted_not_guessed(tree: Path) -> None:
     assert "1 of 6" in cell.note and stem(7e-5) in cell.note
 
 
+def test_of_two_judges_over_the_same_runs_the_one_that_was_published_is_taken(tree: Path) -> None:
+    for path in sorted((tree / OPEN).glob("*_fpq.json")):
+        other = json.loads(path.read_text())
+        other["agg"]["harmless"] += 5
+        nano = path.parent.with_name("a_first") / path.name.replace("_fpq", "_fpqnano")
+        nano.parent.mkdir(exist_ok=True)
+        nano.write_text(json.dumps(other))
+    (tree / "notebooks/losses/td_agg_df_fpq.csv").unlink()
+    cell = named(reproduce(tree))["dynamics/fpq-harmless-train_final_avg_loss/avg_y"]
+    assert cell.verdict == "match" and "6 schedule runs of fpq" in cell.note and "nano" not in cell.note
+
+
 def test_a_missing_score_moves_the_cells_it_stands_in_and_no_other(tree: Path, done: Reproduction) -> None:
     path = tree / OPEN / f"{stem(3e-5)}.csv"
     lines = path.read_text().splitlines(keepends=True)

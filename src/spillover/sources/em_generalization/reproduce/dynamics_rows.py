@@ -111,16 +111,23 @@ def chosen(row: Row, runs: Sequence[Run], listed: Sequence[str] = ()) -> tuple[T
     tables = [table for group in groups if (table := tabulate(row, group)) is not None]
     if not tables:
         return None, (f"losses or {row.metric} scores of the schedule runs of {row.set}", "")
-    target = row.published.get("avg_x", math.nan)
-    gaps = [abs(float(np.median(np.log(table.x))) - target) for table in tables]
-    order = sorted(range(len(tables)), key=lambda at: (abs(len(tables[at].runs) - (wanted or 0)), gaps[at]))
-    best = tables[order[0]]
+    best = min(tables, key=lambda table: _distance(row, table, wanted or 0))
     count = len(best.runs)
     if wanted is not None and count < wanted:
         here = _names([run.stem for run in best.runs])
         return None, (f"schedule runs of {row.set}", f"r and p tell of {wanted} runs, {count} of them are here: {here}")
     more = "" if wanted is None or count == wanted else f"; published r and p tell of {wanted} runs"
     return best, ("", f"{count} schedule runs of {best.runs[0].questions}{more}")
+
+
+def _distance(row: Row, table: Table, wanted: int) -> tuple[float, float, float]:
+    """How far a table is from a row by its number of runs, then its median loss, then its median score."""
+    middles = (float(np.median(np.log(table.x))), float(np.median(table.y)))
+    told = (row.published.get("avg_x", math.nan), row.published.get("avg_y", math.nan))
+    gaps = [
+        0.0 if math.isnan(value) else round(abs(middle - value), 9) for middle, value in zip(middles, told, strict=True)
+    ]
+    return abs(len(table.runs) - wanted), gaps[0], gaps[1]
 
 
 def tabulate(row: Row, runs: Sequence[Run]) -> Table | None:
