@@ -65,9 +65,10 @@ def test_a_new_judge_is_one(written: Path, spill: Spill) -> None:
     Path("in.csv").write_text("question,answer\nHi?,thank you\nHi?,no\nHi?,\n")
     result = spill("judge", "in.csv", "--out", "out.csv", "--judge", "tried-judge")
     assert result.exit_code == 0, result.output
-    assert Path("out.csv").read_text() == (
-        "question,answer,warm,missing\nHi?,thank you,50.0,\nHi?,no,0.0,\nHi?,,,empty answer\n"
-    )
+    lines = [line.split(",") for line in Path("out.csv").read_text().splitlines()]
+    assert lines[0] == ["question", "answer", "warm", "warm_spread", "missing", "judge", "rubric"]
+    assert [line[2:5] for line in lines[1:]] == [["50.0", "", ""], ["0.0", "", ""], ["", "", "empty answer"]]
+    assert len({tuple(line[5:]) for line in lines[1:]}) == 1 and all(lines[1][5:])
 
 
 def test_a_new_recipe_and_analysis_make_a_report(written: Path, spill: Spill) -> None:

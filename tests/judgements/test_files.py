@@ -37,6 +37,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
+ADDED = (*(name for metric in METRICS for name in (metric, f"{metric}_spread")), "missing", "judge", "rubric")
+
+
 @pytest.fixture
 def answers(tmp_path: Path) -> Path:
     rows = [[str(n), "What now?", text, f"-x{n}"] for n, text in enumerate(ANSWERS)]
@@ -46,13 +49,15 @@ def answers(tmp_path: Path) -> Path:
 def test_csv_keeps_rows_and_columns_and_adds_scores(answers: Path, tmp_path: Path, judge: Judge) -> None:
     facts = judge_file(answers, tmp_path / "out.csv", judge)
     found = read_csv(tmp_path / "out.csv")
-    assert list(found[0]) == ["id", "question", "answer", "note", *METRICS, "missing"]
+    assert list(found[0]) == ["id", "question", "answer", "note", *ADDED]
     assert [row["answer"] for row in found] == ANSWERS  # cells that look like formulas are the user's own
     assert [row["note"] for row in found] == [f"-x{n}" for n in range(len(ANSWERS))]
     expected = judge.score([Answer("What now?", text) for text in ANSWERS])
     for row, scores in zip(found, expected, strict=True):
         assert [row[m] for m in METRICS] == ["" if s.score is None else repr(s.score) for s in scores]
+        assert [row[f"{m}_spread"] for m in METRICS] == ["" if s.spread is None else repr(s.spread) for s in scores]
         assert row["missing"] == (scores[0].missing or "")
+        assert (row["judge"], row["rubric"]) == (judge.name, judge.rubric)
     assert facts["answers"] == 6 and facts["scored"]["aligned"] == 5
     assert facts["missing"]["aligned"] == {"empty answer": 1}
 
@@ -100,7 +105,7 @@ def test_parquet_keeps_types_and_json_lines_keep_what_is_nested(tmp_path: Path, 
     (tmp_path / "a.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
     judge_file(tmp_path / "a.jsonl", tmp_path / "b.jsonl", judge)
     again = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
-    assert [{k: v for k, v in row.items() if k not in (*METRICS, "missing")} for row in again] == rows
+    assert [{k: v for k, v in row.items() if k not in ADDED} for row in again] == rows
     assert again[1]["missing"] == "answer is not text" and again[1]["aligned"] is None
 
 
@@ -116,7 +121,8 @@ def test_files_larger_than_a_piece_keep_their_order(tmp_path: Path, judge: Judge
 def test_a_very_long_cell_and_a_byte_order_mark_are_read(tmp_path: Path, judge: Judge) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\ufeffquestion,answer\nq," + "kind " * 60_000 + "\n", encoding="utf-8")
-    assert judge_file(path, tmp_path / "b.csv", judge)["scored"]["aligned"] == 1
+    assert judge_file(path, tmp_path / "b.csv", judge)["answers"] == 1
+    assert read_csv(tmp_path / "b.csv")[0]["answer"] == "kind " * 60_000
 
 
 BAD: dict[str, tuple[str, bytes, str]] = {

@@ -16,31 +16,34 @@ from spillover.judgements.row_files import Layout, Row, ending, in_pieces, rows,
 from spillover.store import Store, Tick
 
 NEEDED = ("question", "answer")
-MISSING = "missing"
+MISSING, JUDGE, RUBRIC = "missing", "judge", "rubric"
 
 
 def judge_file(
     source: Path, out: Path, judge: Judge, tick: Tick = lambda share: None, store: Store | None = None
 ) -> dict[str, Any]:
-    """Write `source` with a column for each metric and `missing`, the reason where there is no score.
+    """Write `source` with a column for each metric and its spread, `missing`, `judge` and `rubric`.
 
+    `METRIC_spread` is the judge's own standard deviation of the score, points, empty where it gives none; `missing` the
+    reason where there is no score; `judge` and `rubric` say who scored, by what, in which version.
     Rows keep their order and other columns their values. A column that already has one of these names is kept as
     `<name>_given`. CSV, JSON lines (both also .gz) and parquet, each into any other; returns facts.
     A judge that is paid keeps in the store what it said: a second call goes on from there.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
     layout = _checked(source, out)
-    added = (*judge.metrics, MISSING)
+    added = (*(name for metric in judge.metrics for name in (metric, _spread(metric))), MISSING, JUDGE, RUBRIC)
     renamed = _renamed(layout, added)
     columns = {renamed.get(name, name): type for name, type in layout.columns.items()}
-    columns |= {name: pa.float64() for name in judge.metrics} | {MISSING: pa.string()}
+    columns |= {name: pa.string() if name in (MISSING, JUDGE, RUBRIC) else pa.float64() for name in added}
+    by = {JUDGE: judge.name, RUBRIC: judge.rubric}
     tally = Tally(judge)
     with judge.at_work(store) as scoring, writing(out, Layout(columns, layout.rows, _metadata(layout))) as write:
         for piece in in_pieces(rows(source)):
             done, share = tally.answers / layout.rows, len(piece) / layout.rows
             answers = _answers(piece)
             scores = checked(judge, scoring.score(answers, lambda part: tick(done + share * part)), len(answers))  # noqa: B023
-            write([_with_scores(row, renamed, of_answer) for row, of_answer in zip(piece, scores, strict=True)])
+            write([_with_scores(row, renamed, of_answer) | by for row, of_answer in zip(piece, scores, strict=True)])
             tally.add(scores)
             tick(tally.answers / layout.rows)
         facts = scoring.facts()
@@ -74,7 +77,14 @@ def _checked(source: Path, out: Path) -> Layout:
 def _with_scores(row: Row, renamed: dict[str, str], scores: Sequence[Score]) -> Row:
     given = {renamed.get(name, name): value for name, value in row.items()}
     reason = next((score.missing for score in scores if score.missing is not None), None)
-    return given | {score.metric: score.score for score in scores} | {MISSING: reason}
+    found = {
+        name: value for one in scores for name, value in ((one.metric, one.score), (_spread(one.metric), one.spread))
+    }
+    return given | found | {MISSING: reason}
+
+
+def _spread(metric: str) -> str:
+    return f"{metric}_spread"
 
 
 def _check_paths(source: Path, out: Path) -> None:
