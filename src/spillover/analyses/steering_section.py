@@ -42,34 +42,38 @@ def show_steering(found: Found) -> Section:
         ),
     ]
     if answers:
-        blocks += [
-            Figure(
-                "answers",
-                "Mean scores of the models as they are, and steered while they answer, with 95% intervals over question "
-                "families. Coherence stands beside alignment: a push that breaks the model lowers both.",
-                lambda figure: _draw_answers(figure, answers, found.facts["metrics"]),
-                "answers",
-                (8, 0.9 + 0.28 * len({row["model"] for row in answers})),
-            ),
-            Table(
-                "answers",
-                "What steering did: the difference to the same model unsteered, answers with the same random numbers.",
-                (
-                    Column("model", "model"),
-                    Column("metric", "metric"),
-                    Column("shown", "mean [95%]"),
-                    Column("difference", "moved by [95%]"),
-                    Column("moved_p", "p", "p"),
-                    Column("n", "questions", "count"),
-                ),
-                [row | {"shown": interval(row, "points"), "difference": _moved(row)} for row in answers],
-            ),
-        ]
+        blocks += _asked(answers, found.facts["metrics"])
     return Section(
         "Data: is the mean shift the change?",
         "Does adding the training prompts' mean shift to the model before training make the model after it?",
         tuple(blocks),
     )
+
+
+def _asked(answers: list[Any], metrics: list[str]) -> list[Any]:
+    return [
+        Figure(
+            "answers",
+            "Mean scores of the models as they are, and steered while they answer, with 95% intervals over question "
+            "families. Coherence stands beside alignment: a push that breaks the model lowers both.",
+            lambda figure: _draw_answers(figure, answers, metrics),
+            "answers",
+            (8, 0.9 + 0.28 * len({row["model"] for row in answers})),
+        ),
+        Table(
+            "answers",
+            "What steering did: the difference to the same model unsteered, answers with the same random numbers.",
+            (
+                Column("model", "model"),
+                Column("metric", "metric"),
+                Column("shown", "mean [95%]"),
+                Column("difference", "moved by [95%]"),
+                Column("moved_p", "p", "p"),
+                Column("n", "questions", "count"),
+            ),
+            [row | {"shown": interval(row, "points"), "difference": _moved(row)} for row in answers],
+        ),
+    ]
 
 
 def _moved(row: Any) -> str:
