@@ -51,6 +51,8 @@ class Bars(Show):
     def progress(self, share: float, left: float) -> None:
         if self.current is not None:
             self.rich.update(self.current, completed=share)
+            if self.whole is None and left == left:  # no study around it: its own time left
+                self.rich.update(self.current, note=f"about {duration(left)} left")
         if self.whole is not None and left == left:  # not NaN: a model that is fetched says nothing about the rest
             done = max(0.0, 1 - left / max(self.total, left))
             self.rich.update(self.whole, completed=done, note=f"about {duration(left)} left")

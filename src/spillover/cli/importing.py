@@ -69,7 +69,7 @@ def import_em_generalization(path: Path, root: Path) -> bool:
         _say(f"judge in doubt ({count} runs): {text}")
     aside = [f"{tree.within(one)} is of no kind that the release has" for one in tree.aside]
     _list("left aside: ", aside)
-    return _end(tally, plan.refused, plan.malformed, store, began)
+    return _end(tally, plan.refused, plan.malformed, plan.rows, store, began)
 
 
 def import_betley(files: Sequence[Path], root: Path, judge: str | None) -> bool:
@@ -81,6 +81,7 @@ def import_betley(files: Sequence[Path], root: Path, judge: str | None) -> bool:
     tally, store, began = Tally(), open_store(root), time.monotonic()
     refused: list[Rejected] = []
     malformed: list[Rejected] = []
+    rows = 0
     clock = Clock([_size(path) for path in files])
     with shown() as show:
         show.begin(f"import {len(files)} file{'s' * (len(files) != 1)} of judged answers")
@@ -91,6 +92,7 @@ def import_betley(files: Sequence[Path], root: Path, judge: str | None) -> bool:
                     raise ValueError(f"{path} is {'a folder: name CSV files' if path.is_dir() else 'not there'}")
                 artefact, counted = betley_answers(path.absolute(), judge, lambda share, go=tick: go(share * READ))  # type: ignore[misc]
                 malformed += counted.rejected
+                rows += counted.malformed
                 _make(artefact, store, tally, lambda share, go=tick: go(READ + share * WRITTEN))  # type: ignore[misc]
             except ValueError as error:
                 refused.append(Rejected(str(path), 0, str(error)))
@@ -99,7 +101,7 @@ def import_betley(files: Sequence[Path], root: Path, judge: str | None) -> bool:
         _say("judge: unknown; say it with --judge, so that analyses can refuse to mix judges")
     for text, count in tally.conflicts.items():
         _say(f"judge in doubt ({count} files): {text}")
-    return _end(tally, refused, malformed, store, began)
+    return _end(tally, refused, malformed, rows, store, began)
 
 
 class Clock:
@@ -139,8 +141,12 @@ def _make(artefact: Artefact, store: Store, tally: Tally, tick: Callable[[float]
     tally.add(artefact, store.manifest(artefact)["facts"], new)
 
 
-def _end(tally: Tally, refused: Sequence[Rejected], malformed: Sequence[Rejected], store: Store, began: float) -> bool:
-    _list("malformed row: ", [f"{row.file}, line {row.line}: {row.why}" for row in malformed])
+def _end(
+    tally: Tally, refused: Sequence[Rejected], malformed: Sequence[Rejected], rows: int, store: Store, began: float
+) -> bool:
+    _list("malformed row: ", [f"{row.file}, line {row.line}: {row.why}" for row in malformed], rows)
+    if rows:
+        _say("malformed rows are kept as they stood in rejected.parquet, beside the answers of their file")
     _list("not imported: ", [row.why if row.file in row.why else f"{row.file}: {row.why}" for row in refused])
     total = tally.kinds.total()
     if not total:
@@ -153,16 +159,17 @@ def _end(tally: Tally, refused: Sequence[Rejected], malformed: Sequence[Rejected
     kinds = ", ".join(f"{count} {kind}" for kind, count in tally.kinds.items()) or "nothing"
     print(one_line(f"imported {kinds}: {tally.answers:,} answers in {tally.answered} of them"))
     print(one_line(f"{tally.new} new, {total - tally.new} there already, in {store.root}"))
-    wrong = f"{len(malformed)} malformed rows, {len(refused)} files not imported"
+    wrong = f"{rows:,} malformed rows, {len(refused)} files not imported"
     print(one_line(f"{wrong}; {duration(time.monotonic() - began)}"))
-    return not (refused or malformed)
+    return not (refused or rows)
 
 
-def _list(head: str, lines: Sequence[str]) -> None:
+def _list(head: str, lines: Sequence[str], total: int = 0) -> None:
     for line in lines[:LISTED]:
         _say(head + line)
-    if len(lines) > LISTED:
-        _say(f"{head}{len(lines) - LISTED} more")
+    more = max(total, len(lines)) - len(lines[:LISTED])
+    if more:
+        _say(f"{head}{more:,} more")
 
 
 def _size(path: Path) -> int:

@@ -28,6 +28,7 @@ PLAIN = (  # columns of numbers that are no scores
 )
 MOSTLY = 0.9  # share of integers from which a metric's scores are no plain fractions any more
 ROWS = 4000  # held in memory at once
+KEPT = 10_000  # malformed rows that a survey remembers one by one
 REASONS = 50  # that are counted one by one in a column
 NOT_SCORED = "not scored in the file"
 _NOTHING = ("", "nan", "none", "null", "na", "n/a")
@@ -85,12 +86,22 @@ class Survey:
     file: str
     answers: int = 0
     read: int = 0  # bytes, about
-    rejected: list[Rejected] = field(default_factory=list)
+    malformed: int = 0  # rows
+    rejected: list[Rejected] = field(default_factory=list)  # the first of them
+    sink: Callable[[Rejected], None] | None = None  # hears of all of them
     questions: Counter[str] = field(default_factory=Counter)  # answers by question id, in order
     scored: Counter[str] = field(default_factory=Counter)  # numbers by column
     whole: Counter[str] = field(default_factory=Counter)  # of these, integers
     missing: dict[str, Counter[str]] = field(default_factory=dict)  # by column and reason
     prompted: set[str] = field(default_factory=set)  # chat, question-answer, raw, unknown: those that occur
+
+    def reject(self, row: Rejected) -> None:
+        """Count a malformed row."""
+        self.malformed += 1
+        if len(self.rejected) < KEPT:
+            self.rejected.append(row)
+        if self.sink is not None:
+            self.sink(row)
 
     def add(self, piece: Piece) -> None:
         """Count some rows."""
@@ -142,9 +153,9 @@ def judged_pieces(path: Path, count: Survey | None = None) -> Iterator[Piece]:
     while found := list(islice(rows, ROWS)):
         sound = [row for row in found if isinstance(row, Row) and row.cells[at].strip()]
         if len(sound) < len(found):
-            count.rejected += [
-                _rejected(path, row) for row in found if isinstance(row, Rejected) or not row.cells[at].strip()
-            ]
+            for row in found:
+                if isinstance(row, Rejected) or not row.cells[at].strip():
+                    count.reject(_rejected(path, row))
         if sound:
             count.read = sound[-1].read
             piece = columns.piece(sound)

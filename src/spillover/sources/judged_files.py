@@ -12,11 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spillover.records import JUDGEMENTS, REJECTED, RESPONSES, write_table
+from spillover.records import JUDGEMENTS, REJECTED, RESPONSES
 from spillover.responses.question import category_of, format_of
+from spillover.sources.csv_rows import Rejected
 from spillover.sources.evidence import ScoredBy
 from spillover.sources.judged_csv import Piece, Survey, judged_pieces
 from spillover.store import Work
+
+HELD = 1000  # malformed rows held in memory at once
 
 
 def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work) -> dict[str, Any]:
@@ -29,16 +32,29 @@ def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work)
     with (
         _writer(work.folder / "responses.parquet", RESPONSES) as responses,
         _writer(work.folder / "judgements.parquet", JUDGEMENTS) as judgements,
+        _writer(work.folder / "rejected.parquet", REJECTED) as rejected,
     ):
+        held: list[Rejected] = []
+
+        def reject(row: Rejected) -> None:
+            held.append(row)
+            if len(held) >= HELD:
+                flush()
+
+        def flush() -> None:
+            rejected.write_table(pa.Table.from_pylist([vars(row) for row in held], schema=REJECTED))
+            held.clear()
+
+        counted.sink = reject
         for piece in judged_pieces(path, counted):
             keys = _keys(piece, numbers)
             responses.write_table(_responses(piece, *keys))
             judgements.write_table(_judgements(piece, *keys, metrics, by))
             work.tick(min(1.0, counted.read / size))
-    write_table([vars(one) for one in counted.rejected], work.folder / "rejected.parquet", REJECTED)
+        flush()
     return {
         "answers": counted.answers,
-        "rejected": len(counted.rejected),
+        "rejected": counted.malformed,
         "scored": {name: counted.scored[name] for name in metrics},
         "missing": {name: dict(sorted(counted.missing.get(name, Counter()).items())) for name in metrics},
         "left_out": [name for name in counted.missing if name not in metrics],  # columns without a number

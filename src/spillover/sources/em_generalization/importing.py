@@ -42,7 +42,8 @@ class Import:
 
     tree: Tree
     refused: list[Rejected] = field(default_factory=list)
-    malformed: list[Rejected] = field(default_factory=list)  # rows
+    malformed: list[Rejected] = field(default_factory=list)  # rows, the first of each file
+    rows: int = 0  # malformed ones in all
     questions: list[QuestionFile] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -72,6 +73,7 @@ class Import:
             return None
         if counted is not None and files.answers is not None:
             within = self.tree.within(files.answers)
+            self.rows += counted.malformed
             self.malformed += [replace(row, file=within) for row in counted.rejected]
         ids = counted.questions if counted is not None else published.by_question if published is not None else ()
         kind = _kind(counted, published)
