@@ -78,7 +78,11 @@ def test_a_run_with_answers_matches_number_by_number_and_shows_the_filter_that_f
     assert "coherent > 0.5" in slip.note and "coherent > 50 keeps" in slip.note
     assert slip.beside.estimate != pytest.approx(slip.ours, abs=1e-6)  # we report the filter that was meant
     without = named(done)[f"summary/{stem(7e-5)}/agg/harmless_std"]  # a run without answers: from its table
-    assert without.verdict == "match" and "taking 50 answers each" in without.note
+    assert (
+        without.verdict == "match"
+        and "taking 50 answers each" in without.note
+        and "the count that fits" in without.note
+    )
 
 
 def test_unlike_prompts_are_flagged_and_rates_are_bounded_by_the_comparisons_at_hand(done: Reproduction) -> None:

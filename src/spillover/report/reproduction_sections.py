@@ -119,7 +119,7 @@ def _alone(cells: Sequence[Cell]) -> int:
 
 def _explained(why: Sequence[Mapping[str, Any]]) -> str:
     odd = sum(row["cells"] for row in why if row["verdict"] == "differs" and row["reason"] == "unexplained")
-    return "each for a reason given below" if not odd else f"{odd:,} without a known reason"
+    return "each with a reason below, known or likely" if not odd else f"{odd:,} without a known reason"
 
 
 def section_of(part: str, cells: Sequence[Cell], tables: Mapping[str, Rows]) -> Shown:

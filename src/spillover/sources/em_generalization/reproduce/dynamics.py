@@ -94,7 +94,7 @@ def _drawn(row: Row, table: Table, note: str) -> Iterator[Cell]:
             yield Cell(PART, name, value, fixed, "", f"median of log loss, whatever was drawn; {note}")
             continue
         if column == "sample_size":
-            yield Cell(PART, name, value, float(row.sample), "", "as the row's name says")
+            yield Cell(PART, name, value, None, UNKNOWN_SUBSET, "a setting, which the row's name repeats")
             continue
         drawn = ranges.get(column)
         if drawn is None:

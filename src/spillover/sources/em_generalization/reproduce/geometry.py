@@ -23,7 +23,7 @@ HOW = Resampling(draws=999)
 STATISTIC = re.compile(r"^(mean|median|min|max)_(.+)$")
 MISSING_VALUES = "values in some per-prompt rows"
 TRAINING = "the training prompts' activations"
-FLOAT32 = "single precision: 1 - residual^2 cancels digits"
+FLOAT32 = "likely single precision: within its rounding near 1 (not shown)"
 STEP = 3e-7  # of a single-precision number near 1
 ZERO_COMPONENTS = "slip: the number of components is stored as int(0.95) = 0"
 RAW_AS_CENTRED = "slip: the column that says centered holds the raw value"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spillover.maths.nadeau_bengio import interval_from_summary
-from spillover.maths.textbook import two_sided_t
+from spillover.maths.textbook import two_sided_t, two_sided_t_cancelling
 from spillover.sources.em_generalization.reproduce.cells import Beside, Cell, number, same
 
 PART = "prediction"
@@ -20,7 +20,7 @@ LOST_DIGITS = "published is 2 (1 - cdf), which loses all digits below 1e-16"
 NULLS = "the scores of the permutations"
 DRAWS = "the bootstrap draws behind it"
 WRONG_MODEL = (
-    'slip: "pretrained" is the instruct model (its path came of replacing -instruct in a name that says -Instruct)'
+    'slip: "pretrained" equals the instruct model (METHOD, mistake 2: a path made by replacing -instruct in -Instruct)'
 )
 CHANCE = re.compile(r"_ci_(low|high)$")  # columns drawn at random, which twins need not share
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -59,7 +59,10 @@ def _cell(name: str, column: str, published: float, row: Mapping[str, Any]) -> C
     if not same(published, ours):
         if math.isnan(ours):
             return Cell(PART, name, published, None, "the columns that it follows from", note)
-        reason = LOST_DIGITS if column == "rmse_p_value" and abs(ours - published) < 1e-14 else "unexplained"
+        lost = column == "rmse_p_value" and same(
+            published, two_sided_t_cancelling(_number(row, "rmse_t_stat"), SPLITS - 1)
+        )
+        reason = LOST_DIGITS if lost else "unexplained"
     return Cell(PART, name, published, ours, reason, note, _beside(row))
 
 
@@ -78,26 +81,13 @@ def _expected(column: str, row: Mapping[str, Any]) -> tuple[float | None, str, s
         twin = "cv_r2_mean" if column == "perm_score" else "rmse_mean"
         return _number(row, twin), "", f"the same as {twin}: the score that permutations are held against"
     if column.startswith("perm_p_"):
-        return _permutation_p(column, row)
+        least = 1 / (PERMUTATIONS + 1)
+        return None, NULLS, f"the least that {PERMUTATIONS} permutations can give is {least:.6g}"
     if "null_" in column:
         return None, NULLS, ""
     if CHANCE.search(column):
         return None, DRAWS, "an interval drawn without a seed: twins with equal scores have unlike ends"
     return None, FOLDS, ""
-
-
-def _permutation_p(column: str, row: Mapping[str, Any]) -> tuple[float | None, str, str]:
-    """The least p there is, where the score lies beyond all that the null's range tells; else it hangs on the draws."""
-    least = 1 / (PERMUTATIONS + 1)
-    if column == "perm_p_r2":
-        score, beyond = _number(row, "cv_r2_mean"), _number(row, "r2_null_high")
-        reached, width = score - beyond, abs(beyond - _number(row, "r2_null_low"))
-    else:
-        score, beyond = _number(row, "rmse_mean"), _number(row, "perm_null_rmse_low")
-        reached, width = beyond - score, abs(_number(row, "perm_null_rmse_high") - beyond)
-    if reached > width:
-        return least, "", f"1 / {PERMUTATIONS + 1}: the score lies beyond the null's 95% range by more than its width"
-    return None, NULLS, f"least possible: {least:.6g}"
 
 
 def _beside(row: Mapping[str, Any]) -> Beside | None:

@@ -22,8 +22,8 @@ from spillover.sources.em_generalization.reproduce.summary import judged_in_whol
 PART = "prior"
 HOW = Resampling(draws=999)
 LEAST_EACH = 50  # answers to each question of a prior whose number is not told
-TIES = "ties between questions: scores of full precision break them, those read back do not"
-READ_BACK = "the prior's scores are read back to about 7 digits"
+TIES = "likely ties between questions, which scores read back to 7 digits may break otherwise (not shown)"
+READ_BACK = "likely the prior's scores, which are read back to about 7 digits (not shown)"
 
 
 @dataclass(frozen=True)

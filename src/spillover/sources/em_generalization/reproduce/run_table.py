@@ -65,7 +65,11 @@ def _expected(column: str, run: Run) -> _Expected:
     kind, _, metric = column.partition("-")
     if kind not in FORMATS or not metric:
         value = number(summary.agg.get(column))
-        return value, "the run's own summary", None if value is None else _over_questions(run, column)
+        return (
+            value,
+            "copied from the run's own summary, not from answers",
+            None if value is None else _over_questions(run, column),
+        )
     values = of_questions(summary, metric)
     if not len(values):
         return None, "", None

@@ -23,7 +23,7 @@ FEW = Resampling(draws=999)  # of a metric that is no score
 NO_ANSWERS = "the answers (CSV) of this run"
 POPULATION = "published is the population SD (ddof 0), while the SDs by question have ddof 1"
 POISONED = "published is NaN: one missing value makes the published mean NaN"
-ROUNDED_LOSS = "the log holds losses rounded to 4 decimals"
+ROUNDED_LOSS = "within the rounding of the logged losses to 4 decimals"
 
 
 def summary_cells(run: Run) -> Iterator[Cell]:
@@ -109,7 +109,9 @@ def _from_answers(run: Run, question: str, key: str, published: float) -> _Found
         values = values[coherent > least]
     ours = spread(values) if is_sd else middle(values)
     if question != "agg":
-        ours = as_printed(ours, published, DECIMALS)
+        exact, ours = ours, as_printed(ours, published, DECIMALS)
+        if ours != exact and not math.isnan(exact):
+            note = "; ".join(text for text in (f"rounded to {DECIMALS} decimals as published", note) if text)
     reason = ""
     if not same(published, ours):
         reason, also = _why(values, is_sd, published)
@@ -180,7 +182,8 @@ def _overall(run: Run, key: str, published: float) -> _Found:
     if each is None or np.isnan(spreads).any():
         return None, NO_ANSWERS, "", beside
     ours, population = (pooled_sd(means, spreads, each, ddof) for ddof in (1, 0))
-    note = f"from the per-question means and SDs, taking {each} answers each (no answers of this run here)"
+    fits = f"taking {each} answers each, of 50 and 100 the count that fits"
+    note = f"from the per-question means and SDs, {fits} (no answers of this run here)"
     if same(published, ours):
         return ours, "", note, beside
     if same(published, population):
