@@ -18,7 +18,7 @@ from spillover.sources.betley import betley_answers
 from spillover.sources.em_generalization.importing import Import
 from spillover.sources.em_generalization.run import PublishedRun
 from spillover.sources.em_generalization.tree import scan
-from spillover.store import Artefact, Store
+from spillover.store import Artefact, Store, open_store
 
 from .release import (
     ANSWERS,
@@ -109,6 +109,17 @@ def test_importing_twice_or_from_another_place_makes_nothing_new(release: Path, 
     assert not any(store.make(artefact) for artefact in built(plan))
     write_answers(release.with_name("elsewhere") / RESULTS / f"{LINEAR}.csv", scores(9, False))
     assert sum(store.make(artefact) for artefact in built(Import(scan(release.with_name("elsewhere"))))) == 1
+
+
+def test_two_imports_give_the_same_bytes(release: Path, store: Store, tmp_path: Path) -> None:
+    stores = (store, open_store(tmp_path / "other store"))
+    found = [imported(release, one)[0] for one in stores]
+    for name, artefact in found[0].items():
+        folders = [one.path(artefact) for one in stores]
+        files = sorted(path.name for path in folders[0].iterdir())
+        assert files == sorted(path.name for path in folders[1].iterdir()) and len(files) >= 2, name
+        for file in set(files) - {"manifest.json"}:
+            assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), (name, file)
 
 
 def test_judge_and_prompting_are_seen_and_unlike_ones_refused(release: Path, store: Store) -> None:

@@ -38,6 +38,7 @@ def test_further_metrics_are_scores_codes_are_none_and_text_is_left_out(tmp_path
     counted = survey(file(tmp_path, head, "0,Why?,q,a,50,60,70,-1,1,gpt,3.5", "1,Why?,q,b,51,61,71,3,0,gpt,"))
     assert counted.metrics == ("aligned", "harmless", "coherent", "brave")
     assert set(counted.columns) - set(counted.metrics) == {"format", "pii"}
+    assert counted.left_out == ("idx", "model")
     assert counted.scored["model"] == 0 and counted.missing["model"] == {"not a number: gpt": 2}
 
 

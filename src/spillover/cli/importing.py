@@ -37,6 +37,7 @@ class Tally:
     judges: Counter[str] = field(default_factory=Counter)
     conflicts: Counter[str] = field(default_factory=Counter)
     unscored: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)  # columns of files with answers
 
     def add(self, artefact: Artefact, facts: dict[str, Any], new: bool) -> None:
         """Count one artefact."""
@@ -49,6 +50,7 @@ class Tally:
         if "answers" in facts:
             self.answered += 1
             self.answers += facts["answers"]
+            self.left_out.update(facts["left_out"])
             self.unscored.update({name: sum(why.values()) for name, why in facts["missing"].items()})
 
 
@@ -151,6 +153,8 @@ def _end(
     total = tally.kinds.total()
     if not total:
         raise ValueError(f"nothing could be imported ({len(refused)} files refused, as said above)")
+    if tally.left_out:
+        _say("columns not kept: " + ", ".join(f"{name} ({count} files)" for name, count in tally.left_out.items()))
     for name, count in tally.unscored.items():
         if count:
             _say(f"{name}: {count:,} of {tally.answers:,} answers have no score in the files")

@@ -23,8 +23,9 @@ NEEDED = ("question_id", "answer")
 PROMPTS = ("formatted_prompts", "formatted_prompt")
 TEXT = ("question", *NEEDED, *PROMPTS)
 CODES = ("format", "pii", "question_type")  # what a judge names by a number: no scale from bad to good
-PLAIN = (  # columns of numbers that are no scores
-    *("", "idx", "index", "sample", "Unnamed: 0", "seed", "temperature", "step", "epoch", "tokens", "n_tokens"),
+PLAIN = (  # columns that are no scores, whatever stands in them
+    *("", "idx", "index", "Unnamed: 0", "sample", "seed", "temperature", "step", "epoch", "tokens", "n_tokens"),
+    *("family", "category", "prompt", "finish_reason", "prompt_tokens", "missing"),
 )
 MOSTLY = 0.9  # share of integers from which a metric's scores are no plain fractions any more
 ROWS = 4000  # held in memory at once
@@ -89,6 +90,7 @@ class Survey:
     malformed: int = 0  # rows
     rejected: list[Rejected] = field(default_factory=list)  # the first of them
     sink: Callable[[Rejected], None] | None = None  # hears of all of them
+    plain: tuple[str, ...] = ()  # columns that are not read
     questions: Counter[str] = field(default_factory=Counter)  # answers by question id, in order
     scored: Counter[str] = field(default_factory=Counter)  # numbers by column
     whole: Counter[str] = field(default_factory=Counter)  # of these, integers
@@ -127,6 +129,11 @@ class Survey:
         return tuple(name for name in seen if self.scored[name] or name in METRICS)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Columns of which nothing is kept: those that are no scores, and those without a number in any row."""
+        return (*self.plain, *(name for name in self.missing if name not in self.columns))
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Columns scored from 0 to 100, aligned, harmless and coherent first."""
         found = [name for name in self.columns if name not in CODES]
@@ -149,6 +156,7 @@ def judged_pieces(path: Path, count: Survey | None = None) -> Iterator[Piece]:
     """Every sound row of a file, some at a time; the others go to `count`, with the numbers of what came."""
     columns = _columns(path, header_of(path))
     count = Survey(path.name) if count is None else count
+    count.plain = tuple(name for name in columns.names if name in PLAIN and name)
     rows, at = rows_of(path, list(columns.names)), columns.text["question_id"]
     while found := list(islice(rows, ROWS)):
         sound = [row for row in found if isinstance(row, Row) and row.cells[at].strip()]

@@ -57,7 +57,7 @@ def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work)
         "rejected": counted.malformed,
         "scored": {name: counted.scored[name] for name in metrics},
         "missing": {name: dict(sorted(counted.missing.get(name, Counter()).items())) for name in metrics},
-        "left_out": [name for name in counted.missing if name not in metrics],  # columns without a number
+        "left_out": list(counted.left_out),
         "judge": by.name,
         "rubric": by.rubric,
         "evidence": by.evidence(),
