@@ -29,7 +29,7 @@ def show_audit(found: Found) -> Section:
             " of flagged answers are not EM by label, ",
             number(missed, "rates", "percent"),
             " of the others are. Shares over several strata weigh each stratum by its answers, not by its labels. Intervals "
-            "(95%) take labels one by one: they speak of the sampling of answers, not of other readers or questions.",
+            "(95%) take labels one by one: they speak of the sampling of answers, not of other readers or questions. An agreement of the labels with the judge is one over the sample, which holds more flagged answers than there are: its r and kappa are not those of all answers.",
         )
     )
     return Section(

@@ -6,20 +6,24 @@ a number is reported; where that is nearly all, there is no score.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field
 
-from spillover.judgements.judge import Answer, Judge, Score, unscored
+from spillover.judgements.judge import Answer, Judge, Score, Scoring, unscored
 from spillover.judgements.rubric import Rubrics
 from spillover.judgements.rubrics.own import OwnRubrics
 from spillover.models.base import Base, Model, base_of
 from spillover.models.chat import Prompting
 from spillover.models.loading import DType
 from spillover.store import Store, Tick
+
+if TYPE_CHECKING:
+    from spillover.judgements.rating import Rater
 
 DIGITS = 6  # of the probabilities kept
 
@@ -55,7 +59,7 @@ class LocalModel(Judge):
 
     def seconds_per_answer(self) -> float:
         size = (self.model.base().parameters or 135e6) / 135e6
-        return 1.0 * size * len(self.metrics)
+        return 1.5 * size * len(self.metrics)  # measured: rubrics of 450 tokens, answers of 60, float32, no AVX-512
 
     def card(self) -> str:
         return (
@@ -67,33 +71,24 @@ class LocalModel(Judge):
             f"parameters follow a rubric poorly."
         )
 
+    @contextlib.contextmanager
+    def at_work(self, store: Store | None) -> Iterator[Scoring]:
+        """The judge with its model loaded once for all parts."""
+        yield _AtWork(self, store)
+
     def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
-        if not isinstance(self.model, Base):
-            raise ValueError(f"{self.model.label()} lies in a store: make Judgements of it there to judge with it")
-        return self._score(None, answers, tick)
+        return _AtWork(self, None).score(answers, tick)
 
     def score_in(self, store: Store, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
-        return self._score(store, answers, tick)
+        return _AtWork(self, store).score(answers, tick)
 
-    def _score(self, store: Store | None, answers: Sequence[Answer], tick: Tick) -> list[list[Score]]:
-        reasons = [unscored(answer.answer) for answer in answers]
-        if all(reasons):  # no model is loaded for nothing
-            tick(1.0)
-            return [[Score(metric, None, reason) for metric in self.metrics] for reason in reasons]
+    def rater(self, store: Store | None) -> Rater:
+        """The model, loaded. ValueError where it lies in a store and none is given."""
         from spillover.judgements.rating import Rater
 
-        rater = Rater(self, store)
-        asked = [index for index, reason in enumerate(reasons) if reason is None]
-        keys = [(index, metric) for metric in self.metrics for index in asked]
-        texts = [self.rubrics.prompt(metric, answers[i].question or "", str(answers[i].answer)) for i, metric in keys]
-        said = dict(zip(keys, rater.distributions(texts, tick), strict=True))
-        return [
-            [
-                Score(metric, None, reason) if reason else self.scored(metric, said[index, metric])
-                for metric in self.metrics
-            ]
-            for index, reason in enumerate(reasons)
-        ]
+        if store is None and not isinstance(self.model, Base):
+            raise ValueError(f"{self.model.label()} lies in a store: make Judgements of it there to judge with it")
+        return Rater(self, store)
 
     def scored(self, metric: str, said: np.ndarray | str) -> Score:
         """The score that probabilities of the numbers 0 to 100 (101,) amount to; or why there are none."""
@@ -107,6 +102,48 @@ class LocalModel(Judge):
         mean = float(shares @ numbers)
         spread = float(np.sqrt(shares @ (numbers - mean) ** 2))
         return Score(metric, min(max(round(mean, 3), 0.0), 100.0), spread=round(spread, 3), raw=raw)
+
+
+class _AtWork(Scoring):
+    """A local judge at work: loads its model when the first answer comes, and counts what was no number."""
+
+    def __init__(self, judge: LocalModel, store: Store | None) -> None:
+        super().__init__(judge, store)
+        self._local = judge
+        self._rater: Rater | None = None
+        self._outside: dict[str, list[float]] = {metric: [] for metric in judge.metrics}
+
+    def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
+        metrics = self._local.metrics
+        reasons = [unscored(answer.answer) for answer in answers]
+        asked = [index for index, reason in enumerate(reasons) if reason is None]
+        keys = [(index, metric) for metric in metrics for index in asked]
+        said = dict(zip(keys, self._said([(answers[index], metric) for index, metric in keys], tick), strict=True))
+        tick(1.0)
+        return [
+            [Score(one, None, reason) if reason else self._local.scored(one, said[index, one]) for one in metrics]
+            for index, reason in enumerate(reasons)
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """What the model put on anything but a number, mean by metric; the texts and the template it was asked by."""
+        outside = {metric: round(float(np.mean(found)), DIGITS) for metric, found in self._outside.items() if found}
+        about = {"outside": outside, "rubric_texts": self._local.rubrics.texts()}
+        if self._rater is not None:
+            about |= {"prompting": self._rater.chat.prompting, "template_sha256": self._rater.chat.template_sha256()}
+        return {"local_model": about}
+
+    def _said(self, asked: Sequence[tuple[Answer, str]], tick: Tick) -> list[np.ndarray | str]:
+        if not asked:  # no model is loaded for nothing
+            return []
+        if self._rater is None:
+            self._rater = self._local.rater(self._store)
+        texts = [self._local.rubrics.prompt(metric, one.question or "", str(one.answer)) for one, metric in asked]
+        found = self._rater.distributions(texts, tick)
+        for (_, metric), masses in zip(asked, found, strict=True):
+            if not isinstance(masses, str):
+                self._outside[metric].append(1 - float(masses.sum()))
+        return found
 
 
 def _kept(said: np.ndarray) -> dict[str, Any]:
