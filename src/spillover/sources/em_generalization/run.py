@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,6 @@ class PublishedRun(ImportedScores):
         return f"Published {' and '.join(parts)} of {self.name.summary()}; judged by {self.judge_name}"
 
     def units(self) -> float:
-        from pathlib import Path
-
         files = [Path(one.path) for one in (self.answers, self.published) if one]
         return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
 
