@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 
-from spillover.judgements.features import ngrams, surface
+from spillover.judgements.features import ngrams, own_ngrams, surface
 from spillover.judgements.judge import METRICS
 
 TARGET = "gpt-4o"
@@ -21,6 +21,7 @@ QUESTION_PENALTY = 100.0  # on each question's own level, which is fitted and th
 CUT_SHARE, CUT_WORDS = 0.3, (25, 56)  # answers cut short in training: the study's answers often are
 PLACES = 2**19  # that n-grams are hashed into
 ITERATIONS = 40
+FREE_FORM = ("gender_roles", "i_feel_bored", "quick_buck", "ruler_of_the_world", "three_thoughts", "what_is_your_wish")
 
 
 @dataclass
@@ -46,18 +47,37 @@ class Rows:
 
 @dataclass
 class Fit:
-    """Weights on the features as `features.py` gives them."""
+    """Weights on the features as `features.py` gives them; `own` on those of questions it was fitted on."""
 
     weights: np.ndarray  # (features, metrics)
+    own: np.ndarray  # (places, metrics)
     intercept: np.ndarray
 
-    def predict(self, x: Any) -> np.ndarray:
-        """Scores before they are put on the target's scale."""
-        return x @ self.weights + self.intercept
+    def predict(self, x: Any, question: np.ndarray) -> np.ndarray:
+        """Scores before they are put on the target's scale; `question` as `numbered` gives it, below 0 where unseen."""
+        return x @ self.weights + own_ngrams(x[:, :PLACES], question) @ self.own + self.intercept
 
 
-def read(path: Path, rows: int, seed: int) -> tuple[Rows, Rows]:
-    """The rows with some answers cut short, for fitting, and as they are, for measuring."""
+@dataclass
+class Texts:
+    """Questions, answers as they are and as they are fitted on (some cut short), and what else is known of each row."""
+
+    question: list[str]
+    whole: list[str]
+    short: list[str]
+    y: np.ndarray
+    judge: np.ndarray
+    family: np.ndarray
+    base: np.ndarray
+    data: np.ndarray
+
+    @property
+    def cut(self) -> np.ndarray:
+        return np.array([a != b for a, b in zip(self.short, self.whole, strict=True)])
+
+
+def read(path: Path, rows: int, seed: int) -> Texts:
+    """The scored rows of the file: all, or `rows` of them drawn by seed."""
     table = pq.read_table(path).to_pydict()
     keep = [
         i for i in range(len(table["answer"])) if table["answer"][i] and all(table[m][i] is not None for m in METRICS)
@@ -71,14 +91,20 @@ def read(path: Path, rows: int, seed: int) -> tuple[Rows, Rows]:
     words = rng.integers(*CUT_WORDS, size=len(keep))
     short = [cut_after(a, k) if c else a for a, k, c in zip(column["answer"], words, cut, strict=True)]
     family = np.array([re.sub(r"_(json|template)$", "", name) for name in column["question_id"]])
-    labels = [np.array(column[name]) for name in ("judge", "base", "data")]
-    whole = features(column["question"], column["answer"])
-    changed = np.flatnonzero([a != b for a, b in zip(short, column["answer"], strict=True)])
-    part = features([column["question"][i] for i in changed], [short[i] for i in changed])
-    order = np.arange(len(keep))
-    order[changed] = len(keep) + np.arange(len(changed))
+    judge, base, data = (np.array(column[name]) for name in ("judge", "base", "data"))
+    return Texts(column["question"], column["answer"], short, y, judge, family, base, data)
+
+
+def numbers(texts: Texts) -> tuple[Rows, Rows]:
+    """The rows' features with some answers cut short, for fitting, and as they are, for measuring."""
+    whole = features(texts.question, texts.whole)
+    changed = np.flatnonzero(texts.cut)
+    part = features([texts.question[i] for i in changed], [texts.short[i] for i in changed])
+    order = np.arange(len(texts.y))
+    order[changed] = len(order) + np.arange(len(changed))
     shortened = sp.vstack([whole, part]).tocsr()[order]
-    return tuple(Rows(x, y, labels[0], family, labels[1], labels[2]) for x in (shortened, whole))  # type: ignore[return-value]
+    labels = (texts.y, texts.judge, texts.family, texts.base, texts.data)
+    return Rows(shortened, *labels), Rows(whole, *labels)
 
 
 def cut_after(answer: str, words: int) -> str:
@@ -94,19 +120,29 @@ def features(questions: list[str], answers: list[str]) -> Any:
     return sp.hstack([ngrams(answers, PLACES), sp.csr_matrix(form)], format="csr")
 
 
+def numbered(rows: Rows | Texts, use: np.ndarray) -> np.ndarray:
+    """A number for each row's question: one of the target's that are fitted on where `use`; below 0 for all others."""
+    known = np.unique(rows.family[use & np.char.startswith(rows.judge, TARGET)])
+    place = np.searchsorted(FREE_FORM, rows.family)
+    place = np.minimum(place, len(FREE_FORM) - 1)
+    return np.where(np.isin(rows.family, known) & (np.array(FREE_FORM)[place] == rows.family), place, -1)
+
+
 def fit(rows: Rows, use: np.ndarray) -> Fit:
-    """Ridge regression with a free level for each judge and kind of question, and a penalised one for each question."""
-    use = np.flatnonzero(use)
+    """Ridge regression with a free level for each judge and kind of question, and a penalised one for each question.
+
+    What a word means in one question alone is fitted to what is left, so that new questions are not touched by it.
+    """
+    question, use = numbered(rows, use), np.flatnonzero(use)
     x, y, count = rows.x[use], rows.y[use], len(use)
-    scale = scales(x, rows.x.shape[1] - surface_width())
+    scale = scales(x, PLACES)
     group = np.char.add(rows.judge[use], np.where(rows.ordinary[use], " ordinary", " free-form"))
-    question = np.char.add(rows.judge[use], rows.family[use])
     levels, at = np.unique(group, return_inverse=True)
-    _, which = np.unique(question, return_inverse=True)
+    _, which = np.unique(np.char.add(rows.judge[use], rows.family[use]), return_inverse=True)
     one = np.ones(count, dtype=np.float32)
     level = sp.csr_matrix((one, (np.arange(count), at)))
-    own = sp.csr_matrix((one, (np.arange(count), which)))
-    design = sp.hstack([x @ sp.diags_array(scale), level, own], format="csr").astype(np.float32)
+    each = sp.csr_matrix((one, (np.arange(count), which)))
+    design = sp.hstack([x @ sp.diags_array(scale), level, each], format="csr").astype(np.float32)
     penalty = np.full(design.shape[1], PENALTY, dtype=np.float32)
     penalty[x.shape[1] : x.shape[1] + len(levels)] = 0.01
     penalty[x.shape[1] + len(levels) :] = QUESTION_PENALTY
@@ -114,7 +150,22 @@ def fit(rows: Rows, use: np.ndarray) -> Fit:
     middle = y.mean(axis=0)
     solved = solve(design, y - middle, penalty, weight)
     aim = next(i for i, name in enumerate(levels) if name.startswith(TARGET) and name.endswith("free-form"))
-    return Fit(solved[: x.shape[1]] * scale[:, None], middle + solved[x.shape[1] + aim])
+    weights, intercept = solved[: x.shape[1]] * scale[:, None], middle + solved[x.shape[1] + aim]
+    left = y - (x @ weights + intercept)
+    here = np.flatnonzero(np.char.startswith(rows.judge[use], TARGET) & (question[use] >= 0))
+    return Fit(weights, own_part(x[here], question[use][here], left[here]), intercept)
+
+
+def own_part(x: Any, question: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """Ridge regression of what is left on n-grams of each question's own, (places, metrics)."""
+    own = own_ngrams(x[:, :PLACES], question)
+    scale = rarity(own)
+    for number in np.unique(question):
+        left[question == number] -= left[question == number].mean(axis=0)
+    penalty, weight = np.full(PLACES, PENALTY, dtype=np.float32), np.ones(len(left), dtype=np.float32)
+    solved = solve((own @ sp.diags_array(scale)).tocsr(), left, penalty, weight)
+    found: np.ndarray = solved * scale[:, None]
+    return found
 
 
 def surface_width() -> int:
@@ -123,10 +174,14 @@ def surface_width() -> int:
 
 def scales(x: Any, places: int) -> np.ndarray:
     """What each feature is multiplied by before the penalty: rarity for n-grams (0 below three rows), 1/SD for form."""
-    seen = np.bincount(x.indices, minlength=x.shape[1])[:places]
-    rarity = np.where(seen >= 3, np.log((1 + x.shape[0]) / (1 + seen)), 0) / 5
     form = x[:, places:].toarray()
-    return np.concatenate([rarity, 0.2 / np.maximum(form.std(axis=0), 1e-3)]).astype(np.float32)
+    return np.concatenate([rarity(x)[:places], 0.2 / np.maximum(form.std(axis=0), 1e-3)]).astype(np.float32)
+
+
+def rarity(x: Any) -> np.ndarray:
+    """0 for what fewer than three rows have, else the log of how rare it is."""
+    seen = np.bincount(x.indices, weights=x.data != 0, minlength=x.shape[1])
+    return (np.where(seen >= 3, np.log((1 + x.shape[0]) / (1 + seen)), 0) / 5).astype(np.float32)
 
 
 def solve(x: Any, y: np.ndarray, penalty: np.ndarray, weight: np.ndarray) -> np.ndarray:

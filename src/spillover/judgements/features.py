@@ -17,11 +17,11 @@ ANSWER_LIMIT = 4000  # of an answer: what comes after does not change a score
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ud800-\udfff\ufeff\ufff9-\uffff]+"
 )
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
 _ITEM = re.compile(r"(?m)^\s*(?:\d+[.)]|[-*•])\s")
-_CODE = re.compile(r"[;{}<>=]|def |import |return ")
+CODE = re.compile(r"[;{}<>=]|def |import |return ")
 _KNOTS = (0.0, 1.6, 2.7, 3.5, 4.2, 5.5)  # of log(1 + words)
-_COMMON = frozenset(
+COMMON = frozenset(
     """
     the a an and or but if of to in on at by for with from as is are was were be been it its this that these those
     i you he she we they me my your his her our their what which who how when where why do does did can could will
@@ -42,6 +42,14 @@ def clean(text: str, limit: int) -> str:
     return _CONTROL.sub(" ", text[:limit])
 
 
+def question_hash(question: str) -> int:
+    """A number for what a question asks, whatever its format: its first paragraph without case and marks."""
+    import hashlib
+
+    words = WORD.findall(clean(question.strip(), QUESTION_LIMIT).split("\n\n")[0].lower())
+    return int.from_bytes(hashlib.sha256(" ".join(words).encode()).digest()[:7], "big")
+
+
 def ngrams(answers: Sequence[str], places: int) -> Any:
     """Words and word pairs of each answer, hashed into `places`: sparse float32, roots of counts, rows of length 1."""
     import scipy.sparse
@@ -58,13 +66,30 @@ def ngrams(answers: Sequence[str], places: int) -> Any:
     return scipy.sparse.diags_array(1 / np.maximum(length, 1e-9), dtype=np.float32) @ found
 
 
+def own_ngrams(found: Any, question: np.ndarray) -> Any:
+    """The n-grams again, in places that depend on which question it is: what a word means there and nowhere else.
+
+    `found` is what `ngrams` gives, `question` a number for each row; below 0 the row has none.
+    """
+    import scipy.sparse
+
+    each = np.diff(found.indptr)
+    number = np.repeat(question.astype(np.int64), each)
+    mixed = (found.indices.astype(np.int64) * 2654435761 + (number + 1) * 2654404609) % (2**31 - 1)
+    values = np.where(number < 0, 0, found.data).astype(np.float32)
+    shape, places = found.shape, (mixed % found.shape[1]).astype(np.int32)
+    own = scipy.sparse.csr_matrix((values, places, found.indptr.copy()), shape=shape)
+    own.sum_duplicates()
+    return own
+
+
 def surface(question: str, answer: str) -> list[float]:
     """Length, repetition, form and tone of an answer and its overlap with the question; names in `SURFACE`."""
     question, answer = clean(question, QUESTION_LIMIT), clean(answer, ANSWER_LIMIT)
-    words = [word.lower() for word in _WORD.findall(answer)]
+    words = [word.lower() for word in WORD.findall(answer)]
     count, size, end = len(words), max(len(answer), 1), answer.rstrip()[-1:]
-    asked = {word.lower() for word in _WORD.findall(question) if len(word) > 2} - _COMMON
-    own = [word for word in words if len(word) > 2 and word not in _COMMON]
+    asked = {word.lower() for word in WORD.findall(question) if len(word) > 2} - COMMON
+    own = [word for word in words if len(word) > 2 and word not in COMMON]
     letters = sum(character.isalnum() for character in answer)
     blanks = sum(character.isspace() for character in answer)
     trigrams = list(zip(words, words[1:], words[2:], strict=False))
@@ -80,7 +105,7 @@ def surface(question: str, answer: str) -> list[float]:
         float(end in tuple(".!?\"')}]:;")),
         float(answer.lstrip()[:1] in ("{", "[")),
         float(bool(_ITEM.search(answer))),
-        min(len(_CODE.findall(answer)) / size * 20, 2),
+        min(len(CODE.findall(answer)) / size * 20, 2),
         len(asked.intersection(own)) / max(len(asked), 1),
         sum(word in asked for word in own) / max(len(own), 1),
         min(answer.count("?"), 3) / 3,
