@@ -28,7 +28,7 @@ class Priors(Analysis):
     draws: int = Field(default=2000, ge=99)
 
     def analyse(self, work: Work) -> Found:
-        refuse_unlike((self.before, *self.after))
+        refuse_unlike((self.before, *self.after), self.allow_unlike_judges)
         how = Resampling(self.draws, bounds=(0.0, 100.0))
         before = read(self.before, work.store)
         tests: list[dict[str, Any]] = []
@@ -39,7 +39,7 @@ class Priors(Analysis):
                 questions += _questions(before, after, metric)
                 for scope in _scopes(before):
                     tests += _tests(before, after, metric, scope, how)
-        for statistic in ("wilcoxon_p", "ks_p"):
+        for statistic in ("wilcoxon_p", "ks_p", "wilcoxon_family_p", "ks_family_p"):
             for row, q in zip(tests, benjamini_hochberg([row[statistic] for row in tests]), strict=True):
                 row[statistic.replace("_p", "_q")] = float(q)
         return Found({"tests": tests, "questions": questions}, {"before": before.label})
@@ -79,6 +79,8 @@ def _row(found: PriorPost, reliable: Sequence[Reliability] | None) -> dict[str, 
         "difference_high": found.difference.high,
         "wilcoxon_p": found.wilcoxon_p,
         "ks_p": found.ks_p,
+        "wilcoxon_family_p": found.wilcoxon_family_p,
+        "ks_family_p": found.ks_family_p,
         "r": found.r.estimate,
         "r_low": found.r.low,
         "r_high": found.r.high,
