@@ -1,4 +1,4 @@
-"""The command line: run, judge, agree, audit, ls, show, verify and more. Answers in a blink; loads no torch until it must."""
+"""The command line: run, import, reproduce, judge, agree, audit, ls, show, verify. Loads no torch until it must."""
 
 from spillover.cli.commands import app, main
 
