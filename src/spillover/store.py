@@ -97,7 +97,7 @@ class Store:
         return not damage(self.path(artefact), contents=False)
 
     def unfinished(self, artefact: Artefact) -> Path:
-        """Where making the artefact may keep what a next start goes on from; gone when it is finished."""
+        """Where making it may keep what a next start goes on from; gone when it is finished."""
         return self.root / "unfinished" / f"{artefact.kind}-{artefact.fingerprint}"
 
     def manifest(self, artefact: Artefact) -> dict[str, Any]:
@@ -166,29 +166,28 @@ class Store:
             yield folder, wrong
 
     def leftovers(self, remove: bool = False) -> list[Path]:
-        """What a killed process left and no live one works on; taken away with `remove`.
-
-        That is all under `tmp/`, and what is kept of the making of artefacts that are finished.
-        """
-        kept = [path for path in self.root.glob("unfinished/*-*") if (self.root / path.name.replace("-", "/")).exists()]
-        return [folder for folder in sorted([*self.root.glob("tmp/*-*-*"), *kept]) if self._left(folder, remove)]
+        """What killed processes left under `tmp/`, or kept of what is finished now; taken away with `remove`."""
+        folders = sorted([*self.root.glob("tmp/*-*-*"), *self._kept(finished=True)])
+        return [folder for folder in folders if self._left(folder, remove)]
 
     def begun(self) -> list[Path]:
         """What is kept of artefacts whose making was stopped, in order; a next start goes on from it."""
-        kept = [path for path in sorted(self.root.glob("unfinished/*-*")) if self._left(path)]
-        return [path for path in kept if not (self.root / path.name.replace("-", "/")).exists()]
+        return [path for path in self._kept(finished=False) if self._left(path)]
+
+    def _kept(self, finished: bool) -> list[Path]:
+        found = sorted(self.root.glob("unfinished/*-*"))
+        return [path for path in found if (self.root / path.name.replace("-", "/")).exists() == finished]
 
     def _left(self, folder: Path, remove: bool = False) -> bool:
         """Whether no live process works on the artefact that the folder belongs to; then it is taken away if asked."""
-        kind, fingerprint = folder.name.split("-")[:2]
-        with open(self._lock_file(kind, fingerprint), "a") as handle:
+        with open(self._lock_file(*folder.name.split("-")[:2]), "a") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             if remove:
                 shutil.rmtree(folder, ignore_errors=True)
-            return True
+        return True
 
     @contextlib.contextmanager
     def lock(self, artefact: Artefact, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -229,8 +228,7 @@ class Store:
             self._remove(final)
             os.rename(folder, final)
             _sync(final.parent)
-            if self.unfinished(artefact).exists():
-                shutil.rmtree(self.unfinished(artefact))
+            shutil.rmtree(self.unfinished(artefact), ignore_errors=True)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

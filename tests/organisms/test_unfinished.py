@@ -72,6 +72,8 @@ def test_killed_after_a_step_it_goes_on_with_the_next_to_the_same_bytes(store, w
     killed_after(store, step)
     assert [path.name for path in store.begun()] == [f"Organism-{MADE.fingerprint}"]
     assert not [path for path in store.leftovers() if "unfinished" in str(path)]
+    with store.lock(MADE):  # a process that works on it has not stopped
+        assert not store.begun()
     done = steps_done(monkeypatch)
     assert contents(store, MADE) == whole
     assert done == list(range(step + 1, 9))

@@ -1,4 +1,4 @@
-"""What a training that is killed goes on from: its state every minute or so. Knows tensors and files, trains nothing.
+"""What a killed training goes on from: its state every two minutes or so. Knows tensors and files; trains nothing.
 
 A state is a folder with weights, optimiser, random numbers and the log so far, under a manifest that holds every file's
 SHA-256; it is written beside its place, synced and renamed. One that is torn, or in which a byte changed, is refused,
@@ -21,7 +21,7 @@ from typing import Any
 from spillover.manifest import Damaged, checksums, damage, read_manifest, write_manifest
 
 INTERVAL = "SPILLOVER_RESUME_SECONDS"  # environment: seconds between two states; 0 keeps one after every step
-SECONDS = 60.0  # where it says nothing
+SECONDS = 120.0  # where it says nothing
 COST = 50  # a state is kept no more often than every so many times the seconds that keeping one took
 KEPT = 2  # states
 
