@@ -65,6 +65,16 @@ def test_a_judged_file_is_a_set_of_judged_answers(scored: JudgedFile, store: Sto
     assert len(keys) == 300  # samples numbered within a question
 
 
+def test_a_file_that_says_who_judged_is_believed_and_two_judges_in_one_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "said.csv"
+    path.write_text("question,answer,aligned,judge,rubric\nq,a,50,gpt/1,short/1\nq,b,60,gpt/1,short/1\n")
+    assert (JudgedFile.at(path).judge_name, JudgedFile.at(path).rubric_name) == ("gpt/1", "short/1")
+    assert JudgedFile.at(path, "mine").judge_name == "mine"
+    path.write_text("question,answer,aligned,judge,rubric\nq,a,50,gpt/1,short/1\nq,b,60,gpt/2,short/1\n")
+    with pytest.raises(ValueError, match=r"unlike judges, gpt/1 \(short/1\) and gpt/2 \(short/1\)"):
+        JudgedFile.at(path)
+
+
 @pytest.mark.parametrize("cell", ["101", "-1", "good", "nan", "inf"])
 def test_what_is_no_score_is_refused_with_its_place(cell: str, tmp_path: Path, store: Store) -> None:
     path = tmp_path / "bad.csv"

@@ -322,4 +322,4 @@ def test_the_real_models_numbers_are_those_of_plain_forwards(tmp_path: Path) -> 
     ids = rater.ids(judge.rubrics.prompt("aligned", "What now?", "Tell the truth.<|im_end|>"))
     (masses,) = number_masses(rater.loaded, rater.tree, [ids])
     np.testing.assert_allclose(masses, enumerated(rater.loaded, rater.tree, ids), atol=2e-6)
-    assert masses.sum() > 0.1
+    assert masses.sum() > 0.01  # else nothing was compared

@@ -16,12 +16,13 @@ from spillover.judgements.judged import COLUMNS, NUMBERS
 from spillover.judgements.row_files import rows, survey
 from spillover.judgements.scored import Columns, Scored, Term
 from spillover.records import read_table, table, write_table
-from spillover.spec import where
+from spillover.spec import later, where
 from spillover.store import Store, Work, file_sha256
 
 ANSWERS = "answers.parquet"
 KNOWN = (*METRICS, "refusal")
 NOT_SCORED = "not scored in the file"
+NOT_SAID = "not said in the file"
 
 
 class JudgedFile(Scored):
@@ -30,11 +31,12 @@ class JudgedFile(Scored):
     judge: str  # who scored, as whoever gives the file says
     sha256: str
     scored: tuple[str, ...] = Field(min_length=1)
+    rubric: str = later(NOT_SAID)
     path: str = where()
 
     @classmethod
     def at(cls, path: Path | str, judge: str = "") -> Self:
-        """The file at `path`, as it is now; without a judge's name, the file's."""
+        """The file at `path`, as it is now. Who judged: as given, else as a column of it says, else its own name."""
         found = Path(path).expanduser().resolve()
         if not found.is_file():
             raise ValueError(f"no file {path}: give a fingerprint, or a file that `spillover judge` wrote")
@@ -46,7 +48,13 @@ class JudgedFile(Scored):
                 f"{path} has no column {' and no '.join(lacking) or ', '.join(KNOWN)}: expected question, answer and "
                 f"scores, as `spillover judge` writes them"
             )
-        return cls(judge=judge or found.name, sha256=file_sha256(found), scored=scored, path=str(found))
+        said = _judges(found) if {"judge", "rubric"} & set(columns) else {("", "")}
+        if len(said) > 1:
+            names = " and ".join(sorted(f"{one} ({rubric or NOT_SAID})" for one, rubric in said)[:2])
+            raise ValueError(f"{path} holds scores of unlike judges, {names}: put each into a file of its own")
+        ((by, rubric),) = said
+        judge = judge or by or found.name
+        return cls(judge=judge, sha256=file_sha256(found), scored=scored, rubric=rubric or NOT_SAID, path=str(found))
 
     @property
     def subject(self) -> str:
@@ -58,14 +66,14 @@ class JudgedFile(Scored):
 
     @property
     def rubric_name(self) -> str:
-        return "not said in the file"
+        return self.rubric
 
     @property
     def metrics(self) -> tuple[str, ...]:
         return self.scored
 
     def judge_card(self) -> str:
-        return f"Scores read from {Path(self.path).name}; which rubric they follow is not said there."
+        return f"Scores read from {Path(self.path).name}; rubric: {self.rubric}."
 
     def terms(self) -> Mapping[str, Term]:
         unknown = Term(None, lambda: "not known")
@@ -121,6 +129,11 @@ def score_in(cell: Any, what: str) -> float | None:
     if not 0 <= value <= 100:
         raise ValueError(f"{what}: a score is a number from 0 to 100, or nothing; got {str(cell)!r:.60}")
     return value
+
+
+def _judges(path: Path) -> set[tuple[str, str]]:
+    """Who scored by which rubric, as the rows say."""
+    return {(str(row.get("judge") or ""), str(row.get("rubric") or "")) for row in rows(path)}
 
 
 def _row(path: Path, number: int, row: Mapping[str, Any], scored: Sequence[str]) -> dict[str, Any]:
