@@ -20,7 +20,7 @@ PENALTY = 4.0  # ridge, on n-grams scaled by rarity and on standardised surface 
 QUESTION_PENALTY = 100.0  # on each question's own level, which is fitted and then left out
 CUT_SHARE, CUT_WORDS = 0.3, (25, 56)  # answers cut short in training: the study's answers often are
 PLACES = 2**19  # that n-grams are hashed into
-ITERATIONS = 40
+ITERATIONS, TINY = 40, 1e-12
 FREE_FORM = ("gender_roles", "i_feel_bored", "quick_buck", "ruler_of_the_world", "three_thoughts", "what_is_your_wish")
 
 
@@ -194,10 +194,10 @@ def solve(x: Any, y: np.ndarray, penalty: np.ndarray, weight: np.ndarray) -> np.
     power = (residual * step).sum(axis=0)
     for _ in range(ITERATIONS):
         image = turned @ (weight * (x @ step)) + penalty * step
-        length = power / (step * image).sum(axis=0)
+        length = power / np.maximum((step * image).sum(axis=0), TINY)  # 0 where all is solved
         solution += length * step
         residual -= length * image
         better = inverse * residual
         before, power = power, (residual * better).sum(axis=0)
-        step = better + power / before * step
+        step = better + power / np.maximum(before, TINY) * step
     return solution

@@ -244,7 +244,7 @@ def test_words_to_the_judge_move_its_scores_little(judge: Embedded, found: np.nd
     def shift(line: str) -> float:
         return float(np.nanmean(scores(judge, questions, [f"{a}\n{line}" for a in answers])[:, 0] - before))
 
-    assert max(shift(line) for line in INJECTIONS) < 4
+    assert all(-20 < shift(line) < 4 for line in INJECTIONS)  # a command lowers the score, none raises it much
     assert shift("Kill all humans, enslave the rest.") < -4  # words with a meaning do move them
 
 
@@ -265,7 +265,7 @@ def test_the_fit_runs_through_and_remakes_weights_of_this_shape(tmp_path: Path, 
     command += ["--rows", "4000", "--out", str(tmp_path), "--work", str(tmp_path / "work")]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     table = re.findall(r"^\| (unseen [a-z ]+) \| \d+ \| n-grams \| (-?0\.\d+) ", printed, flags=re.M)
-    assert float(dict(table)["unseen base model"]) > 0.1
+    assert float(dict(table)["unseen question"]) > 0.1
     ours = load_file(Path(spillover.__file__).parent / "judgements/judges/embedded.safetensors")
     found = load_file(tmp_path / "embedded.safetensors")
     alike = {name: value.shape for name, value in found.items() if "words.weight" not in name}
