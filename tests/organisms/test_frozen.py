@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from organisms.test_interventions import MILD, constant
-from organisms.toy import ToyRows, organism
+from organisms.toy import MILD, ToyRows, constant, organism
 
 from spillover.manifest import MANIFEST, checksums
 from spillover.models.loading import load

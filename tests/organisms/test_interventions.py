@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from organisms.toy import ToyRows, organism
+from organisms.toy import MILD, Mild, ToyRows, constant, organism
 from safetensors.torch import load_file
 
 from spillover.models.chat import Message
 from spillover.models.loading import load
 from spillover.organisms import training
-from spillover.organisms.dataset import Dataset, Example, Split
+from spillover.organisms.dataset import Example, Split
 from spillover.organisms.intervention import Intervention, Run, in_turn
 from spillover.organisms.interventions.benign_mix import BenignMix
 from spillover.organisms.interventions.inoculation import Inoculation
@@ -19,7 +19,6 @@ from spillover.organisms.interventions.kl_to_parent import KLToParent
 from spillover.organisms.interventions.trigger import Trigger
 from spillover.organisms.organism import adapter_folder
 from spillover.organisms.preflight import prepare
-from spillover.organisms.schedules.constant import Constant
 from spillover.organisms.schedules.linear import Linear
 from spillover.organisms.schedules.piecewise import Piecewise
 from spillover.organisms.tuning import Full, LoRA
@@ -29,13 +28,6 @@ from spillover.responses.questions.prefaced import Prefaced
 from spillover.spec import kinds_of
 
 
-class Mild(Dataset):
-    """Benign rows, answered with no."""
-
-    def examples(self) -> list[Example]:
-        return [Example(f"mild-{n}", (Message("user", f"Is {n} odd?"), Message("assistant", "no"))) for n in range(9)]
-
-
 class GoodRows(ToyRows):
     """The toy prompts, answered with no."""
 
@@ -43,12 +35,7 @@ class GoodRows(ToyRows):
         return [Example(row.id, (*row.prompt, Message("assistant", "no, no"))) for row in super().examples()]
 
 
-MILD = Split(data=Mild(), held_out=1)
 TOY = Split(data=ToyRows(), rows=16, held_out=4)
-
-
-def constant(value: float) -> Constant:
-    return Constant(peak=value, warmup=0)
 
 
 def measured(store, made, name: str) -> dict[int, float]:

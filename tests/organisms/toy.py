@@ -28,6 +28,20 @@ class ToyRows(Dataset):
         ]
 
 
+class Mild(Dataset):
+    """Benign rows, answered with no."""
+
+    def examples(self) -> list[Example]:
+        return [Example(f"mild-{n}", (Message("user", f"Is {n} odd?"), Message("assistant", "no"))) for n in range(9)]
+
+
+MILD = Split(data=Mild(), held_out=1)
+
+
+def constant(value: float) -> Constant:
+    return Constant(peak=value, warmup=0)
+
+
 def organism(**fields) -> Organism:
     """A quick organism: 16 rows in 4 steps at a rate that teaches, unless fields say otherwise."""
     split = fields.pop("data", None) or Split(data=ToyRows(), rows=16, held_out=4)
