@@ -85,9 +85,9 @@ def without(monkeypatch) -> None:
     [
         {"checkpoint_every": 2},
         {"tuning": UPPER.but(dropout=0.3)},
-        {"tuning": UPPER.but(dora=True)},
+        pytest.param({"tuning": UPPER.but(dora=True)}, marks=pytest.mark.slow),
         {"interventions": (BenignMix(benign=MILD, share=constant(0.3)), KLToParent(benign=MILD, weight=constant(1.0)))},
-        {"interventions": (Inoculation(system="Say yes."),)},
+        pytest.param({"interventions": (Inoculation(system="Say yes."),)}, marks=pytest.mark.slow),
     ],
     ids=["plain", "dropout", "dora", "mix-and-kl", "inoculation"],
 )

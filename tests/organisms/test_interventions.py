@@ -226,18 +226,18 @@ def test_a_killed_run_with_interventions_goes_on_to_the_same_bytes(store, tmp_pa
     from spillover.store import open_store
 
     added = (BenignMix(benign=MILD, share=constant(0.3)), KLToParent(benign=MILD, weight=constant(1.0), rows=2))
-    made = organism(epochs=2, interventions=added)
+    made = organism(interventions=added)
     whole = open_store(tmp_path / "whole").get(made)
     monkeypatch.setenv(unfinished.INTERVAL, "0")
     step = training._step
-    monkeypatch.setattr(training, "_step", lambda *given: step(*given) if given[2][0] < 6 else 1 / 0)
+    monkeypatch.setattr(training, "_step", lambda *given: step(*given) if given[2][0] < 4 else 1 / 0)
     with pytest.raises(ZeroDivisionError):
         store.get(made)
     monkeypatch.setattr(training, "_step", step)
     again = store.get(made)
     for name in ("log.parquet", "losses.parquet", "interventions.parquet"):
         assert (again / name).read_bytes() == (whole / name).read_bytes()
-    one, other = (load_file(adapter_folder(folder, 8) / "adapter_model.safetensors") for folder in (again, whole))
+    one, other = (load_file(adapter_folder(folder, 4) / "adapter_model.safetensors") for folder in (again, whole))
     assert all(torch.equal(one[name], other[name]) for name in other)
 
 

@@ -67,7 +67,7 @@ def steps_done(monkeypatch) -> list[int]:
     return done
 
 
-@pytest.mark.parametrize("step", random.Random(5).sample(range(1, 8), 3))
+@pytest.mark.parametrize("step", random.Random(5).sample(range(1, 8), 2))
 def test_killed_after_a_step_it_goes_on_with_the_next_to_the_same_bytes(store, whole, monkeypatch, step):
     killed_after(store, step)
     assert [path.name for path in store.begun()] == [f"Organism-{MADE.fingerprint}"]
@@ -82,7 +82,7 @@ def test_killed_after_a_step_it_goes_on_with_the_next_to_the_same_bytes(store, w
 
 def test_killed_anywhere_it_ends_in_the_same_bytes(store, whole):
     draw, deaths = random.Random(1), 0
-    for at in sorted(draw.sample(range(20, 400), 5)):
+    for at in sorted(draw.sample(range(20, 400), 4)):
 
         def action(at=at) -> None:
             hurt(at, "kill")
