@@ -12,7 +12,7 @@ from spillover.engines.here import run
 from spillover.store import Store, artefacts_in
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "quickstart.py"
-SMALL = {"model": "tiny:0", "rows": 16, "checkpoints": 2, "formats": ("raw",), "max_tokens": 4, "every": 1}
+SMALL = {"model": "tiny:0", "rows": 16, "warmup": 1, "checkpoints": 2, "formats": ("raw",), "max_tokens": 4, "every": 1}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from .conftest import Spill
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-QUICK = ("--model", "tiny:0", "--rows", "16", "--max-tokens", "3", "--per-question", "2")
+QUICK = ("--model", "tiny:0", "--rows", "16", "--warmup", "1", "--max-tokens", "3", "--per-question", "2")
 
 
 def killed(folder: Path, kills: int, seed: int, words: tuple[str, ...]) -> dict:
