@@ -280,10 +280,8 @@ def artefacts_in(spec: Spec) -> list[Artefact]:
 
 def _share(folder: Path) -> None:
     """Give every file the mode of a plain one: safetensors writes its own for its owner alone."""
-    mode = (folder / MANIFEST).stat().st_mode
-    for path in folder.rglob("*"):
-        if path.is_file() and path.stat().st_mode != mode:
-            path.chmod(mode)
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        path.chmod((folder / MANIFEST).stat().st_mode)
 
 
 def _sync_tree(folder: Path) -> None:
