@@ -33,6 +33,9 @@ class Adapted:
     def adapters(self, store: Store) -> tuple[Path, ...]:
         return (self.folder,)
 
+    def change(self, network: object, store: Store) -> None:
+        """Weights alone."""
+
 
 @pytest.fixture
 def adapted(tiny: Base, store: Store, tmp_path: Path) -> Adapted:
