@@ -77,7 +77,8 @@ def correlation_over_runs(
     level = scores.mean(axis=1)
     members = np.unique(owner)
     runs = pearson(a, level, None if len(members) == len(a) else owner, how)
-    error_runs = jackknife_error(np.array([_plain(a[owner != one], level[owner != one]) for one in members]))
+    left = [_plain(a[owner != one], level[owner != one]) for one in members] if len(members) > 1 else []
+    error_runs = jackknife_error(np.array(left))
     families = np.unique(code)
     without = [scores[:, code != one].mean(axis=1) for one in families] if len(families) > 1 else []
     error_questions = jackknife_error(np.array([_plain(a, kept) for kept in without]))
