@@ -17,15 +17,15 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PIP) install --quiet --progress-bar off -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/installed-paper-dynamics: install  ## part 1 of the paper at the size of two cores: ends with the path of its report
-	$(BIN)/spillover run recipes/paper/dynamics.py --out report-dynamics
-
-test: $(VENV)/installed
+$(VENV)/installed-test: $(VENV)/installed
 	$(PIP) install --quiet --progress-bar off -c constraints.txt -e '.[test]'
 	@touch $@
 
 quickstart: install  ## the whole study on a real model: ends with the path of its report
 	$(BIN)/spillover run recipes/quickstart.py --out report
+
+paper-dynamics: install  ## part 1 of the paper at the size of two cores: ends with the path of its report
+	$(BIN)/spillover run recipes/paper/dynamics.py --out report-dynamics
 
 test: $(VENV)/installed-test  ## every test, those on the real 135M model too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
