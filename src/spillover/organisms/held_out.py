@@ -10,7 +10,7 @@ from pydantic import Field
 
 from spillover.models.base import Model
 from spillover.models.chat import Supervised
-from spillover.organisms.dataset import Split
+from spillover.organisms.dataset import Example, Split
 from spillover.organisms.losses import Precision, passes, token_losses
 from spillover.records import LOSSES, write_table
 from spillover.store import Artefact, Work
@@ -43,23 +43,32 @@ class HeldOutLosses(Artefact):
         examples = self.data.held()
         rows = supervise(loaded, examples, self.max_length)
         means = sequence_losses(loaded.network, rows, self.precision)
-        found = [
-            {"step": 0, "example_id": example.id, "split": "held_out", "loss": float(mean), "tokens": row.trained}
-            for example, row, mean in zip(examples, rows, means, strict=True)
-        ]
-        write_table(found, work.folder / "losses.parquet", LOSSES)
-        return {"rows": len(found), "loss": float(means.mean())}
+        write_table(loss_rows(0, "held_out", examples, rows, means), work.folder / "losses.parquet", LOSSES)
+        return {"rows": len(rows), "loss": float(means.mean())}
 
 
-def sequence_losses(network: Any, rows: Sequence[Supervised], precision: Precision) -> np.ndarray:
-    """Mean token loss (nats) of each row: (rows,) float64. The network is to be in evaluation mode."""
+def sequence_losses(network: Any, rows: Sequence[Supervised], precision: Precision, frozen: Any = None) -> np.ndarray:
+    """Mean token loss (nats) of each row: (rows,) float64. The network is to be in evaluation mode.
+
+    With `frozen` (a `frozen.Frozen`), the layers below the lowest tuned one do not run.
+    """
     import torch
 
     device = next(network.parameters()).device
     means = np.full(len(rows), np.nan)
     with torch.no_grad():
         for part in passes(rows, ROWS, device):
-            losses, owner = token_losses(network, [rows[index] for index in part], precision)
+            losses, owner = token_losses(network, [rows[index] for index in part], precision, frozen=frozen)
             for place, index in enumerate(part):
                 means[index] = losses[owner == place].double().mean().item()
     return means
+
+
+def loss_rows(
+    step: int, split: str, examples: Sequence[Example], rows: Sequence[Supervised], means: np.ndarray
+) -> list[dict[str, Any]]:
+    """The losses of some rows as lines of a `losses.parquet`."""
+    return [
+        {"step": step, "example_id": example.id, "split": split, "loss": float(mean), "tokens": row.trained}
+        for example, row, mean in zip(examples, rows, means, strict=True)
+    ]

@@ -15,6 +15,7 @@ import numpy as np
 from spillover.models.chat import Supervised
 from spillover.organisms.adapter_card import adapter_card
 from spillover.organisms.frozen import frozen_below
+from spillover.organisms.held_out import loss_rows, sequence_losses
 from spillover.organisms.intervention import Active, Run
 from spillover.organisms.losses import expect_own_loss, passes, token_losses
 from spillover.organisms.organism import Organism, adapter_folder
@@ -25,8 +26,6 @@ from spillover.records import LOG, LOSSES, MEASURED, write_json, write_table
 from spillover.store import Work
 
 __all__ = ["supervise", "train"]
-
-EVALUATION_ROWS = 16
 
 
 def train(organism: Organism, work: Work) -> dict[str, Any]:
@@ -95,28 +94,11 @@ def held_out_losses(run: Run, rows: Rows, step: int) -> list[dict[str, Any]]:
     found = []
     run.network.eval()
     for split, (examples, held) in rows.held.items():
-        means = _means(run, held)
+        means = sequence_losses(run.network, held, run.organism.precision, run.frozen)
         if not np.isfinite(means).all():
             raise ValueError(f"the held-out loss after step {step} is not a number: lower the schedule's peak")
-        found += [
-            {"step": step, "example_id": example.id, "split": split, "loss": float(mean), "tokens": row.trained}
-            for example, row, mean in zip(examples, held, means, strict=True)
-        ]
+        found += loss_rows(step, split, examples, held, means)
     return found
-
-
-def _means(run: Run, rows: Sequence[Supervised]) -> np.ndarray:
-    import torch
-
-    device = run.loaded.device
-    means = np.full(len(rows), np.nan)
-    with torch.no_grad():
-        for part in passes(rows, EVALUATION_ROWS, device):
-            picked = [rows[index] for index in part]
-            losses, owner = token_losses(run.network, picked, run.organism.precision, frozen=run.frozen)
-            for place, index in enumerate(part):
-                means[index] = losses[owner == place].double().mean().item()
-    return means
 
 
 def _rates(organism: Organism) -> np.ndarray:
