@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,6 +94,32 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def remembered_sha256(path: Path) -> str:
+    """`file_sha256`, read again in this process only where the file's size or time of change is another."""
+    found = path.stat()
+    return _remembered(str(path), found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _remembered(path: str, size: int, changed: int) -> str:
+    return file_sha256(Path(path))
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold a file, or a folder's list of its files."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """`sync` everything below a folder, and the folder."""
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)
 
 
 def _looks(folder: Path) -> Looks:

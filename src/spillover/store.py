@@ -27,6 +27,8 @@ from spillover.manifest import (
     files_digest,
     intact,
     read_manifest,
+    sync,
+    sync_tree,
     write_manifest,
 )
 from spillover.provenance import provenance
@@ -222,12 +224,12 @@ class Store:
             }
             write_manifest(folder, manifest)
             _share(folder)
-            _sync_tree(folder)
+            sync_tree(folder)
             final = self.path(artefact)
             final.parent.mkdir(exist_ok=True)
             self._remove(final)
             os.rename(folder, final)
-            _sync(final.parent)
+            sync(final.parent)
             shutil.rmtree(self.unfinished(artefact), ignore_errors=True)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -282,16 +284,3 @@ def _share(folder: Path) -> None:
     """Give every file the mode of a plain one: safetensors writes its own for its owner alone."""
     for path in (path for path in folder.rglob("*") if path.is_file()):
         path.chmod((folder / MANIFEST).stat().st_mode)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

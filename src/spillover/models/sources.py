@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from spillover.manifest import remembered_sha256
 from spillover.spec import Spec, where
 from spillover.store import Artefact, Store, Tick, Work, file_sha256, open_store
 
@@ -176,14 +177,8 @@ def folder_sha256(folder: Path) -> str:
     if not any(path.suffix == ".safetensors" for path in names) or not (folder / "config.json").exists():
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ValueError(f"{folder} holds no safetensors model: expected config.json and *.safetensors, found {found}")
-    joined = "\n".join(f"{path.name} {_sha256(path, path.stat().st_size, path.stat().st_mtime_ns)}" for path in names)
+    joined = "\n".join(f"{path.name} {remembered_sha256(path)}" for path in names)
     return hashlib.sha256(joined.encode()).hexdigest()
-
-
-@functools.cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """A file's digest, read once while size and time stay: a study asks for its model many times."""
-    return file_sha256(path)
 
 
 def _convert(path: Path, folder: Path) -> dict[str, Any]:

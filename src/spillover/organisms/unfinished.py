@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spillover.manifest import Damaged, checksums, damage, read_manifest, write_manifest
+from spillover.manifest import MANIFEST, Damaged, checksums, damage, read_manifest, sync, sync_tree, write_manifest
 
 INTERVAL = "SPILLOVER_RESUME_SECONDS"  # environment: seconds between two states; 0 keeps one after every step
 SECONDS = 120.0  # where it says nothing
@@ -93,7 +93,7 @@ class Unfinished:
                 _copy(path, self.folder / "checkpoints" / path.name)
                 self.checkpoints[path.name] = checksums(path)
         save_file(tensors, fresh / "tensors.safetensors")
-        _sync(fresh / "tensors.safetensors")
+        sync(fresh / "tensors.safetensors")
         write_manifest(
             fresh,
             {
@@ -103,9 +103,9 @@ class Unfinished:
                 "checkpoints": self.checkpoints,
             },
         )
-        _sync(fresh / "manifest.json")
+        sync(fresh / MANIFEST)
         os.rename(fresh, state)
-        _sync(self.folder)
+        sync(self.folder)
         for old in sorted(self.folder.glob("step-*"))[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -169,8 +169,7 @@ def _copy(source: Path, target: Path) -> None:
     fresh = target.with_name(f".{target.name}")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(source, fresh, copy_function=_link)
-    for path in [*fresh.rglob("*"), fresh]:
-        _sync(path)
+    sync_tree(fresh)
     os.rename(fresh, target)
 
 
@@ -179,14 +178,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
         return
     shutil.copy2(source, target)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _interval() -> float:

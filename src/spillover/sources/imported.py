@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Self
 
 from spillover.judgements.judged import judged
 from spillover.judgements.scored import Columns, Scored, Term
+from spillover.manifest import remembered_sha256
 from spillover.sources.evidence import UNKNOWN, ScoredBy
 from spillover.spec import Spec, decode, kinds_of, where
-from spillover.store import Store, file_sha256
+from spillover.store import Store
 
 
 class SourceFile(Spec):
@@ -24,14 +24,14 @@ class SourceFile(Spec):
     @classmethod
     def at(cls, path: Path) -> Self:
         """The file as it is now."""
-        return cls(path=str(path), sha256=_digest(str(path), *_look(path)))
+        return cls(path=str(path), sha256=remembered_sha256(path))
 
     def checked(self) -> Path:
         """Its path, if it still has those bytes."""
         path = Path(self.path)
         if not path.is_file():
             raise ValueError(f"{path} is not there any more: import it again from where it lies now")
-        if _digest(str(path), *_look(path)) != self.sha256:
+        if remembered_sha256(path) != self.sha256:
             raise ValueError(f"{path} has changed since the import began: give the same command again")
         return path
 
@@ -97,17 +97,6 @@ class ImportedScores(Scored):
 
     def columns(self, store: Store) -> Columns:
         return judged(store.path(self), store.path(self), self.metrics)
-
-
-def _look(path: Path) -> tuple[int, int]:
-    """What changes when someone writes to a file: then its bytes are read again."""
-    about = path.stat()
-    return about.st_size, about.st_mtime_ns
-
-
-@functools.lru_cache(maxsize=1024)
-def _digest(path: str, size: int, changed: int) -> str:
-    return file_sha256(Path(path))
 
 
 def imported_in(store: Store) -> list[ImportedScores]:

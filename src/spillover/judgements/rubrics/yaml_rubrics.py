@@ -12,8 +12,8 @@ from pydantic import Field
 
 from spillover.judgements.judge import METRICS
 from spillover.judgements.rubric import Prompt, Reply, Rubrics, plain_text
+from spillover.manifest import file_sha256, remembered_sha256
 from spillover.spec import where
-from spillover.store import file_sha256
 
 _SLOT = re.compile(r"\{(question|answer)\}")
 
@@ -72,15 +72,9 @@ def _defused(template: str, text: str) -> str:
 
 
 def _unchanged(path: Path, sha256: str) -> dict[str, str]:
-    look = path.stat()
-    if _sha256(path, look.st_size, look.st_mtime_ns) != sha256:
+    if remembered_sha256(path) != sha256:
         raise ValueError(f"{path} is not the file it was when this judge was named: name it anew")
     return _read(path, sha256)
-
-
-@functools.lru_cache(maxsize=8)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    return file_sha256(path)
 
 
 @functools.lru_cache(maxsize=8)
