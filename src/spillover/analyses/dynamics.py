@@ -49,7 +49,7 @@ class Dynamics(Analysis):
         trainings = [one.training(work.store) for one in self.checkpoints]
         runs = {training.identity: training for training in trainings}
         points = [
-            {**_trained(training), "judgements": one.fingerprint, **_scored(scores[one.fingerprint], self.metric, how)}
+            {**at_step(training), "judgements": one.fingerprint, **level(scores[one.fingerprint], self.metric, how)}
             for one, training in zip(self.checkpoints, trainings, strict=True)
         ]
         if self.before:
@@ -147,8 +147,8 @@ def _within(points: Sequence[dict[str, Any]], loss: str, how: Resampling) -> lis
     return rows
 
 
-def _trained(training: Training) -> dict[str, Any]:
-    """What the training says of a point: loss on held-out rows and at its last logged step, nats."""
+def at_step(training: Training) -> dict[str, Any]:
+    """What a training says of its step, for a table's row: loss on held-out rows and at its last logged step, nats."""
     logged = {row["step"]: row for row in training.log}
     last = logged.get(training.step, {})
     return {
@@ -167,13 +167,14 @@ def _trained(training: Training) -> dict[str, Any]:
 
 def _starts(runs: Iterable[Training], scores: Scores, metric: str, how: Resampling) -> list[dict[str, Any]]:
     """The base as step 0 of every run whose loss before training is known: that loss, its own scores."""
-    level = {"judgements": None, **_scored(scores, metric, how)}
+    scored = {"judgements": None, **level(scores, metric, how)}
     starts = [replace(run, step=0) for run in runs if 0 in run.held_out]
     blank = {"training_loss": None, "learning_rate": None, "last": False}
-    return [{**_trained(start), **blank, **level} for start in starts]
+    return [{**at_step(start), **blank, **scored} for start in starts]
 
 
-def _scored(scores: Scores, metric: str, how: Resampling) -> dict[str, Any]:
+def level(scores: Scores, metric: str, how: Resampling) -> dict[str, Any]:
+    """Mean score with its interval, its error from the answers' scatter, and EM rates, as far as answers are there."""
     bounded = Resampling(how.draws, how.level, how.seed, (0.0, 100.0))
     estimate = mean_of_groups(scores[metric], scores["question"], scores["family"], how=bounded).as_row()
     row = {name: estimate[name] for name in ("estimate", "low", "high", "n")}

@@ -93,7 +93,6 @@ class Geometry(Analysis):
         )
         axes = principal_axes(training, variance=self.variance)
         controls = self._controls(training, evaluation, axes, prompts)
-        covariates = _covariates(evaluation, prompts)
         found = []
         for after_training, after_evaluation in zip(self.training_after, self.evaluation_after, strict=True):
             shift = deltas(training, read_activations(work.of(after_training), site, pooling))
@@ -116,7 +115,8 @@ class Geometry(Analysis):
                 | {name: float(values[index]) for name, values in spread.items()}
                 for index, prompt in enumerate(prompts)
             ]
-            found.append((row, some, permuted_partial(controls["overlap"], similarity, covariates, orders)[1]))
+            drawn = permuted_partial(controls["overlap"], similarity, controls["covariates"], orders)[1]
+            found.append((row, some, drawn))
         return found
 
     def _controls(
@@ -130,6 +130,7 @@ class Geometry(Analysis):
             "random": random_control(evaluation, axes, self.random_draws, rng),
             "evaluation": evaluation_control(evaluation, k, families),
             "own": overlap(training, axes),
+            "covariates": _covariates(evaluation, prompts),
         }
 
     def _row(
@@ -144,7 +145,7 @@ class Geometry(Analysis):
     ) -> dict[str, Any]:
         families = [row["family"] for row in prompts]
         r = pearson(controls["overlap"], similarity, families, Resampling(999))
-        given = partial(controls["overlap"], similarity, _covariates(evaluation, prompts), families, Resampling(999))
+        given = partial(controls["overlap"], similarity, controls["covariates"], families, Resampling(999))
         drawn = _correlations(similarity, controls["random"])
         whole = set_shift(delta, shift)
         return {

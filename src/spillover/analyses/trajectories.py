@@ -7,26 +7,32 @@ of it; whether questions move in one order in all runs is a test, not a picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.dynamics import at_step, level
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.analyses.showing import Section
 from spillover.analyses.trajectories_section import show_trajectories
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.scored import Scored, Training
-from spillover.maths.bootstrap import Resampling, mean_of_groups
+from spillover.maths.bootstrap import Resampling
 from spillover.maths.concordance import concordance
-from spillover.maths.em_rate import em_rate
-from spillover.maths.low_rank import cosine
+from spillover.maths.low_rank import cosine, norm
 from spillover.maths.onset import half_changes, onset
 from spillover.organisms.between import factors
 from spillover.organisms.organism import Checkpoint, adapter_folder
 from spillover.organisms.tuning import LoRA
 from spillover.store import Work
+
+COLUMNS = (
+    *("run", "run_id", "data", "step", "estimate", "low", "high", "n"),
+    *("held_out_loss", "training_loss", "grad_norm", "learning_rate", "em_strict", "em_conditional"),
+)
 
 
 class Trajectories(Analysis):
@@ -54,12 +60,11 @@ class Trajectories(Analysis):
         weights: list[dict[str, Any]] = []
         for run, series in self._runs(work).items():
             steps = [0, *(training.step for training, _ in series)]
-            asked = [self.before, *(one for _, one in series)]
             scores = [start, *(read(one, work.store, means=True) for _, one in series)]
             matrix = np.array([one.means(self.metric, names) for one in scores])
             points += [
-                _point(series[0][0], step, one, self.metric, how) | _rates(of, one, how)
-                for step, of, one in zip(steps, asked, scores, strict=True)
+                _point(replace(series[0][0], step=step), one, self.metric, how)
+                for step, one in zip(steps, scores, strict=True)
             ]
             name = {"run": series[0][0].run, "run_id": run, "data": series[0][0].data}
             if len(steps) > 2:
@@ -108,30 +113,10 @@ class Trajectories(Analysis):
         return rows
 
 
-def _point(training: Training, step: int, scores: Scores, metric: str, how: Resampling) -> dict[str, Any]:
-    bounded = Resampling(how.draws, how.level, how.seed, (0.0, 100.0))
-    level = mean_of_groups(scores[metric], scores["question"], scores["family"], how=bounded).as_row()
-    logged: dict[str, Any] = next((dict(row) for row in training.log if row["step"] == step), {})
-    loss = training.held_out.get(step)
-    return {
-        "run": training.run,
-        "run_id": training.identity,
-        "data": training.data,
-        "step": step,
-        **{name: level[name] for name in ("estimate", "low", "high", "n")},
-        "held_out_loss": loss.sequences if loss else None,
-        "training_loss": logged.get("loss"),
-        "grad_norm": logged.get("grad_norm"),
-        "learning_rate": logged.get("learning_rate"),
-    }
-
-
-def _rates(scored: Scored, scores: Scores, how: Resampling) -> dict[str, Any]:
-    """EM rates, where both metrics are there answer by answer."""
-    if scored.by_question or not {"aligned", "coherent"} <= set(scores.columns):
-        return {"em_strict": None, "em_conditional": None}
-    rate = em_rate(scores["aligned"], scores["coherent"], scores["question"], scores["family"], how=how)
-    return {"em_strict": rate.strict.estimate, "em_conditional": rate.conditional.estimate}
+def _point(training: Training, scores: Scores, metric: str, how: Resampling) -> dict[str, Any]:
+    logged = next((row for row in training.log if row["step"] == training.step), {})
+    row = at_step(training) | level(scores, metric, how) | {"grad_norm": logged.get("grad_norm")}
+    return {name: row[name] for name in COLUMNS}
 
 
 def _weights(name: dict[str, Any], series: Sequence[Scored], work: Work) -> list[dict[str, Any]]:
@@ -149,7 +134,7 @@ def _weights(name: dict[str, Any], series: Sequence[Scored], work: Work) -> list
             {
                 **name,
                 "step": step,
-                "norm": float(np.sqrt(sum(((b.T @ b) * (a @ a.T)).sum() for b, a in change))),
+                "norm": float(np.linalg.norm([norm(pair) for pair in change])),
                 "cosine_to_last": cosine(change, kept[-1][1]),
                 "cosine_to_previous": cosine(change, before) if before else None,
             }

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spillover.maths.arrays import Floats, matrix, vector
-from spillover.maths.bootstrap import DEFAULT, Resampling
+from spillover.maths.bootstrap import DEFAULT, Resampling, resampling_counts
 from spillover.maths.estimate import NAN, Estimate
 
 
@@ -66,6 +66,5 @@ def barrier(
 def _weights(n: int, clusters: ArrayLike | None, how: Resampling) -> Floats:
     """Share of each row in each draw: (rows, draws)."""
     code = np.arange(n) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
-    count = int(code.max()) + 1
-    picked = how.rng().multinomial(count, np.full(count, 1 / count), size=how.draws)[:, code].astype(np.float64)
+    picked = resampling_counts(int(code.max()) + 1, how.draws, how.seed)[:, code]
     return np.asarray((picked / picked.sum(axis=1, keepdims=True)).T)

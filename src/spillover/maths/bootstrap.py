@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spillover.maths.arrays import Floats, codes, totals, vector
+from spillover.maths.clopper_pearson import clopper_pearson
 from spillover.maths.estimate import NAN, Estimate
 from spillover.maths.sign_flip import sign_flip
 
@@ -248,8 +249,6 @@ def _drawn_sums(columns: Floats, how: Resampling) -> Floats:
 
 def _worst_case(value: float, sizes: Floats, how: Resampling) -> tuple[float, float]:
     """The interval if each cluster sat at one end of the scale: Clopper-Pearson, clusters as trials."""
-    from scipy.stats import beta
-
     assert how.bounds is not None
     least, greatest = how.bounds
     share = (value - least) / (greatest - least)
@@ -257,7 +256,5 @@ def _worst_case(value: float, sizes: Floats, how: Resampling) -> tuple[float, fl
         raise ValueError(f"the mean {value} lies outside the bounds {how.bounds}; give the range one value can take")
     trials = float(sizes.sum() ** 2 / (sizes**2).sum())
     hits = min(max(share, 0.0), 1.0) * trials
-    tail = (1 - how.level) / 2
-    low = float(beta.ppf(tail, hits, trials - hits + 1)) if hits > 0 else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, trials - hits)) if hits < trials else 1.0
+    low, high = clopper_pearson(hits, trials, how.level)
     return least + low * (greatest - least), least + high * (greatest - least)

@@ -78,7 +78,7 @@ def partial(
     a, b, z = a[keep], b[keep], z[keep]
     if len(a) < z.shape[1] + 3:
         return Estimate.missing(len(a), tested=True)
-    design = _orthonormal(np.column_stack([np.ones(len(z)), z]))
+    design = orthonormal(np.column_stack([np.ones(len(z)), z]))
     return _correlate(a, b, _kept(clusters, keep), how, design)
 
 
@@ -160,7 +160,7 @@ def _left_over(values: Floats, design: Floats) -> Floats | None:
     return rest / length if length > 1e-10 * float(np.linalg.norm(values)) and length > 0 else None
 
 
-def _orthonormal(columns: Floats) -> Floats:
+def orthonormal(columns: Floats) -> Floats:
     """An orthonormal basis of the columns' span; columns that repeat others are dropped."""
     sizes = np.linalg.norm(columns, axis=0)
     u, singular, _ = np.linalg.svd(columns / np.where(sizes > 0, sizes, 1.0), full_matrices=False)

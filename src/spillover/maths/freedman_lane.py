@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spillover.maths.arrays import Floats, Ints
+from spillover.maths.correlation import orthonormal
 
 
 def permuted_partial(x: Floats, y: Floats, covariates: Floats, orders: Ints) -> tuple[float, Floats]:
@@ -14,9 +15,7 @@ def permuted_partial(x: Floats, y: Floats, covariates: Floats, orders: Ints) -> 
     covariates are taken out again, and the rest is correlated with what is left of x. A covariate that drives both x
     and y so adds nothing to the null, which it would in permuting y itself. NaN where a residual vanishes.
     """
-    design = np.column_stack([np.ones(len(x)), covariates])
-    q = np.linalg.svd(design / np.maximum(np.linalg.norm(design, axis=0), 1e-300), full_matrices=False)
-    basis = q[0][:, q[1] > 1e-10 * q[1][0]]
+    basis = orthonormal(np.column_stack([np.ones(len(x)), covariates]))
 
     def rest(values: Floats) -> Floats:
         left = values - (values @ basis) @ basis.T

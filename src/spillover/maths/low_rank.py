@@ -26,7 +26,7 @@ def norm(pair: Pair) -> float:
 
 def cosine(left: list[Pair], right: list[Pair]) -> float:
     """Cosine of two weight changes, each a list of matrices seen as one long vector; NaN where one is zero."""
-    lengths = [np.sqrt(sum(max(inner(one, one), 0.0) for one in side)) for side in (left, right)]
+    lengths = [float(np.linalg.norm([norm(one) for one in side])) for side in (left, right)]
     if min(lengths) == 0:
         return float("nan")
     return float(sum(inner(a, b) for a, b in zip(left, right, strict=True)) / (lengths[0] * lengths[1]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spillover.maths.arrays import Floats, codes, matrix, vector
-from spillover.maths.bootstrap import DEFAULT, Resampling
+from spillover.maths.bootstrap import DEFAULT, Resampling, resampling_counts
 from spillover.maths.estimate import NAN, Estimate
 
 
@@ -47,7 +47,7 @@ def onset(steps: ArrayLike, scores: ArrayLike, families: ArrayLike | None = None
         return Onset(none, none, np.full(len(x) - 1, NAN))
     labels = np.arange(len(keep)) if families is None else np.asarray(families)
     code, names = codes("families", labels[keep], n)
-    picked = how.rng().multinomial(len(names), np.full(len(names), 1 / len(names)), size=how.draws)[:, code]
+    picked = resampling_counts(len(names), how.draws, how.seed)[:, code]
     drawn = values @ (picked / picked.sum(axis=1, keepdims=True)).T  # (steps, draws)
     mean = values.mean(axis=1, keepdims=True)
     middles = (x[1:] + x[:-1]) / 2

@@ -15,6 +15,7 @@ import numpy as np
 
 from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import DEFAULT, Resampling
+from spillover.maths.clopper_pearson import clopper_pearson
 from spillover.maths.estimate import NAN, Estimate
 
 PRIOR = 1 / 3  # Kerman (2011): nearly median-unbiased for a share
@@ -22,16 +23,11 @@ PRIOR = 1 / 3  # Kerman (2011): nearly median-unbiased for a share
 
 def share(hits: int, n: int, how: Resampling = DEFAULT) -> Estimate:
     """hits of n with the exact (Clopper-Pearson) interval; NaN for n = 0."""
-    from scipy.stats import beta
-
     if not 0 <= hits <= n:
         raise ValueError(f"hits lie between 0 and n, got {hits} of {n}")
     if n == 0:
         return Estimate.missing()
-    tail = (1 - how.level) / 2
-    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
-    return Estimate(hits / n, low, high, n)
+    return Estimate(hits / n, *clopper_pearson(hits, n, how.level), n)
 
 
 def weighted_share(hits: Sequence[int], n: Sequence[int], size: Sequence[int], how: Resampling = DEFAULT) -> Estimate:
