@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,8 @@ from spillover.store import Work
 
 class Priors(Analysis):
     """How each question's score before narrow training goes with its score after, beside what noise allows."""
+
+    version: ClassVar[int] = 2  # 2: differences and tests against whole families changing sides
 
     before: Scored
     after: tuple[Scored, ...]

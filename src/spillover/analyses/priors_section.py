@@ -38,17 +38,15 @@ def show_priors(found: Found) -> Section:
                     Column("of", "of"),
                     Column("scope", "answers"),
                     Column("difference_shown", "difference [95%]"),
-                    Column("signed_rank", "signed-rank q", "p"),
-                    Column("ks", "KS q", "p"),
+                    Column("wilcoxon_family_q", "signed-rank q", "p"),
+                    Column("ks_family_q", "KS q", "p"),
                     Column("r_shown", "r [95%]"),
                     Column("attainable_r", "attainable r", "r"),
                     Column("slope", "slope", "r"),
                     Column("n", "questions", "count"),
                 ),
                 [
-                    row
-                    | {"difference_shown": _ends(row, "difference", "points"), "r_shown": _ends(row, "r", "r")}
-                    | {"signed_rank": _q(row, "wilcoxon"), "ks": _q(row, "ks")}
+                    row | {"difference_shown": _ends(row, "difference", "points"), "r_shown": _ends(row, "r", "r")}
                     for row in tests
                     if row["scope"] == "all"
                 ],
@@ -71,14 +69,9 @@ def _sentence(model: str, tests: list[Any]) -> Paragraph:
             Number(shown(row["attainable_r"], "r"), "tests"),
             "; the mean moved by ",
             Number(_ends(row, "difference", "points"), "tests"),
-            f" points (signed-rank q {shown(_q(row, 'wilcoxon'), 'p')}).",
+            f" points (signed-rank q {shown(row['wilcoxon_family_q'], 'p')}).",
         )
     )
-
-
-def _q(row: Any, name: str) -> Any:
-    """q of the test by family; of the published one in tables made before there was the other."""
-    return row.get(f"{name}_family_q", row.get(f"{name}_q"))
 
 
 def _ends(row: Any, name: str, style: Any) -> str:
