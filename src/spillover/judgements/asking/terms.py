@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from spillover.judgements.asking.costs import Prices
+from spillover.judgements.asking.costs import SECONDS_PER_CALL, Prices
 from spillover.judgements.asking.ledger import Ledger, Usage
 from spillover.judgements.asking.request import Requests
 from spillover.judgements.asking.service import Place
 from spillover.judgements.judge import Answer
-
-SECONDS_PER_CALL = 1.0  # before anything was measured
 
 
 @dataclass(frozen=True)

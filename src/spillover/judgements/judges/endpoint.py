@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from spillover.judgements.asking.costs import SECONDS_PER_CALL
 from spillover.judgements.asking.replies import LEAST_MASS, TOP, Mode
 from spillover.judgements.judge import Answer, Judge, Score, Scoring, with_options
 from spillover.judgements.rubric import Rubrics
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from spillover.judgements.asking.terms import Terms
 
 OPENAI = "https://api.openai.com/v1"
-SECONDS_PER_CALL = 1.0  # before anything was measured
 
 
 class Endpoint(Judge):
@@ -123,10 +123,6 @@ class Endpoint(Judge):
     def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
         """Asked anew at every call: nothing is kept. With a store, `at_work` keeps what was paid."""
         with self.at_work(None) as scoring:
-            return scoring.score(answers, tick)
-
-    def score_in(self, store: Store, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
-        with self.at_work(store) as scoring:
             return scoring.score(answers, tick)
 
     @contextlib.contextmanager

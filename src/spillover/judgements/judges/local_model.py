@@ -79,9 +79,6 @@ class LocalModel(Judge):
     def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
         return _AtWork(self, None).score(answers, tick)
 
-    def score_in(self, store: Store, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
-        return _AtWork(self, store).score(answers, tick)
-
     def rater(self, store: Store | None) -> Rater:
         """The model, loaded. ValueError where it lies in a store and none is given."""
         from spillover.judgements.rating import Rater
@@ -108,8 +105,8 @@ class _AtWork(Scoring):
     """A local judge at work: loads its model when the first answer comes, and counts what was no number."""
 
     def __init__(self, judge: LocalModel, store: Store | None) -> None:
-        super().__init__(judge, store)
-        self._local = judge
+        super().__init__(judge)
+        self._local, self._store = judge, store
         self._rater: Rater | None = None
         self._outside: dict[str, list[float]] = {metric: [] for metric in judge.metrics}
 
