@@ -15,7 +15,7 @@ from spillover.judgements.judgements import Judgements
 from spillover.models.base import Model, base_of
 from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.organism import Organism
-from spillover.organisms.schedule import Schedule, Warmed, schedule_named
+from spillover.organisms.schedule import Schedule, schedule_named
 from spillover.report.report import Report
 from spillover.responses.question import Asked, questions_named
 from spillover.responses.responses import Responses
@@ -120,7 +120,7 @@ def recipe(
 
 def _schedule(name: str, peak: float, warmup: int) -> Schedule:
     rate = schedule_named(name, peak=peak)
-    return rate.but(warmup=warmup) if isinstance(rate, Warmed) else rate
+    return rate.but(warmup=warmup) if "warmup" in type(rate).model_fields else rate
 
 
 def _expect_unlike(rates: list[Schedule], steps: int) -> None:
