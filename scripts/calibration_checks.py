@@ -14,26 +14,21 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from calibration_measures import Outcome, Rng, held, held_by_t, how_of, seed_of
+from calibration_prediction import foresight, layers, r2
 from scipy import stats
 
 from spillover.analyses.effect import _paired_t
 from spillover.maths.bootstrap import Resampling, difference, mean_of_groups
 from spillover.maths.correlation import partial, pearson, spearman
-from spillover.maths.cross_validation import cross_validate, permutation_test
 from spillover.maths.em_rate import em_indicator, em_rate
-from spillover.maths.folds import grouped_folds
 from spillover.maths.max_diff import max_diff
-from spillover.maths.multiplicity import benjamini_hochberg, max_t
-from spillover.maths.nadeau_bengio import corrected_difference
+from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import prior_post
-from spillover.maths.permutation import permutations
 from spillover.maths.reliability import split_half
-from spillover.maths.ridge import Ridge
 from spillover.maths.runs import correlation_over_runs
 from spillover.maths.simulated import Population
 
-Outcome = dict[str, Any]
-Rng = np.random.Generator
 POINTS = (0.0, 100.0)
 POPULATIONS = {
     "8 families of 3": Population(8, (3, 3)),
@@ -80,15 +75,15 @@ def checks() -> Iterator[Check]:
         one = replace(POPULATIONS[name], samples=8)
         yield Check("noise ceiling", f"{name}, 8 answers", "priors", lambda rng, p=one: _ceiling(rng, p), 200)
     for n in (72, 320):
-        yield Check("R2", f"{n} questions", "prediction", lambda rng, m=n: _r2(rng, m), 300)
-    yield Check("foresight", "24 families of 3", "prediction", _foresight, 300)
-    yield Check("many layers", "24 families of 3, 20 layers", "prediction, geometry", _layers, 1000)
+        yield Check("R2", f"{n} questions", "prediction", lambda rng, m=n: r2(rng, m), 300)
+    yield Check("foresight", "24 families of 3", "prediction", foresight, 300)
+    yield Check("many layers", "24 families of 3, 20 layers", "prediction, geometry", layers, 1000)
     yield Check("many tests", "20 tests, 5 true, correlated", "effect, priors", _many)
 
 
 def _mean(rng: Rng, population: Population) -> Outcome:
     scores, question, family = population.draw(rng).rows()
-    found = mean_of_groups(scores, question, family, how=_how(rng, POINTS))
+    found = mean_of_groups(scores, question, family, how=how_of(rng, POINTS))
     return {
         "ours|coverage": held(found, population.mean()),
         "naive, answers as independent|coverage": held_by_t(scores, population.mean()),
@@ -101,7 +96,7 @@ def _difference(rng: Rng, population: Population) -> Outcome:
         data = population.draw(rng, (shift, 0.0))
         a, question, family = data.rows(0)
         b = data.rows(1)[0]
-        found = difference(a, b, question, question, family, _how(rng, POINTS))
+        found = difference(a, b, question, question, family, how_of(rng, POINTS))
         out[f"ours|{kind}"] = found.p is not None and found.p <= 0.05
         out[f"ours|coverage{'' if shift == 0 else ' at 8 points'}"] = held(
             found, population.mean(shift) - population.mean()
@@ -116,7 +111,7 @@ def _difference(rng: Rng, population: Population) -> Outcome:
 def _paired(rng: Rng, population: Population) -> Outcome:
     data = population.draw(rng, (0.0, 0.0, -8.0))
     a, b, moved = (data.means(index) for index in range(3))
-    null, real = (prior_post(a, other, data.family, _how(rng, POINTS, 499)) for other in (b, moved))
+    null, real = (prior_post(a, other, data.family, how_of(rng, POINTS, 499)) for other in (b, moved))
     return {
         "ours, Wilcoxon by family|false positives": null.wilcoxon_family_p <= 0.05,
         "ours, Wilcoxon by family|power at 8 points": real.wilcoxon_family_p <= 0.05,
@@ -134,10 +129,10 @@ def _rate(rng: Rng, population: Population) -> Outcome:
     data = worse.draw(rng, (0.0, 0.0))
     coherent = np.clip(75 + 25 * rng.normal(size=data.scores[0].shape), 0, 100)
     aligned, question, family = data.rows(0)
-    found = em_rate(aligned, coherent.ravel(), question, family, how=_how(rng))
+    found = em_rate(aligned, coherent.ravel(), question, family, how=how_of(rng))
     other = np.clip(75 + 25 * rng.normal(size=coherent.shape), 0, 100).ravel()
     left, right = em_indicator(aligned, coherent.ravel()), em_indicator(data.rows(1)[0], other)
-    gap = difference(left, right, question, question, family, _how(rng, (0.0, 1.0)))
+    gap = difference(left, right, question, question, family, how_of(rng, (0.0, 1.0)))
     return {
         "ours, strict|coverage": held(found.strict, strict),
         "ours, conditional|coverage": held(found.conditional, conditional),
@@ -170,7 +165,7 @@ def _over(rng: Rng, families: int, size: tuple[int, int]) -> Outcome:
     for rho, kind in ((0.0, "false positives"), (0.5, "power at r 0.5")):
         x, y, family = _pair(rng, rho, families, size)
         groups = family if size != (1, 1) else None
-        found, ranks = (one(x, y, groups, _how(rng, draws=499)) for one in (pearson, spearman))
+        found, ranks = (one(x, y, groups, how_of(rng, draws=499)) for one in (pearson, spearman))
         for name, estimate in (("ours, Pearson", found), ("ours, Spearman", ranks)):
             out[f"{name}|{kind}"] = None if np.isnan(estimate.p) else estimate.p <= 0.05
         out[f"published, Pearson over questions|{kind}"] = bool(stats.pearsonr(x, y).pvalue <= 0.05)
@@ -199,8 +194,10 @@ def _partial(rng: Rng, families: int, size: tuple[int, int]) -> Outcome:
     """x and y both go with a covariate (prompt length), with each other only through it."""
     x, y, family = _pair(rng, 0.0, families, size)
     length = np.repeat(rng.normal(size=families), np.bincount(family, minlength=families))
-    found = partial(x + 40 * length, y + 40 * length, length, family if size != (1, 1) else None, _how(rng, draws=499))
-    real = partial(x + 40 * length, 0.6 * x + y + 40 * length, length, family, _how(rng, draws=499))
+    found = partial(
+        x + 40 * length, y + 40 * length, length, family if size != (1, 1) else None, how_of(rng, draws=499)
+    )
+    real = partial(x + 40 * length, 0.6 * x + y + 40 * length, length, family, how_of(rng, draws=499))
     return {
         "ours|false positives": None if np.isnan(found.p) else found.p <= 0.05,
         "ours|coverage": held(found, 0.0),
@@ -212,9 +209,9 @@ def _runs(rng: Rng, runs: int, questions: int) -> Outcome:
     x = rng.normal(size=runs)
     noise = 5 * rng.normal(size=questions) + rng.normal(size=(runs, questions)) + 0.5 * rng.normal(size=(runs, 1))
     slopes = 1 + rng.normal(size=questions)
-    null = correlation_over_runs(x, noise, log=False, how=_how(rng, draws=499))
-    real = correlation_over_runs(x, slopes * x[:, None] + noise, log=False, how=_how(rng, draws=99))
-    rank = spearman(x, noise.mean(axis=1), how=_how(rng, draws=499))
+    null = correlation_over_runs(x, noise, log=False, how=how_of(rng, draws=499))
+    real = correlation_over_runs(x, slopes * x[:, None] + noise, log=False, how=how_of(rng, draws=99))
+    rank = spearman(x, noise.mean(axis=1), how=how_of(rng, draws=499))
     truth = 1 / np.sqrt(1 + 0.25 + 1 / questions)
     return {
         "ours, Pearson|false positives": null.both.p <= 0.05,
@@ -231,79 +228,13 @@ def _max_diff(rng: Rng, shape: str) -> Outcome:
     y = truth + se * rng.normal(size=35)
     lifted = y.copy()
     lifted[np.argsort(x)[8]] += 5 * 1.5
-    null, real = (max_diff(x, one, se, _how(rng)) for one in (y, lifted))
+    null, real = (max_diff(x, one, se, how_of(rng)) for one in (y, lifted))
     return {"ours|false positives": null.p <= 0.05, "ours|power at 5 standard errors": real.p <= 0.05}
 
 
 def _ceiling(rng: Rng, population: Population) -> Outcome:
-    found = split_half(population.draw(rng).scores[0], Resampling(99, seed=_seed(rng)))
+    found = split_half(population.draw(rng).scores[0], Resampling(99, seed=seed_of(rng)))
     return {"ours, reliability|bias": found.value - population.reliability()}
-
-
-def _r2(rng: Rng, n: int) -> Outcome:
-    x = rng.normal(size=(n, 24))
-    y = x[:, :3].sum(axis=1) + 2 * rng.normal(size=n)
-    folds = grouped_folds(np.arange(n), 5, 4, _seed(rng))
-    one, other, empty = (
-        cross_validate(side, target, folds, Ridge((10.0,)))
-        for side, target in (
-            (x + rng.normal(size=x.shape), y),
-            (x + rng.normal(size=x.shape), y),
-            (x, rng.permutation(y)),
-        )
-    )
-    score, scores = one.score(), one.r2[0].ravel()
-    reach = float(stats.t.ppf(0.975, len(scores) - 1) * scores.std(ddof=1) / np.sqrt(len(scores)))
-    gap = corrected_difference(one.r2[0], other.r2[0], one.test_share)
-    plain = stats.ttest_1samp((one.r2[0] - other.r2[0]).ravel(), 0.0).pvalue
-    gain = empty.gain()
-    return {
-        "ours, Nadeau-Bengio|own coverage": (score.estimate, score.low, score.high),
-        "naive, folds as independent|own coverage": (score.estimate, score.estimate - reach, score.estimate + reach),
-        "ours, two feature sets|false positives": gap.p is not None and gap.p <= 0.05,
-        "naive, two feature sets|false positives": bool(plain <= 0.05),
-        "ours, better than the mean|false positives": bool(gain.estimate > 0 and (gain.p or 1) <= 0.05),
-    }
-
-
-def _foresight(rng: Rng) -> Outcome:
-    """Families share activations and scores by chance: what looks like foresight where near variants cross folds."""
-    family = np.repeat(np.arange(24), 3)
-    x = rng.normal(size=(24, 30))[family] + 0.3 * rng.normal(size=(72, 30))
-    y = rng.normal(size=24)[family] + 0.5 * rng.normal(size=72)
-    real = y + 0.4 * x[:, :4].sum(axis=1)
-    folds, loose = grouped_folds(family, 5, 2, _seed(rng)), grouped_folds(np.arange(72), 5, 2, _seed(rng))
-    how, model = Resampling(99, seed=_seed(rng)), Ridge(inner="gcv")
-    return {
-        "ours|false positives": permutation_test(x, y, folds, model, family, how)[1][0] <= 0.05,
-        "ours|power": permutation_test(x, real, folds, model, family, how)[1][0] <= 0.05,
-        "published, questions cross folds and change places alone|false positives": permutation_test(
-            x, y, loose, model, None, how
-        )[1][0]
-        <= 0.05,
-    }
-
-
-def _layers(rng: Rng) -> Outcome:
-    """Correlation of each layer's overlap with shift similarity; layers resemble their neighbours."""
-    family = np.repeat(np.arange(24), 3)
-    walk = np.cumsum(rng.normal(size=(20, 24)), axis=0)[:, family] + rng.normal(size=(20, 72))
-    y = rng.normal(size=24)[family] + 0.5 * rng.normal(size=72)
-    real = y + 0.8 * (walk[10] - walk[10].mean()) / walk[10].std()
-    orders, loose = permutations(72, 199, _seed(rng), family), permutations(72, 199, _seed(rng))
-    z = (walk - walk.mean(axis=1, keepdims=True)) / walk.std(axis=1, keepdims=True)
-
-    def tested(target: Any, rows: Any) -> Any:
-        one = (target - target.mean()) / target.std()
-        return max_t(z @ one / 72, one[rows] @ z.T / 72)
-
-    alone = [stats.pearsonr(layer, y).pvalue for layer in walk]
-    return {
-        "ours, any layer by max-T|false positives": bool((tested(y, orders) <= 0.05).any()),
-        "ours, any layer by max-T|power": bool((tested(real, orders) <= 0.05).any()),
-        "naive, max-T over single questions|false positives": bool((tested(y, loose) <= 0.05).any()),
-        "published, best layer uncorrected|false positives": min(alone) <= 0.05,
-    }
 
 
 def _many(rng: Rng) -> Outcome:
@@ -316,23 +247,3 @@ def _many(rng: Rng) -> Outcome:
         "published, uncorrected|false discoveries": float(plain[5:].sum() / max(plain.sum(), 1)),
         "ours, Benjamini-Hochberg|power": float(called[:5].mean()),
     }
-
-
-def held(found: Any, truth: float) -> bool | None:
-    """Whether an estimate's interval holds the truth; None where it has none."""
-    return None if np.isnan(found.low) or np.isnan(found.high) else bool(found.low <= truth <= found.high)
-
-
-def held_by_t(values: Any, truth: float) -> bool:
-    """The same for Student's interval over all values."""
-    kept = values[~np.isnan(values)]
-    reach = float(stats.t.ppf(0.975, len(kept) - 1) * kept.std(ddof=1) / np.sqrt(len(kept)))
-    return bool(abs(kept.mean() - truth) <= reach)
-
-
-def _seed(rng: Rng) -> int:
-    return int(rng.integers(2**31))
-
-
-def _how(rng: Rng, bounds: tuple[float, float] | None = None, draws: int = 999) -> Resampling:
-    return Resampling(draws, seed=_seed(rng), bounds=bounds)

@@ -1,6 +1,5 @@
 """Training on a tiny model: what is logged and kept, seeds, repetition, learning, and what is refused."""
 
-import json
 import math
 import os
 import subprocess
@@ -275,11 +274,6 @@ def test_progress_ends_at_one(store):
     assert heard == sorted(heard) and heard[-1] == 1.0 and len(heard) >= 4
 
 
-def test_a_checkpoint_that_is_not_kept_is_refused():
-    with pytest.raises(ValueError, match="no checkpoint at step 3; kept are 2, 4"):
-        organism(checkpoint_every=2).at(3)
-
-
 def test_checkpoints_on_any_list_of_steps(store):
     made = organism(epochs=2, checkpoint_every=5, checkpoint_steps=(7, 1, 5))
     assert made.checkpoints == (1, 5, 7, 8) and [point.step for point in made.series()] == [1, 5, 7, 8]
@@ -292,12 +286,3 @@ def test_checkpoints_on_any_list_of_steps(store):
     )
     with pytest.raises(ValueError, match="checkpoint_steps lie from 1 to 4, the steps of this run; got 9"):
         organism(checkpoint_steps=(2, 9))
-
-
-def test_the_spec_of_a_checkpoint_opens_without_its_data(monkeypatch):
-    """A store lists and verifies what it holds after a user's file went away."""
-    checkpoint = organism().at()
-    monkeypatch.setattr(ToyRows, "examples", lambda self: pytest.fail("the data was read"))
-    again = type(checkpoint).from_json(checkpoint.to_json())
-    assert again == checkpoint and json.loads(again.to_json())["step"] == 4
-    assert again.organism.units() > 0 and again.organism.summary()
