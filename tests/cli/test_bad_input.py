@@ -89,7 +89,7 @@ def limited(size: int, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [1_000, 60_000])
 def test_no_room_ends_in_one_message_whoever_writes(spill: Spill, size: int) -> None:
-    words = ("--model", "tiny:0", "--rows", "16", "--formats", "raw", "--max-tokens", "3")
+    words = ("--model", "tiny:0", "--rows", "16", "--warmup", "1", "--formats", "raw", "--max-tokens", "3")
     done = limited(size, "run", str(QUICKSTART), *words)
     if done.returncode == 0:
         pytest.skip(f"nothing that the study writes is larger than {size} bytes")
