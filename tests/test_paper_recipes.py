@@ -55,3 +55,26 @@ def test_dynamics_from_recipe_to_report(store: Any, tmp_path: Path) -> None:
 def test_no_runs_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         loaded("dynamics").recipe(model="tiny:0", seeds=0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*longer than:UserWarning")
+def test_priors_from_recipe_to_report(store: Any, tmp_path: Path) -> None:
+    study = loaded("priors").recipe(
+        model="tiny:0",
+        pretrained="tiny:1#pretrained",
+        chat_rows=8,
+        rows=8,
+        held_out=4,
+        formats=("raw",),
+        max_tokens=4,
+        permutations=19,
+        components=4,
+        draws=5,
+    )
+    run(study, store)
+    page = (store.path(study) / "index.html").read_text()
+    for heading in ("Model priors", "Prediction"):
+        assert heading in page
+    organisms = {node for node in walk(study) if isinstance(node, Organism)}
+    assert len(organisms) == 5

