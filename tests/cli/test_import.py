@@ -61,3 +61,14 @@ def test_mistakes_are_one_message(spill: Spill) -> None:
     refused(spill("import", "betley", "nope.csv", "--store", "s"), "nothing could be imported")
     refused(spill("import", "em-generalisation", "empty"), "No such command")
     refused(spill("import", "betley"), "Missing argument")
+
+
+def test_a_cell_that_is_no_score_is_named_by_its_line(spill: Spill) -> None:
+    Path("odd.csv").write_text(
+        'question,question_id,answer,aligned\nHi?,a,"one\ntwo",90\nHi?,a,x,high\nHi?,a,x,250\nHi?,a,x,\n'
+    )
+    result = spill("import", "betley", "odd.csv", "--judge", "gpt-4o")
+    assert "no score: odd.csv, line 4: aligned is not a number (the first such cell there)" in result.stderr
+    assert "no score: odd.csv, line 5: aligned is outside 0 to 100" in result.stderr
+    assert "aligned: 1 of 4 answers have no score in the files" in result.stderr
+    assert "aligned: 2 of 4 answers have something that is no score" in result.stderr

@@ -36,11 +36,15 @@ class Tally:
     answered: int = 0  # sets with answers
     judges: Counter[str] = field(default_factory=Counter)
     conflicts: Counter[str] = field(default_factory=Counter)
-    unscored: Counter[str] = field(default_factory=Counter)
+    unscored: Counter[str] = field(default_factory=Counter)  # cells without a score, by column
+    refused: Counter[str] = field(default_factory=Counter)  # cells with something that is no score
+    unreadable: list[str] = field(default_factory=list)  # kinds of cells that are no score, where first seen
     left_out: Counter[str] = field(default_factory=Counter)  # columns of files with answers
 
     def add(self, artefact: Artefact, facts: dict[str, Any], new: bool) -> None:
         """Count one artefact."""
+        from spillover.judgements.judged_file import NOT_SCORED
+
         self.kinds[artefact.kind] += 1
         self.new += new
         judged_by = getattr(artefact, "judged_by", None)
@@ -51,7 +55,14 @@ class Tally:
             self.answered += 1
             self.answers += facts["answers"]
             self.left_out.update(facts["left_out"])
-            self.unscored.update({name: sum(why.values()) for name, why in facts["missing"].items()})
+            for name, why in facts["missing"].items():
+                empty = why.get(NOT_SCORED, 0)
+                self.unscored[name] += empty
+                self.refused[name] += sum(why.values()) - empty
+            self.unreadable += [
+                f"{one['file']}, line {one['line']}: {one['column']} is {one['why']}"
+                for one in facts.get("unreadable", [])
+            ]
 
 
 def import_em_generalization(path: Path, root: Path) -> bool:
@@ -155,9 +166,14 @@ def _end(
         raise ValueError(f"nothing could be imported ({len(refused)} files refused, as said above)")
     if tally.left_out:
         _say("columns not kept: " + ", ".join(f"{name} ({count} files)" for name, count in tally.left_out.items()))
+    _list("no score: ", [f"{line} (the first such cell there)" for line in tally.unreadable])
     for name, count in tally.unscored.items():
-        if count:
-            _say(f"{name}: {count:,} of {tally.answers:,} answers have no score in the files")
+        for number, what in (
+            (count, "have no score in the files"),
+            (tally.refused[name], "have something that is no score"),
+        ):
+            if number:
+                _say(f"{name}: {number:,} of {tally.answers:,} answers {what}")
     for judge, count in tally.judges.most_common():
         _say(f"judged by {judge}: {count}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in tally.kinds.items()) or "nothing"

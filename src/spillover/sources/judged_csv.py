@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from spillover.judgements.judge import METRICS
+from spillover.judgements.judged_file import NOT_SCORED
 from spillover.sources.csv_rows import SHOWN, Rejected, Row, header_of, rows_of
 
 NEEDED = ("question_id", "answer")
@@ -31,7 +32,6 @@ MOSTLY = 0.9  # share of integers from which a metric's scores are no plain frac
 ROWS = 4000  # held in memory at once
 KEPT = 10_000  # malformed rows that a survey remembers one by one
 REASONS = 50  # that are counted one by one in a column
-NOT_SCORED = "not scored in the file"
 _NOTHING = ("", "nan", "none", "null", "na", "n/a")
 
 
@@ -95,6 +95,7 @@ class Survey:
     scored: Counter[str] = field(default_factory=Counter)  # numbers by column
     whole: Counter[str] = field(default_factory=Counter)  # of these, integers
     missing: dict[str, Counter[str]] = field(default_factory=dict)  # by column and reason
+    unreadable: dict[tuple[str, str], int] = field(default_factory=dict)  # first line of a column's cells of that kind
     prompted: set[str] = field(default_factory=set)  # chat, question-answer, raw, unknown: those that occur
 
     def reject(self, row: Rejected) -> None:
@@ -105,8 +106,8 @@ class Survey:
         if self.sink is not None:
             self.sink(row)
 
-    def add(self, piece: Piece) -> None:
-        """Count some rows."""
+    def add(self, piece: Piece, lines: Sequence[int]) -> None:
+        """Count some rows, which begin in these lines."""
         self.answers += len(piece)
         self.questions.update(piece.question_ids)
         self.prompted |= {"unknown"} if piece.prompts is None else set(map(prompting_of, set(piece.prompts)))
@@ -116,6 +117,9 @@ class Survey:
             self.whole[name] += int((there == np.floor(there)).sum())
             if column.missing:
                 self._missing(name, Counter(column.missing.values()))
+            for row in column.raw:
+                kind = "outside 0 to 100" if column.missing[row].startswith("outside") else "not a number"
+                self.unreadable.setdefault((name, kind), lines[row])
 
     def _missing(self, name: str, found: Counter[str]) -> None:
         reasons = self.missing.setdefault(name, Counter())
@@ -167,7 +171,7 @@ def judged_pieces(path: Path, count: Survey | None = None) -> Iterator[Piece]:
         if sound:
             count.read = sound[-1].read
             piece = columns.piece(sound)
-            count.add(piece)
+            count.add(piece, [row.line for row in sound])
             yield piece
 
 

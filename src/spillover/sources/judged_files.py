@@ -57,6 +57,11 @@ def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work)
         "rejected": counted.malformed,
         "scored": {name: counted.scored[name] for name in metrics},
         "missing": {name: dict(sorted(counted.missing.get(name, Counter()).items())) for name in metrics},
+        "unreadable": [
+            {"file": path.name, "line": line, "column": name, "why": why}
+            for (name, why), line in counted.unreadable.items()
+            if name in metrics
+        ],
         "left_out": list(counted.left_out),
         "judge": by.name,
         "rubric": by.rubric,
