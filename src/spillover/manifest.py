@@ -122,6 +122,12 @@ def sync_tree(folder: Path) -> None:
         sync(path)
 
 
+def plain_modes(folder: Path) -> None:
+    """Give every file the mode of the manifest, a plain file: safetensors writes its own for its owner alone."""
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        path.chmod((folder / MANIFEST).stat().st_mode)
+
+
 def _looks(folder: Path) -> Looks:
     found = {}
     for path in sorted(folder.rglob("*")):

@@ -13,10 +13,10 @@ import os
 import shutil
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from spillover.manifest import (
     MANIFEST,
@@ -26,6 +26,7 @@ from spillover.manifest import (
     file_sha256,
     files_digest,
     intact,
+    plain_modes,
     read_manifest,
     sync,
     sync_tree,
@@ -55,6 +56,11 @@ class Artefact(Spec):
         """Seconds a unit takes on two cores, where the store holds no measurement yet."""
         return 1.0
 
+    @classmethod
+    def saved(cls, todo: Sequence[Any]) -> Mapping[str, float]:
+        """Of artefacts of this kind made in this order, by fingerprint: the share that an earlier one does for it."""
+        return {}
+
     def needs(self) -> tuple[Artefact, ...]:
         """The nearest artefacts inside the fields: what has to be there before this can be made."""
         found: dict[str, Artefact] = {}
@@ -78,6 +84,7 @@ class Work:
     store: Store
     tick: Tick
     say: Say = lambda text: None  # lines for whoever watches
+    ahead: Sequence[Artefact] = ()  # what is to be made after this; keeping something for it saves time, no more
 
     def of(self, artefact: Artefact) -> Path:
         """The folder of a finished artefact."""
@@ -119,15 +126,17 @@ class Store:
         tick: Tick = lambda share: None,
         waiting: Callable[[], None] = lambda: None,
         say: Say = lambda text: None,
+        ahead: Sequence[Artefact] = (),
     ) -> bool:
         """Make the artefact from its needs, which are there, unless it is sound; whether it was made just now.
 
-        `waiting` is called where another process holds the artefact; `say` hears lines for whoever watches.
+        `waiting` is called where another process holds the artefact; `say` hears lines for whoever watches; `ahead`
+        is what will be made after it.
         """
         with self.lock(artefact, waiting):
             if self.sound(artefact):
                 return False
-            self._make(artefact, tick, say)
+            self._make(artefact, tick, say, ahead)
             return True
 
     def intact(self, artefact: Artefact) -> bool:
@@ -183,26 +192,27 @@ class Store:
     def _left(self, folder: Path, remove: bool = False) -> bool:
         """Whether no live process works on the artefact that the folder belongs to; then it is taken away if asked."""
         with open(self._lock_file(*folder.name.split("-")[:2]), "a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            if remove:
+            free = _held(handle)
+            if free and remove:
                 shutil.rmtree(folder, ignore_errors=True)
-        return True
+        return free
 
     @contextlib.contextmanager
     def lock(self, artefact: Artefact, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the artefact's lock: one process makes it, others wait. The lock falls with the process that held it."""
         with open(self._lock_file(artefact.kind, artefact.fingerprint), "a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _held(handle):
                 waiting()
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
-    def _make(self, artefact: Artefact, tick: Tick, say: Say) -> None:
+    @contextlib.contextmanager
+    def lock_if_free(self, artefact: Artefact) -> Iterator[bool]:
+        """Hold the artefact's lock if no process has it; whether it is held."""
+        with open(self._lock_file(artefact.kind, artefact.fingerprint), "a") as handle:
+            yield _held(handle)
+
+    def _make(self, artefact: Artefact, tick: Tick, say: Say, ahead: Sequence[Artefact]) -> None:
         name = f"{artefact.kind}-{artefact.fingerprint}"
         for left in (self.root / "tmp").glob(f"{name}-*"):  # ours to clear: we hold the lock
             shutil.rmtree(left)
@@ -211,7 +221,7 @@ class Store:
         began = time.monotonic()
         try:
             made_from = self.digests(artefact)
-            facts = artefact.make(Work(folder, self, tick, say)) or {}
+            facts = artefact.make(Work(folder, self, tick, say, ahead)) or {}
             manifest = {
                 "spec": encode(artefact),
                 "fingerprint": artefact.fingerprint,
@@ -223,7 +233,7 @@ class Store:
                 "made": provenance(time.monotonic() - began),
             }
             write_manifest(folder, manifest)
-            _share(folder)
+            plain_modes(folder)
             sync_tree(folder)
             final = self.path(artefact)
             final.parent.mkdir(exist_ok=True)
@@ -280,7 +290,10 @@ def artefacts_in(spec: Spec) -> list[Artefact]:
     return [node for node in walk(spec) if isinstance(node, Artefact)]
 
 
-def _share(folder: Path) -> None:
-    """Give every file the mode of a plain one: safetensors writes its own for its owner alone."""
-    for path in (path for path in folder.rglob("*") if path.is_file()):
-        path.chmod((folder / MANIFEST).stat().st_mode)
+def _held(handle: IO[str]) -> bool:
+    """Take the lock on an open file if no other process has it; whether it was taken."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -94,7 +94,7 @@ def test_estimates_are_measured_where_there_is_something_to_measure(store: Store
     store.get(Slow(size=100))
     assert Rates(store).seconds(Slow(size=50)) == pytest.approx(store.manifest(Slow(size=100))["made"]["seconds"] / 2)
     rates = Rates(store)
-    rates.learn({"spec": {"kind": "Slow"}, "made": {"seconds": 900.0}, "units": 100.0})
+    rates.learn({"spec": {"kind": "Slow"}, "made": {"seconds": 900.0}, "facts": {}, "units": 100.0})
     assert rates.seconds(Slow(size=100)) == pytest.approx(450, abs=1)
     assert rates.seconds(Slow(size=1000)) == 2000.0 and rates.seconds(Slow(size=1)) == 2.0  # too unlike in size
     assert rates.seconds(Letters(seed=1)) == 1.0  # other kinds are not touched

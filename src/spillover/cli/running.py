@@ -123,6 +123,9 @@ def _show_plan(study: Any, store: Store) -> None:
         print(f"all {len(steps)} artefacts are there")
         return
     print(f"{len(todo)} of {len(steps)} to make, about {duration(sum(step.seconds for step in todo))}")
+    saved = sum(step.seconds / (1 - step.shared) - step.seconds for step in todo)
+    if saved:
+        print(f"about {duration(saved)} are saved: trainings that begin alike share their first steps")
     if any(step.state == "check" for step in todo):
         print("?: there, but something it was made from is not; made again only if that comes out different")
     if any(step.state == "damaged" for step in todo):
@@ -140,6 +143,8 @@ def _show_training(todo: Sequence[Step]) -> None:
         if not isinstance(organism, Organism):
             continue
         print(f"\ntraining {organism.fingerprint[:8]}, about {duration(step.seconds)}: {one_line(organism.label())}")
+        if step.shared:
+            print(f"  its first {round(step.shared * organism.steps)} of {organism.steps} steps are another run's, too")
         if not organism.parent.base().source.here():
             print("  what it would see is shown once its model is here: the first run fetches it")
             continue

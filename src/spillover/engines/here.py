@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from spillover.engines.estimates import Rates
@@ -20,7 +21,21 @@ def plan(study: Artefact, store: Store, rates: Rates | None = None) -> list[Step
     for artefact in artefacts_in(study):
         needs_there = all(steps[needed.fingerprint].state == "there" for needed in artefact.needs())
         steps[artefact.fingerprint] = Step(artefact, _state(artefact, store, needs_there), rates.seconds(artefact))
-    return list(steps.values())
+    return _less_what_is_shared(list(steps.values()))
+
+
+def _less_what_is_shared(steps: list[Step]) -> list[Step]:
+    todo: dict[type[Artefact], list[Artefact]] = {}
+    for step in steps:
+        if step.state != "there":
+            todo.setdefault(type(step.artefact), []).append(step.artefact)
+    saved = {name: share for kind, some in todo.items() for name, share in kind.saved(some).items()}
+    return [
+        replace(step, seconds=step.seconds * (1 - share), shared=share)
+        if (share := saved.get(step.artefact.fingerprint, 0.0))
+        else step
+        for step in steps
+    ]
 
 
 def missing_sources(steps: Sequence[Step]) -> list[Source]:
@@ -66,7 +81,7 @@ def _make(artefact: Artefact, ahead: Sequence[Artefact], store: Store, rates: Ra
 
     show.begin(name_of(artefact))
     tick(0.0)
-    made = store.make(artefact, tick, show.waiting, show.say)
+    made = store.make(artefact, tick, show.waiting, show.say, ahead)
     rates.learn(store.manifest(artefact))
     show.end(name_of(artefact), time.monotonic() - began, made)
 

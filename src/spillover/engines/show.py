@@ -20,6 +20,7 @@ class Step:
     artefact: Artefact
     state: State
     seconds: float
+    shared: float = 0.0  # of the work: what making an earlier step does for it, 0 to 1; `seconds` is less by that
 
 
 class Show:

@@ -46,10 +46,14 @@ def default_prompting(base: Base) -> Prompting:
 
 
 def set_threads() -> None:
-    """As many threads as this process may use cores; `SPILLOVER_THREADS` overrides. Results may depend on it."""
+    """Threads as `SPILLOVER_THREADS` says, else `OMP_NUM_THREADS`, else the cores this process may use.
+
+    Results may depend on it in the last bits.
+    """
     import torch
 
-    wanted = int(os.environ.get("SPILLOVER_THREADS", len(os.sched_getaffinity(0))))
+    said = os.environ.get("SPILLOVER_THREADS") or os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    wanted = int(said or len(os.sched_getaffinity(0)))
     if torch.get_num_threads() != wanted:
         torch.set_num_threads(wanted)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from spillover.models.chat import Supervised
 from spillover.organisms.adapter_card import adapter_card
+from spillover.organisms.forks import Forks
 from spillover.organisms.frozen import frozen_below
 from spillover.organisms.held_out import loss_rows, sequence_losses
 from spillover.organisms.intervention import Active, Run
@@ -57,6 +58,7 @@ def train(organism: Organism, work: Work) -> dict[str, Any]:
         **rows.facts(),
         "template_sha256": loaded.chat().template_sha256(),
         "trained_parameters": sum(weight.numel() for weight in weights),
+        **progress.resumed,
     }
 
 
@@ -66,11 +68,14 @@ def _loop(run: Run, rows: Rows, optimizer: Any, rates: np.ndarray, actives: Sequ
     parents = [folder.relative_to(work.store.root).as_posix() for folder in organism.parent.adapters(work.store)]
     made_from = {"libraries": versions(), "needs": work.store.digests(organism), "device": str(run.loaded.device)}
     kept = Unfinished(work.store.unfinished(organism), made_from)
+    forks = Forks(organism, work.ahead, work.store, made_from)
     progress = kept.restore(network, optimizer, work.folder)
     if progress.step == 0:
         progress.losses = held_out_losses(run, rows, 0)
     else:
-        work.say(f"goes on after step {progress.step}")
+        begun = f", begun by training {kept.origin[:8]}" if kept.origin else ""
+        work.say(f"goes on after step {progress.step} of {organism.steps}{begun}")
+        progress.resumed = {"resumed_share": progress.step / organism.steps, "begun_by": kept.origin or None}
     for step, picked in enumerate(_steps(organism, rows.train), start=1):
         if step <= progress.step:
             continue
@@ -84,6 +89,7 @@ def _loop(run: Run, rows: Rows, optimizer: Any, rates: np.ndarray, actives: Sequ
             card = adapter_card(organism, step, parents)
             organism.tuning.save(network, adapter_folder(work.folder, step), card)
         work.tick(step / organism.steps)
+        forks.keep(progress, network, optimizer, work.folder, parents)
         if step < organism.steps and kept.due():
             kept.keep(progress, network, optimizer, work.folder)
     return progress

@@ -24,6 +24,7 @@ INTERVAL = "SPILLOVER_RESUME_SECONDS"  # environment: seconds between two states
 SECONDS = 120.0  # where it says nothing
 COST = 50  # a state is kept no more often than every so many times the seconds that keeping one took
 KEPT = 2  # states
+CARD = "README.md"
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Progress:
     log: list[dict[str, Any]] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
     beside: list[dict[str, Any]] = field(default_factory=list)  # what interventions measured
+    resumed: dict[str, Any] = field(default_factory=dict)  # what this process did not do, for the manifest
 
 
 class Unfinished:
@@ -45,6 +47,7 @@ class Unfinished:
         self.interval = _interval()
         self.last, self.cost = time.monotonic(), 0.0
         self.checkpoints: dict[str, Any] = {}  # those that are here: name -> size and SHA-256 of each file
+        self.origin = ""  # fingerprint of the training that did the first steps, where it was another one
 
     def restore(self, network: Any, optimizer: Any, into: Path) -> Progress:
         """Put the latest sound state into network, optimiser and random numbers, its checkpoints into `into`.
@@ -60,7 +63,7 @@ class Unfinished:
                 continue
             for name in facts["checkpoints"]:
                 _copy(self.folder / "checkpoints" / name, into / "checkpoints" / name)
-            self.checkpoints = dict(facts["checkpoints"])
+            self.checkpoints, self.origin = dict(facts["checkpoints"]), facts.get("origin", "")
             _put(state / "tensors.safetensors", network, optimizer)
             return Progress(**facts["progress"])
         return Progress()
@@ -71,27 +74,42 @@ class Unfinished:
             return True
         return time.monotonic() - self.last >= max(self.interval, COST * self.cost)
 
+    def furthest(self) -> int:
+        """The step of the latest kept state, 0 where there is none."""
+        return max((int(state.name.split("-")[1]) for state in self.folder.glob("step-*")), default=0)
+
     def keep(self, progress: Progress, network: Any, optimizer: Any, made: Path) -> None:
         """Keep the state after a step; `made` is the folder that checkpoints were written into."""
+        self._keep(progress, network, optimizer, dict.fromkeys(sorted((made / "checkpoints").glob("*"))))
+
+    def fork(
+        self, progress: Progress, network: Any, optimizer: Any, cards: Mapping[Path, str | None], origin: str
+    ) -> None:
+        """Keep the state of another training, `origin`, as this one's; `cards`: its checkpoints and their README.md."""
+        self.origin = origin
+        self._keep(progress, network, optimizer, cards)
+
+    def _keep(self, progress: Progress, network: Any, optimizer: Any, checkpoints: Mapping[Path, str | None]) -> None:
         began = time.monotonic()
         try:
-            self._write(progress, _tensors(network, optimizer), made)
+            self._write(progress, _tensors(network, optimizer), checkpoints)
         except OSError as error:
             warnings.warn(f"no state to go on from could be kept ({error}); training goes on", stacklevel=2)
         self.last = time.monotonic()
         self.cost = self.last - began
 
-    def _write(self, progress: Progress, tensors: dict[str, Any], made: Path) -> None:
+    def _write(self, progress: Progress, tensors: dict[str, Any], checkpoints: Mapping[Path, str | None]) -> None:
         from safetensors.torch import save_file
 
         fresh, state = self.folder / "making", self.folder / f"step-{progress.step:06d}"
         for left in (fresh, state):
             shutil.rmtree(left, ignore_errors=True)
         fresh.mkdir(parents=True)
-        for path in sorted((made / "checkpoints").glob("*")):
+        for path, card in checkpoints.items():
             if path.name not in self.checkpoints:
-                _copy(path, self.folder / "checkpoints" / path.name)
-                self.checkpoints[path.name] = checksums(path)
+                here = self.folder / "checkpoints" / path.name
+                _copy(path, here, card)
+                self.checkpoints[path.name] = checksums(here)
         save_file(tensors, fresh / "tensors.safetensors")
         sync(fresh / "tensors.safetensors")
         write_manifest(
@@ -99,8 +117,9 @@ class Unfinished:
             {
                 "files": checksums(fresh),
                 "made_from": self.made_from,
-                "progress": asdict(progress),
+                "progress": {name: rows for name, rows in asdict(progress).items() if name != "resumed"},
                 "checkpoints": self.checkpoints,
+                "origin": self.origin,
             },
         )
         sync(fresh / MANIFEST)
@@ -162,13 +181,19 @@ def _put(path: Path, network: Any, optimizer: Any) -> None:
         torch.cuda.set_rng_state(tensors[f"random.cuda.{number}"], number)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """A folder's files at another place, whole or not at all: linked where the file system can, else copied."""
+def _copy(source: Path, target: Path, card: str | None = None) -> None:
+    """A folder's files at another place, whole or not at all: linked where the file system can, else copied.
+
+    `card` stands there in the place of its README.md.
+    """
     if target.exists():
         shutil.rmtree(target)
     fresh = target.with_name(f".{target.name}")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(source, fresh, copy_function=_link)
+    if card is not None:
+        (fresh / CARD).unlink(missing_ok=True)  # a link: writing into it would change the source
+        (fresh / CARD).write_text(card)
     sync_tree(fresh)
     os.rename(fresh, target)
 
