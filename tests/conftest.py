@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.fast_cache = tempfile.mkdtemp(prefix="spillover-cache-")
     os.environ[CACHE] = config.fast_cache
     os.environ.pop("SPILLOVER_STORE", None)  # no test writes into the store of whoever runs it
-    if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism
+    if config.option.markexpr != "slow":  # a tiny model gains nothing by threads; beside other work they crawl
         os.environ.setdefault("SPILLOVER_THREADS", "1")
 
 
