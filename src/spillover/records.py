@@ -60,6 +60,7 @@ LEGEND = {
     # activations
     "prompt_id": "the prompt's identifier within its set",
     "row": "index along the prompt axis of the arrays",
+    "completion_tokens": "length of the answer that follows the prompt, without its end mark, tokens",
 }
 
 RESPONSES = pa.schema(
@@ -140,6 +141,7 @@ PROMPTS = pa.schema(
         ("prompt_tokens", pa.int32()),
     ]
 )
+COMPLETIONS = pa.schema([*PROMPTS, ("sample", pa.int32()), ("completion_tokens", pa.int32())])
 
 
 def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema | None = None) -> pa.Table:

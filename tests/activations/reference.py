@@ -1,32 +1,101 @@
-"""The slow and plain way to the same numbers: one prompt at a time, every hidden state kept by transformers itself."""
+"""The slow and plain ways to the same numbers: every state kept by transformers itself, or by hooks on named parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from spillover.activations.capture import Text, Wanted, capture
+from spillover.activations.opening import open_trunk
+from spillover.activations.sites import ADDED, KINDS
 
-def one_by_one(network: Any, prompts: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
-    """Arrays by `SITE.POOLING` for the sites that `output_hidden_states` shows: all but the last block's own output."""
+EVERYTHING = Wanted(sites=KINDS, poolings=("last", "mean"))
+
+
+def captured(
+    network: Any,
+    texts: Sequence[Text] | Sequence[Sequence[int]],
+    wanted: Wanted = EVERYTHING,
+    batch_tokens: int | None = None,
+    tick: Callable[[float], None] = lambda share: None,
+) -> dict[str, np.ndarray]:
+    """What `capture` hands out, in memory: arrays by `SITE.POOLING`."""
+    texts = [text if isinstance(text, Text) else Text.of_prompt(text) for text in texts]
+    trunk = open_trunk(network, added=bool({*wanted.sites} & {*ADDED}))
+    names = wanted.arrays(trunk)
+    found = np.full((len(names), len(texts), trunk.width), np.nan, dtype=np.float32)
+
+    def put(rows: list[int], block: np.ndarray) -> None:
+        assert np.isnan(found[:, rows]).all()
+        found[:, rows] = block
+
+    capture(trunk, texts, wanted, put, tick, batch_tokens)
+    return dict(zip(names, found, strict=True))
+
+
+def one_by_one(network: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int] | None = None) -> dict[str, Any]:
+    """Arrays by `SITE.POOLING` for the sites that `output_hidden_states` shows: all but the last block's own output.
+
+    `ends`: how many of the tokens are the prompt's, where a completion follows.
+    """
     found: dict[str, list[torch.Tensor]] = {}
-    for prompt in prompts:
+    for index, prompt in enumerate(prompts):
         with torch.no_grad():
             output = network(input_ids=torch.tensor([list(prompt)]), output_hidden_states=True, use_cache=False)
         *inner, final = output.hidden_states
-        sites = {"embed": inner[0], **{f"resid_post.{layer:02d}": inner[layer + 1] for layer in range(len(inner) - 1)}}
+        sites = {"embed": inner[0], **{f"resid_pre.{layer:02d}": hidden for layer, hidden in enumerate(inner)}}
+        sites |= {f"resid_post.{layer:02d}": inner[layer + 1] for layer in range(len(inner) - 1)}
         for site, hidden in {**sites, "final_norm": final}.items():
-            found.setdefault(f"{site}.last", []).append(hidden[0, -1])
-            found.setdefault(f"{site}.mean", []).append(hidden[0].mean(dim=0))
+            _pool(found, site, hidden[0], ends[index] if ends else len(prompt))
+    return {name: torch.stack(rows).float().numpy() for name, rows in found.items()}
+
+
+def by_hooks(network: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int] | None = None) -> dict[str, Any]:
+    """The same of a llama's `self_attn` and `mlp` and of its last block, prompts on the *right*, padded on the left.
+
+    With attention mask and positions, as transformers' own `generate` pads.
+    """
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(site: str) -> Callable[..., None]:
+        def hook(module: Any, args: Any, output: Any) -> None:
+            seen[site] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    handles = []
+    for number, layer in enumerate(network.model.layers):
+        named = {"attn_out": layer.self_attn, "mlp_out": layer.mlp, "resid_post": layer}
+        handles += [part.register_forward_hook(keep(f"{kind}.{number:02d}")) for kind, part in named.items()]
+    with torch.no_grad():
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        network(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    found: dict[str, list[torch.Tensor]] = {}
+    for site, hidden in seen.items():
+        for index, prompt in enumerate(prompts):
+            _pool(found, site, hidden[index, longest - len(prompt) :], ends[index] if ends else len(prompt))
     return {name: torch.stack(rows).float().numpy() for name, rows in found.items()}
 
 
 def furthest(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
     """The largest distance between two captures of a prompt at any site, as a share of the vector's norm."""
-    assert set(one) <= set(other)
+    assert set(one) <= set(other) and one
     return max(
         float((np.linalg.norm(array - other[name], axis=1) / np.linalg.norm(array, axis=1)).max())
         for name, array in one.items()
     )
+
+
+def _pool(found: dict[str, list[torch.Tensor]], site: str, hidden: torch.Tensor, end: int) -> None:
+    found.setdefault(f"{site}.last", []).append(hidden[end - 1])
+    found.setdefault(f"{site}.mean", []).append(hidden[:end].mean(dim=0))
+    if end < len(hidden):
+        found.setdefault(f"{site}.completion", []).append(hidden[end:].mean(dim=0))

@@ -1,4 +1,4 @@
-"""Capture: batched equals one by one, whatever the batch, the padding or the common head; and what it refuses."""
+"""Capture: batched equals one by one at every site and pooling, whatever the batch, the padding or the common head."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activations.reference import furthest, one_by_one
+from activations.reference import EVERYTHING, by_hooks, captured, furthest, one_by_one
 from spillover.activations import capture as module
-from spillover.activations.capture import batches, capture, groups
+from spillover.activations.capture import POOLINGS, Text, Wanted, batches, groups
+from spillover.activations.sites import KINDS
 from spillover.models.base import Base
 from spillover.models.loading import load
 from spillover.store import Store
@@ -26,6 +27,10 @@ PROMPTS = [
     [1, 2, 3],
     [*HEAD[:20], 3],
 ]
+ANSWERS = [[5], [9, 9, 4], [3, 2], [3, 2, 1, 1, 1, 1], [8], [30] * 40, [6, 5], [4, 4]]
+TEXTS = [Text((*prompt, *answer), len(prompt)) for prompt, answer in zip(PROMPTS, ANSWERS, strict=True)]
+ENDS = [text.prompt_length for text in TEXTS]
+COMPLETED = Wanted(sites=KINDS, poolings=POOLINGS)
 TOLERANCE = 1e-5
 
 
@@ -34,15 +39,12 @@ def network(tiny: Base, store: Store) -> torch.nn.Module:
     return load(tiny, store).network
 
 
-def quiet(share: float) -> None:
-    """Nobody listens."""
-
-
 def test_it_is_what_the_model_itself_reports(network: torch.nn.Module) -> None:
-    reference = one_by_one(network, PROMPTS)
-    found = capture(network, PROMPTS, quiet)
-    assert furthest(reference, found) < TOLERANCE
-    assert set(found) - set(reference) == {"resid_post.01.last", "resid_post.01.mean"}
+    states, hooks = one_by_one(network, PROMPTS), by_hooks(network, PROMPTS)
+    found = captured(network, PROMPTS)
+    assert furthest(states, found) < TOLERANCE
+    assert furthest(hooks, found) < TOLERANCE  # padded on the other side
+    assert set(found) == set(states) | set(hooks)
     normed = network.model.norm(torch.from_numpy(found["resid_post.01.last"])).detach().numpy()
     np.testing.assert_allclose(normed, found["final_norm.last"], rtol=1e-4, atol=1e-5)
     assert all(array.shape == (len(PROMPTS), 32) and array.dtype == np.float32 for array in found.values())
@@ -50,32 +52,71 @@ def test_it_is_what_the_model_itself_reports(network: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 100_000])
 def test_batch_size_does_not_matter(network: torch.nn.Module, batch_tokens: int) -> None:
-    assert furthest(one_by_one(network, PROMPTS), capture(network, PROMPTS, quiet, batch_tokens)) < TOLERANCE
+    states, hooks = one_by_one(network, PROMPTS), by_hooks(network, PROMPTS)
+    assert furthest(states | hooks, captured(network, PROMPTS, batch_tokens=batch_tokens)) < TOLERANCE
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 60, 100_000])
+def test_completions_are_pooled_apart_from_their_prompts(network: torch.nn.Module, batch_tokens: int) -> None:
+    ids = [text.ids for text in TEXTS]
+    expected = one_by_one(network, ids, ENDS) | by_hooks(network, ids, ENDS)
+    found = captured(network, TEXTS, COMPLETED, batch_tokens)
+    assert furthest(expected, found) < TOLERANCE and set(expected) == set(found)
+    prompts_alone = captured(network, PROMPTS)  # in a causal model what follows a prompt does not change it
+    assert furthest(prompts_alone, found) < TOLERANCE
+
+
+def test_a_prompt_with_several_completions_is_run_once(network: torch.nn.Module) -> None:
+    again = [Text((*HEAD, 9, 8, *answer), len(HEAD) + 2) for answer in ANSWERS]
+    assert groups([text.ids[: text.prompt_length] for text in again], whole=True) == [(len(HEAD) + 1, list(range(8)))]
+    ids, ends = [text.ids for text in again], [text.prompt_length for text in again]
+    assert furthest(one_by_one(network, ids, ends), captured(network, again, COMPLETED)) < TOLERANCE
+
+
+def test_only_what_is_asked_for_is_kept(network: torch.nn.Module) -> None:
+    whole = captured(network, TEXTS, COMPLETED)
+    some = captured(network, TEXTS, Wanted(("mlp_out", "embed"), (1,), ("completion",)))
+    assert set(some) == {"embed.completion", "mlp_out.01.completion"}
+    assert furthest(some, whole) < TOLERANCE
+    with pytest.raises(ValueError, match="layer 2 is asked for; the model has layers 0 to 1"):
+        captured(network, TEXTS, Wanted(layers=(0, 2)))
+    with pytest.raises(ValueError, match="there is no completion to take the mean of"):
+        captured(network, PROMPTS, COMPLETED)
+
+
+def test_the_stream_is_the_sum_of_its_parts(network: torch.nn.Module) -> None:
+    found = captured(network, TEXTS, COMPLETED)
+    for pooling in POOLINGS:
+        for layer in ("00", "01"):
+            parts = [found[f"{kind}.{layer}.{pooling}"] for kind in ("resid_pre", "attn_out", "mlp_out")]
+            np.testing.assert_allclose(sum(parts), found[f"resid_post.{layer}.{pooling}"], rtol=1e-3, atol=1e-4)
+            assert np.linalg.norm(parts[1]) > 0.01 * np.linalg.norm(parts[0])  # or the sum would show nothing
+        np.testing.assert_array_equal(found[f"resid_pre.01.{pooling}"], found[f"resid_post.00.{pooling}"])
 
 
 def test_a_common_head_does_not_matter(network: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = capture(network, PROMPTS, quiet)
+    shared = captured(network, PROMPTS)
     assert max(head for head, _ in groups(PROMPTS)) > 0
     monkeypatch.setattr(module, "SHARED_TOKENS", 10_000)  # only equal prompts share anything
-    assert furthest(shared, capture(network, PROMPTS, quiet)) < TOLERANCE
+    assert furthest(shared, captured(network, PROMPTS)) < TOLERANCE
 
 
 def test_order_and_company_do_not_matter(network: torch.nn.Module) -> None:
-    whole = capture(network, PROMPTS, quiet)
+    whole = captured(network, TEXTS, COMPLETED)
     order = [3, 0, 6, 5]
-    part = capture(network, [PROMPTS[index] for index in order], quiet)
+    part = captured(network, [TEXTS[index] for index in order], COMPLETED)
     assert furthest({name: array[order] for name, array in whole.items()}, part) < TOLERANCE
 
 
 def test_prompts_that_differ_are_told_apart(network: torch.nn.Module) -> None:
     """The control of the tests above: the tolerance is far below what one other token does."""
-    one, other = (capture(network, [[*HEAD, token]], quiet) for token in (9, 10))
+    one, other = (captured(network, [Text((*HEAD, token, token), len(HEAD) + 1)], COMPLETED) for token in (9, 10))
     for name, array in one.items():
         assert np.linalg.norm(array - other[name]) > 100 * TOLERANCE * np.linalg.norm(array), name
 
 
 def test_the_same_capture_gives_the_same_bytes(network: torch.nn.Module) -> None:
-    one, other = capture(network, PROMPTS, quiet), capture(network, PROMPTS, quiet)
+    one, other = captured(network, TEXTS, COMPLETED), captured(network, TEXTS, COMPLETED)
     assert all(array.tobytes() == other[name].tobytes() for name, array in one.items())
 
 
@@ -84,7 +125,7 @@ def test_no_logits_are_computed_and_no_hook_stays(network: torch.nn.Module) -> N
         raise AssertionError("the output head was run")
 
     handle = network.get_output_embeddings().register_forward_pre_hook(refuse)
-    capture(network, PROMPTS, quiet)
+    captured(network, PROMPTS)
     handle.remove()
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
 
@@ -94,24 +135,24 @@ def test_hooks_are_taken_away_after_an_error(network: torch.nn.Module) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        capture(network, PROMPTS, refuse)
+        captured(network, PROMPTS, tick=refuse)
     with pytest.raises(IndexError):
-        capture(network, [[10_000]], quiet)
+        captured(network, [[10_000]])
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
 
 
 def test_progress_is_told_up_to_the_end(network: torch.nn.Module) -> None:
     heard: list[float] = []
-    capture(network, PROMPTS, heard.append, batch_tokens=40)
+    captured(network, PROMPTS, EVERYTHING, 40, heard.append)
     assert heard == sorted(heard) and len(heard) > 3 and heard[-1] == 1.0
 
 
 def test_numbers_that_are_not_finite_are_refused(network: torch.nn.Module) -> None:
     with torch.no_grad():
         network.get_input_embeddings().weight[200] = float("inf")
-    capture(network, [[1, 2]], quiet)
+    captured(network, [[1, 2]])
     with pytest.raises(ValueError, match="1 of 2 prompts have activations at embed that are not finite"):
-        capture(network, [[1, 2], [200, 2]], quiet)
+        captured(network, [[1, 2], [200, 2]])
 
 
 tokens = st.lists(st.integers(0, 2), min_size=1, max_size=40)

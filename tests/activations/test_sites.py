@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from spillover.activations.sites import layer_site, open_trunk
+from spillover.activations.opening import open_trunk
+from spillover.activations.sites import KINDS, layer_site, site_names
 from spillover.models.base import Base
 from spillover.models.loading import load
 from spillover.store import Store
@@ -20,9 +21,56 @@ def network(tiny: Base, store: Store) -> Any:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_llama_is_opened(network: Any, dtype: torch.dtype) -> None:
-    trunk = open_trunk(network.to(dtype))
-    assert trunk.sites == ("embed", "resid_post.00", "resid_post.01", "final_norm")
-    assert layer_site(7) == "resid_post.07"
+    trunk = open_trunk(network.to(dtype), added=True)
+    assert trunk.added == tuple((layer.self_attn, layer.mlp) for layer in network.model.layers)
+    assert (len(trunk.layers), trunk.width) == (2, 32)
+    assert open_trunk(network).added == ()
+
+
+def test_sites_are_named_in_the_order_in_which_they_are_computed() -> None:
+    assert layer_site(7) == "resid_post.07" and layer_site(7, "mlp_out") == "mlp_out.07"
+    assert site_names(("final_norm", "resid_post", "embed"), (0, 1)) == (
+        *("embed", "resid_post.00", "resid_post.01"),
+        "final_norm",
+    )
+    assert site_names(KINDS, (3,))[1:-1] == ("resid_pre.03", "attn_out.03", "mlp_out.03", "resid_post.03")
+
+
+def test_normed_outputs_are_what_enters_the_stream_of_a_gemma() -> None:
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8, "vocab_size": 64}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "layer_types": ["full_attention"] * 2}
+    network = Gemma3ForCausalLM(Gemma3TextConfig(**sizes, **heads, pad_token_id=0)).eval()
+    trunk = open_trunk(network, added=True)
+    norms = [(layer.post_attention_layernorm, layer.post_feedforward_layernorm) for layer in network.model.layers]
+    assert trunk.added == tuple(norms)
+
+
+def test_halves_that_run_side_by_side_are_found() -> None:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = GPTNeoXConfig(**sizes, vocab_size=64, use_parallel_residual=True, bos_token_id=0, eos_token_id=0)
+    network = GPTNeoXForCausalLM(config).eval()
+    trunk = open_trunk(network, added=True)
+    seen: dict[str, Any] = {}
+    trunk.run(torch.tensor([[3, 4, 5]]), lambda site, hidden: seen.update({site: hidden}), site_names(KINDS, (1,)))
+    attention, mlp = seen["attn_out.01"], seen["mlp_out.01"]
+    torch.testing.assert_close(seen["resid_pre.01"] + attention + mlp, seen["resid_post.01"])
+    torch.testing.assert_close(
+        network.gpt_neox.layers[1].mlp(network.gpt_neox.layers[1].post_attention_layernorm(seen["resid_pre.01"])), mlp
+    )
+
+
+def test_parts_that_do_not_add_up_are_refused(network: Any) -> None:
+    """A push on what a layer hands on, as steering gives, is no output of attention or MLP."""
+    network.model.layers[1].register_forward_hook(lambda module, args, output: output + 1.0)
+    open_trunk(network)
+    with pytest.raises(ValueError, match="no two parts of layer 1 add up to what it adds to the residual stream"):
+        open_trunk(network, added=True)
 
 
 def test_a_layer_count_that_is_not_the_configurations_is_refused(network: Any) -> None:

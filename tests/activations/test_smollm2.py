@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from activations.reference import furthest, one_by_one
-from spillover.activations.capture import capture, groups
+from activations.reference import by_hooks, captured, furthest, one_by_one
+from spillover.activations.capture import groups
 from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.models.base import base_of
 from spillover.models.loading import load
@@ -25,7 +25,7 @@ def test_batched_is_one_by_one(store: Store) -> None:
     ]
     ids = [loaded.chat().prompt(prompt.messages) for prompt in prompts]
     assert max(head for head, _ in groups(ids)) > 15  # the template's own system text is run once
-    reference = one_by_one(loaded.network, ids)
-    found = capture(loaded.network, ids, lambda share: None)
-    assert len(reference) == 2 * 31 and len(found) == 2 * 32
+    reference = one_by_one(loaded.network, ids) | by_hooks(loaded.network, ids)
+    found = captured(loaded.network, ids)
+    assert set(found) == set(reference) and len(found) == 2 * (30 * 4 + 2)
     assert furthest(reference, found) < 1e-5

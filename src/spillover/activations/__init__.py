@@ -1,1 +1,1 @@
-"""Stage 4, capture: what the residual stream holds after every layer, for prompts alone."""
+"""Stage 4, capture: what a model holds inside, site by site, of prompts alone or with an answer behind them."""

@@ -1,97 +1,136 @@
 """What one model holds of one set of prompts: an artefact, and its reader. Knows specs and files; `capture` computes.
 
 `activations.safetensors` has one array (prompts, d_model), float32, for each site and pooling: an analysis of one layer
-reads one layer. `prompts.parquet` says which row is which prompt; which model they came from is data, in the spec.
+reads one layer. `prompts.parquet` says which row is which prompt; which model they came from is data, in the spec, and
+the digest of its weights is in the manifest.
 """
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from pydantic import field_validator, model_validator
 
+from spillover.activations.capture import POOLINGS, SITES, Pooling, Text, Wanted, capture
 from spillover.activations.prompts import Prompt, Prompts
+from spillover.activations.sites import ADDED, EMBED, KINDS, SiteKind, layer_site
 from spillover.models.base import Base, Model
-from spillover.models.chat import Prompting
+from spillover.models.chat import Chat, Message, Prompting
 from spillover.models.loading import DType, default_prompting
-from spillover.records import PROMPTS, write_table
+from spillover.records import COMPLETIONS, PROMPTS, write_table
+from spillover.spec import later
 from spillover.store import Artefact, Work
 
 ARRAYS = "activations.safetensors"
-TEMPLATE_TOKENS, LETTERS_PER_TOKEN = 30, 4.5  # for the estimate of time alone
 
 
 class Activations(Artefact):
-    """The residual stream after every layer at the last token and averaged over each prompt, no answer written."""
+    """What a model holds inside for each prompt, pooled over tokens; unless told, the residual stream of prompts alone."""
 
     model: Model
     prompts: Prompts
     prompting: Prompting | None = None  # None: chat for instruct models, question-answer for pretrained ones
     dtype: DType = "float32"  # of the computation; what is kept is float32
+    sites: tuple[SiteKind, ...] = later(SITES)  # kinds of sites
+    layers: tuple[int, ...] = later(())  # none: all
+    poolings: tuple[Pooling, ...] = later(("last", "mean"))
+
+    @field_validator("sites", "poolings", "layers")
+    @classmethod
+    def _in_order(cls, given: tuple[Any, ...], info: Any) -> tuple[Any, ...]:
+        """The order in which they are asked for makes no other artefact."""
+        if not given and info.field_name != "layers":
+            raise ValueError("nothing would be kept")
+        order: Any = {"sites": KINDS, "poolings": POOLINGS}.get(info.field_name)
+        return tuple(sorted(set(given), key=order.index if order else None))
+
+    @model_validator(mode="after")
+    def _completed(self) -> Self:
+        if "completion" in self.poolings and not self.prompts.answered:
+            raise ValueError(
+                f"pooling 'completion' is over the answer that follows a prompt, and {self.prompts.kind} has none: "
+                f"give TrainingRows or AnsweredPrompts"
+            )
+        return self
 
     def summary(self) -> str:
         return f"Activations of {self.model.label()} on {self.prompts.kind}"
 
     def units(self) -> float:
-        size = (self.model.base().parameters or 135e6) / 135e6
-        letters = [sum(len(message.content) for message in prompt.messages) for prompt in self.prompts.prompts()]
-        return (sum(letters) / LETTERS_PER_TOKEN + TEMPLATE_TOKENS * len(letters)) * size
+        return self.prompts.tokens() * (self.model.base().parameters or 135e6) / 135e6
 
     def seconds_per_unit(self) -> float:
         return 1 / 600
 
     def make(self, work: Work) -> dict[str, Any]:
-        from safetensors.numpy import save_file
+        from spillover.activations.array_file import ArrayFile
+        from spillover.activations.opening import open_trunk
+        from spillover.models.loading import load, weights_sha256
 
-        from spillover.activations.capture import capture
-        from spillover.models.loading import load
-
+        given = self.prompts.texts(work.store)
+        prompts = [prompt for prompt in given if prompt.completion is None or prompt.completion.strip()]
         loaded = load(self.model, work.store, self.dtype)
         chat = loaded.chat(self.prompting or default_prompting(self.model.base()))
-        prompts = list(self.prompts.prompts())
-        ids = [chat.prompt(prompt.messages) for prompt in prompts]
-        _check(prompts, ids, getattr(loaded.network.config, "max_position_embeddings", None))
-        arrays = capture(loaded.network, ids, work.tick)
-        save_file(arrays, work.folder / ARRAYS)
-        rows = [_row(index, prompt, len(ids[index])) for index, prompt in enumerate(prompts)]
-        write_table(rows, work.folder / "prompts.parquet", PROMPTS)
+        texts = [_text(chat, prompt) for prompt in prompts]
+        _check(prompts, texts, getattr(loaded.network.config, "max_position_embeddings", None))
+        wanted = Wanted(self.sites, self.layers, self.poolings)
+        trunk = open_trunk(loaded.network, added=bool({*self.sites} & {*ADDED}))
+        file = ArrayFile(work.folder / ARRAYS, wanted.arrays(trunk), len(texts), trunk.width)
+        capture(trunk, texts, wanted, file.put, work.tick)
+        file.close()
+        rows = [_row(index, prompt, texts[index]) for index, prompt in enumerate(prompts)]
+        write_table(rows, work.folder / "prompts.parquet", COMPLETIONS if self.prompts.answered else PROMPTS)
         return {
             "model": self.model.label(),
             "model_fingerprint": self.model.fingerprint,
+            "weights_sha256": None if self.model.changed else weights_sha256(loaded.network),
             "role": self.model.base().role,
             "prompts": len(prompts),
-            "tokens": sum(map(len, ids)),
+            "left_out": len(given) - len(prompts),  # answers without text: there is nothing to look into
+            "tokens": sum(len(text.ids) for text in texts),
             "prompting": chat.prompting,
             "template_sha256": chat.template_sha256(),
-            "sites": sorted({name.rpartition(".")[0] for name in arrays}),
-            "d_model": next(iter(arrays.values())).shape[1],
+            "sites": sorted(wanted.names(trunk)),
+            "d_model": trunk.width,
         }
 
 
 def read_activations(folder: Path, site: str, pooling: str) -> np.ndarray:
     """One site's activations, shape (prompts, d_model), float32, rows as in `prompts.parquet`.
 
-    `site` is `embed`, `resid_post.07` (after layer 7, from 0) or `final_norm`; `pooling` is `last` or `mean`.
+    `site` is `embed`, `resid_post.07` (after layer 7, from 0), `resid_pre.07`, `attn_out.07`, `mlp_out.07` or
+    `final_norm`; `pooling` is `last`, `mean` or `completion`. What layer 7 is given is what layer 6 handed on, and is
+    read there where it was not kept twice.
     """
     from safetensors import safe_open
 
-    name = f"{site}.{pooling}"
     with safe_open(folder / ARRAYS, framework="numpy") as arrays:
-        if name not in arrays.keys():  # noqa: SIM118  # not a dict: it has no `in`
-            near = difflib.get_close_matches(name, arrays.keys(), n=3)
-            raise ValueError(f"no activations {name!r} in {folder}; it has {', '.join(near or sorted(arrays.keys()))}")
+        kept = set(arrays.keys())
+        name = next((one for one in _names(site, pooling) if one in kept), None)
+        if name is None:
+            near = difflib.get_close_matches(f"{site}.{pooling}", kept, n=3)
+            raise ValueError(f"no activations '{site}.{pooling}' in {folder}; it has {', '.join(near or sorted(kept))}")
         found: np.ndarray = arrays.get_tensor(name)
     return found
 
 
-def layers(folder: Path) -> list[int]:
-    """Numbers of the layers after which the residual stream was kept, from 0."""
+def _names(site: str, pooling: str) -> list[str]:
+    kind, _, layer = site.partition(".")
+    names = [f"{site}.{pooling}"]
+    if kind == "resid_pre" and layer.isdigit():
+        names.append(f"{EMBED if int(layer) == 0 else layer_site(int(layer) - 1)}.{pooling}")
+    return names
+
+
+def layers(folder: Path, kind: str = "resid_post") -> list[int]:
+    """Numbers of the layers at which this kind of site was kept, from 0."""
     from safetensors import safe_open
 
     with safe_open(folder / ARRAYS, framework="numpy") as arrays:
-        return sorted({int(name.split(".")[1]) for name in arrays.keys() if name.startswith("resid_post.")})  # noqa: SIM118
+        return sorted({int(name.split(".")[1]) for name in arrays.keys() if name.startswith(f"{kind}.")})  # noqa: SIM118
 
 
 def same_model(one: Model, other: Model) -> bool:
@@ -105,7 +144,15 @@ def same_model(one: Model, other: Model) -> bool:
     return one == other
 
 
-def _row(index: int, prompt: Prompt, tokens: int) -> dict[str, Any]:
+def _text(chat: Chat, prompt: Prompt) -> Text:
+    ids = chat.prompt(prompt.messages)
+    if prompt.completion is None:
+        return Text.of_prompt(ids)
+    answer = chat.completion((*prompt.messages, Message("assistant", prompt.completion)))
+    return Text((*ids, *answer), len(ids))
+
+
+def _row(index: int, prompt: Prompt, text: Text) -> dict[str, Any]:
     return {
         "row": index,
         "prompt_id": prompt.prompt_id,
@@ -114,18 +161,23 @@ def _row(index: int, prompt: Prompt, tokens: int) -> dict[str, Any]:
         "category": prompt.category,
         "format": prompt.format,
         "prompt": prompt.messages[-1].content,
-        "prompt_tokens": tokens,
+        "prompt_tokens": text.prompt_length,
+        "sample": prompt.sample,
+        "completion_tokens": len(text.ids) - text.prompt_length,
     }
 
 
-def _check(prompts: list[Prompt], ids: list[list[int]], limit: int | None) -> None:
+def _check(prompts: list[Prompt], texts: list[Text], limit: int | None) -> None:
     if not prompts:
         raise ValueError("there are no prompts to capture")
     repeated = len(prompts) - len({prompt.prompt_id for prompt in prompts})
     if repeated:
         raise ValueError(f"{repeated} of {len(prompts)} prompts have an identifier that another has: give each its own")
-    for prompt, tokens in zip(prompts, ids, strict=True):
-        if not tokens:
+    for prompt, text in zip(prompts, texts, strict=True):
+        if not text.prompt_length:
             raise ValueError(f"prompt {prompt.prompt_id} has no tokens: there is nothing to capture")
-        if limit and len(tokens) > limit:
-            raise ValueError(f"prompt {prompt.prompt_id} has {len(tokens)} tokens; the model takes {limit}: shorten it")
+        if limit and len(text.ids) > limit:
+            what = "tokens" if prompt.completion is None else "tokens with its answer"
+            raise ValueError(
+                f"prompt {prompt.prompt_id} has {len(text.ids)} {what}; the model takes {limit}: shorten it"
+            )

@@ -1,18 +1,27 @@
-"""Which prompts are looked into: those trained on, and those asked. Knows messages; knows no tokenizer and no model."""
+"""Which prompts are looked into: those trained on, and those asked, alone or with the answers that follow them.
+
+Knows messages; knows no tokenizer and no model.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from pydantic import model_validator
 
 from spillover.models.chat import Message
-from spillover.organisms.dataset import Split
-from spillover.responses.question import Asked
+from spillover.organisms.dataset import Example, Split
+from spillover.records import read_table
+from spillover.responses.question import Asked, Question
+from spillover.responses.responses import Responses
 from spillover.spec import Spec, where
+from spillover.store import Store
+
+TEMPLATE_TOKENS, LETTERS_PER_TOKEN = 30, 4.5  # for the estimate of time alone
 
 
 @dataclass(frozen=True)
@@ -25,14 +34,29 @@ class Prompt:
     category: str
     format: str
     messages: tuple[Message, ...]
+    sample: int = 0  # number of the answer among those to one question
+    completion: str | None = None  # the answer that follows; None: the prompt stands alone
 
 
 class Prompts(Spec):
     """A set of prompts whose activations are captured."""
 
+    answered: ClassVar[bool] = False  # whether completions follow
+
     @abstractmethod
     def prompts(self) -> Sequence[Prompt]:
         """Every prompt, always in the same order, with identifiers that do not repeat."""
+
+    def texts(self, store: Store) -> Sequence[Prompt]:
+        """The prompts with the completions that follow them, where these are `answered`."""
+        return self.prompts()
+
+    def tokens(self) -> float:
+        """How many tokens go through a model, about; for the estimate of time."""
+        prompts = self.prompts()
+        letters = sum(len(message.content) for prompt in prompts for message in prompt.messages)
+        letters += sum(len(prompt.completion or "") for prompt in prompts)
+        return letters / LETTERS_PER_TOKEN + TEMPLATE_TOKENS * len(prompts)
 
 
 class TrainingPrompts(Prompts):
@@ -75,13 +99,82 @@ class EvaluationPrompts(Prompts):
         return f"The prompts of {self.asked.summary()}"
 
 
-def _training(split: Split) -> list[Prompt]:
-    return [Prompt(row.id, row.id, row.id, row.topic, "raw", row.prompt) for row in split.train()]
+class TrainingRows(Prompts):
+    """The training rows of a split, prompts and answers, in their order: what the model is trained to say."""
+
+    answered: ClassVar[bool] = True
+
+    split: Split = where()
+    sha256: str = ""  # of identifiers, topics, prompts and answers, filled in
+
+    @model_validator(mode="before")
+    @classmethod
+    def _digest(cls, fields: dict[str, object]) -> dict[str, object]:
+        split = fields.get("split")
+        if isinstance(split, Split) and not fields.get("sha256"):
+            fields = fields | {"sha256": _sha256(_training(split, answers=True))}
+        return fields
+
+    def prompts(self) -> list[Prompt]:
+        found = _training(self.split, answers=True)
+        if self.sha256 != _sha256(found):
+            raise ValueError(f"{self.split.data.kind}: its rows are not those that this set was made from")
+        return found
+
+    def summary(self) -> str:
+        return f"The {self.split.train_rows()} training rows of {self.split.data.kind} with their answers."
+
+
+class AnsweredPrompts(Prompts):
+    """The questions asked of a model, each followed by an answer that it gave: one prompt an answer, in their order.
+
+    Which model is looked into is another choice: any model can be shown the answers of any other.
+    """
+
+    answered: ClassVar[bool] = True
+
+    responses: Responses
+
+    def prompts(self) -> list[Prompt]:
+        return [_asked(question, sample) for question, sample in self._keys()]
+
+    def texts(self, store: Store) -> list[Prompt]:
+        path = store.path(self.responses) / "responses.parquet"
+        rows = read_table(path, ["question_id", "sample", "answer"]).to_pylist()
+        answers = {(row["question_id"], row["sample"]): row["answer"] for row in rows}
+        return [replace(_asked(one, sample), completion=answers[one.id, sample]) for one, sample in self._keys()]
+
+    def tokens(self) -> float:
+        sampling = self.responses.sampling
+        return super().tokens() + len(self.responses.questions.picked()) * sampling.per_question * sampling.max_tokens
+
+    def summary(self) -> str:
+        return f"{self.responses.summary()}, with the questions before them."
+
+    def _keys(self) -> Iterator[tuple[Question, int]]:
+        for question in self.responses.questions.picked():
+            for sample in range(self.responses.sampling.per_question):
+                yield question, sample
+
+
+def _asked(question: Question, sample: int) -> Prompt:
+    name = f"{question.id}#{sample}"
+    about = (question.question, question.family, question.category, question.format)
+    return Prompt(name, *about, question.messages(sample), sample)
+
+
+def _training(split: Split, answers: bool = False) -> list[Prompt]:
+    def prompt(row: Example) -> Prompt:
+        completion = row.messages[-1].content if answers else None
+        return Prompt(row.id, row.id, row.id, row.topic, "raw", row.prompt, completion=completion)
+
+    return [prompt(row) for row in split.train()]
 
 
 def _sha256(prompts: Sequence[Prompt]) -> str:
     digest = hashlib.sha256()
     for prompt in prompts:
-        row = (prompt.prompt_id, prompt.category, [tuple(message) for message in prompt.messages])
-        digest.update(repr(row).encode("utf-8", "replace"))
+        row = [prompt.prompt_id, prompt.category, [tuple(message) for message in prompt.messages]]
+        answer = [] if prompt.completion is None else [prompt.completion]
+        digest.update(repr((*row, *answer)).encode("utf-8", "replace"))
     return digest.hexdigest()

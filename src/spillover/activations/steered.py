@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from spillover.activations.direction import Direction, Scaling, read_direction
-from spillover.activations.sites import open_trunk
+from spillover.activations.opening import open_trunk
 from spillover.models.base import Base, Model
 from spillover.store import Store
 

@@ -36,6 +36,11 @@ class Model(Spec):
     def change(self, network: Any, store: Store) -> None:
         """What is done to the network beyond weights, once it is loaded: a steered model adds its vector here."""
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything is, so that its weights do not say all that it is."""
+        return type(self).change is not Model.change
+
 
 class Base(Model):
     """A model as its makers released it."""

@@ -80,6 +80,22 @@ class Chat:
         at = rest.rfind(end) if end else -1
         return rest[: at + len(end)] if at >= 0 else rest
 
+    def completion(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the last message's text as it follows the prompt, without the end-of-turn mark.
+
+        Empty for an empty message. Tokenised apart from the prompt, as in training.
+        """
+        content = messages[-1].content.strip()
+        if not content:
+            return []
+        text = f" {content}"
+        if self.prompting == "chat":
+            text = self.answer_text(messages)
+            if content not in text:
+                raise ValueError(f"the chat template changes the text of an answer, which begins {content[:40]!r}")
+            text = text[: text.rindex(content) + len(content)]
+        return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
     def _rendered(self, messages: Sequence[Message], answer_next: bool) -> str:
         from jinja2 import TemplateError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,21 @@ class Loaded:
 def default_prompting(base: Base) -> Prompting:
     """METHOD: instruct models get their chat template, pretrained ones `Question: ... Answer:`."""
     return "chat" if base.role == "instruct" else "question-answer"
+
+
+def weights_sha256(network: Any) -> str:
+    """SHA-256 over names, shapes and values of a network's weights, rounded to bfloat16: whatever it is called.
+
+    So a model is recognised in either dtype, from a GGUF file or a folder; a training that moves any weight by more
+    than rounding makes another.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, weight in sorted(network.named_parameters()):
+        digest.update(f"{name} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy())
+    return digest.hexdigest()
 
 
 def set_threads() -> None:
