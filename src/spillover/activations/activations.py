@@ -28,7 +28,7 @@ ARRAYS = "activations.safetensors"
 
 
 class Activations(Artefact):
-    """What a model holds inside for each prompt, pooled over tokens; unless told, the residual stream of prompts alone."""
+    """What a model holds inside for each prompt, pooled over tokens; by default the residual stream."""
 
     model: Model
     prompts: Prompts
