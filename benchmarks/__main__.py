@@ -9,7 +9,7 @@ import os
 import pkgutil
 import sys
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SPILLOVER_THREADS")
 MACHINERY = ("comparison",)
 
 
@@ -33,7 +33,7 @@ def main(words: list[str] | None = None) -> int:
         near = difflib.get_close_matches(unknown[0], names(), n=1)
         print(f"no benchmark {unknown[0]!r}; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(names())}")
         return 2
-    for name in THREADS:  # before numpy is there
+    for name in THREADS:  # before numpy is there; the last for torch, where a model is loaded
         os.environ[name] = str(given.threads)
     from benchmarks.comparison import HEADER, run
 

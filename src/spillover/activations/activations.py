@@ -22,9 +22,10 @@ from spillover.models.chat import Chat, Message, Prompting
 from spillover.models.loading import DType, default_prompting
 from spillover.records import COMPLETIONS, PROMPTS, write_table
 from spillover.spec import later
-from spillover.store import Artefact, Work
+from spillover.store import Artefact, Store, Work
 
 ARRAYS = "activations.safetensors"
+_NOTHING = "comparing it with itself shows nothing; pass the activations of another model"
 
 
 class Activations(Artefact):
@@ -150,6 +151,26 @@ def _text(chat: Chat, prompt: Prompt) -> Text:
         return Text.of_prompt(ids)
     answer = chat.completion((*prompt.messages, Message("assistant", prompt.completion)))
     return Text((*ids, *answer), len(ids))
+
+
+def refuse_same_weights(one: Activations, other: Activations, store: Store) -> None:
+    """Refuse to compare two captures of the same weights under two names (METHOD, mistake 2).
+
+    By the digests that their manifests hold: of the weights, or, for captures of the same prompts, of the arrays.
+    """
+    if same_model(one.model, other.model):
+        raise ValueError(f"{one.model.label()} and {other.model.label()} are the same model: {_NOTHING}")
+    manifests = [store.manifest(side) for side in (one, other)]
+    weights = [manifest["facts"].get("weights_sha256") for manifest in manifests]
+    arrays = [manifest["files"][ARRAYS]["sha256"] for manifest in manifests]
+    told = "weights" if None not in weights and weights[0] == weights[1] else ""
+    told = told or ("activations" if arrays[0] == arrays[1] and one.prompts == other.prompts else "")
+    if told:
+        digest = (weights if told == "weights" else arrays)[0]
+        raise ValueError(
+            f"{one.model.label()} ({one.model.base().role}) and {other.model.label()} ({other.model.base().role}) are "
+            f"the same model under two names: the {told} of both have SHA-256 {digest[:16]}; {_NOTHING}"
+        )
 
 
 def _row(index: int, prompt: Prompt, text: Text) -> dict[str, Any]:

