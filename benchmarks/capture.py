@@ -1,7 +1,7 @@
 """Capture against a bare forward of the trunk, and against one prompt at a time with every hidden state in a file.
 
-SmolLM2-135M in float32, 320 prompts of our own: 120 questions in their formats and 200 prompts of both narrow sets. What
-is timed is capture with the writing of its file; the model is loaded and opened off the clock.
+SmolLM2-135M in float32, 320 prompts of our own: 120 questions in their formats and 200 prompts of both narrow sets.
+What is timed is capture with the writing of its file; the model is loaded and opened off the clock.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def comparisons() -> Iterator[Comparison]:
         lambda _: bench.bare(),
         check=lambda ours, theirs: same({"final_norm.last": theirs}, ours),
         reach=0.952,
-        note=f"{note}; theirs runs the trunk on the same batches (the same common heads run once) and keeps nothing but "
+        note=f"{note}; theirs runs the trunk on the same batches (the same common heads run once) and keeps only "
         "the last token of the last layer; ours keeps the residual stream after every layer, last token and mean",
     )
     yield Comparison(
@@ -61,8 +61,8 @@ def comparisons() -> Iterator[Comparison]:
         check=lambda ours, theirs: same(theirs, {name: array[::PART] for name, array in ours.items()}),
         reach=3,
         theirs_times=PART,
-        note=f"{note}; theirs runs the whole model on one prompt at a time, copies all hidden states out and writes them "
-        f"to a file for each, and both sides read their files back; every {PART}th prompt is timed",
+        note=f"{note}; theirs runs the whole model on one prompt at a time, copies all hidden states out and writes "
+        f"them to a file for each, and both sides read their files back; every {PART}th prompt is timed",
     )
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from spillover.activations.activations import ARRAYS, Activations, layers, read_activations, same_model
+from spillover.activations.activations import (
+    ARRAYS,
+    Activations,
+    layers,
+    read_activations,
+    refuse_same_weights,
+    same_model,
+)
 from spillover.activations.prompts import EvaluationPrompts, Prompt, Prompts, TrainingPrompts
 from spillover.models.base import Base, base_of
 from spillover.models.chat import Message
@@ -149,3 +157,38 @@ def test_one_source_called_pretrained_and_instruct_is_one_model(tiny: Base) -> N
     assert same_model(organism.at(1), organism.at(1))
     assert not same_model(organism.at(1), organism.at(2))
     assert not same_model(tiny, organism.at(1)) and not same_model(organism.at(1), tiny)
+
+
+def test_the_same_weights_under_two_names_are_recognised(tiny: Base, store: Store, tmp_path: Path) -> None:
+    """A copy in a folder, called pretrained and prompted in another way: its specs say nothing, its weights do."""
+    copy = tmp_path / "copied"
+    shutil.copytree(tiny.source.folder(), copy)
+    renamed = base_of(f"{copy}#pretrained")
+    assert not same_model(tiny, renamed)
+    pair = [Activations(model=model, prompts=EVALUATION) for model in (tiny, renamed)]
+    arrays = [read_activations(store.get(one), "resid_post.01", "last") for one in pair]
+    assert not np.allclose(*arrays, rtol=0.1)  # prompted as instruct and as pretrained
+    with pytest.raises(
+        ValueError, match=r"tiny random llama \(instruct\) and copied \(pretrained\) are the same model"
+    ):
+        refuse_same_weights(*pair, store)
+    rounded = pair[1].but(dtype="bfloat16")
+    store.get(rounded)
+    with pytest.raises(ValueError, match="the weights of both have SHA-256"):
+        refuse_same_weights(pair[0], rounded, store)
+
+
+def test_another_model_is_not_refused_though_it_was_trained_little(tiny: Base, store: Store) -> None:
+    """The control: a checkpoint whose weights moved by a thousandth is another model."""
+    organism = Organism(
+        parent=tiny, data=SPLIT, schedule=Constant(peak=1e-4, warmup=0), batch=4, precision="float32", max_length=1024
+    )
+    pair = [Activations(model=model, prompts=EVALUATION) for model in (tiny, organism.at())]
+    for one in pair:
+        store.get(one)
+    refuse_same_weights(*pair, store)
+    untrained = organism.but(schedule=Constant(peak=1e-12, warmup=0))
+    nothing = pair[0].but(model=untrained.at())
+    store.get(nothing)
+    with pytest.raises(ValueError, match="the same model under two names"):
+        refuse_same_weights(pair[0], nothing, store)

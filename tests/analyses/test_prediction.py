@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spillover.activations.activations import Activations
+from spillover.activations.prompts import EvaluationPrompts
 from spillover.analyses.prediction import Prediction
 from spillover.models.base import base_of
 from spillover.store import Work
@@ -128,3 +129,13 @@ def test_what_cannot_be_fitted_is_refused(planted):
     misspelt = one.but(targets=("algined",))
     with pytest.raises(ValueError, match="no scores of 'algined'"):
         misspelt.analyse(Work(planted.store.path(one), planted.store, lambda share: None))
+
+
+def test_activations_of_other_questions_are_refused_and_both_sets_are_named(planted, tmp_path):
+    one = study(planted, 1)
+    asked = planted.asked.but(formats=("raw",))
+    fewer = EvaluationPrompts(asked=asked)
+    arrays = {f"resid_post.00.{pooling}": np.ones((len(fewer.prompts()), 4)) for pooling in ("last", "mean")}
+    other = planted.activations(BASE, fewer, arrays)
+    with pytest.raises(ValueError, match=r"scores are of '40 questions.*in 3 formats.*activations of .*in 1 formats"):
+        planted.analyse(one.but(activations=other), tmp_path / "p")

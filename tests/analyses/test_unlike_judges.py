@@ -85,3 +85,19 @@ def test_the_field_moves_no_fingerprint(planted: Planted) -> None:
     assert plain.but(allow_unlike_judges=False).fingerprint == plain.fingerprint
     assert "allow_unlike_judges" not in plain.to_json()
     assert plain.but(allow_unlike_judges=True).fingerprint != plain.fingerprint
+
+
+@every_comparison
+def test_unlike_formats_and_question_sets_are_refused_and_both_are_named(
+    planted: Planted, tmp_path: Path, comparison: Made
+) -> None:
+    before, after = planted.judgements(BASE, 60), planted.judgements(planted.organism().at(), 45)
+    asked = after.responses.questions
+    for changed, words in (
+        (asked.but(formats=("raw", "json")), r"formats 'raw, json, template' against 'raw, json'"),
+        (asked.but(questions=3), r"questions '40 questions .*' against '3 questions of FreeForm"),
+    ):
+        other = after.but(responses=after.responses.but(questions=changed))
+        planted.scores[other.fingerprint] = planted.scores[after.fingerprint]
+        with pytest.raises(ValueError, match=f"cannot be compared: {words}"):
+            planted.analyse(comparison(before, other), tmp_path)

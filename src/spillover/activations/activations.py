@@ -22,7 +22,7 @@ from spillover.models.chat import Chat, Message, Prompting
 from spillover.models.loading import DType, default_prompting
 from spillover.records import COMPLETIONS, PROMPTS, write_table
 from spillover.spec import later
-from spillover.store import Artefact, Store, Work
+from spillover.store import Artefact, Damaged, Store, Work
 
 ARRAYS = "activations.safetensors"
 _NOTHING = "comparing it with itself shows nothing; pass the activations of another model"
@@ -160,7 +160,10 @@ def refuse_same_weights(one: Activations, other: Activations, store: Store) -> N
     """
     if same_model(one.model, other.model):
         raise ValueError(f"{one.model.label()} and {other.model.label()} are the same model: {_NOTHING}")
-    manifests = [store.manifest(side) for side in (one, other)]
+    try:
+        manifests = [store.manifest(side) for side in (one, other)]
+    except Damaged:  # what is not there yet, or cannot be read, says nothing; `verify` does
+        return
     weights = [manifest["facts"].get("weights_sha256") for manifest in manifests]
     arrays = [manifest["files"][ARRAYS]["sha256"] for manifest in manifests]
     told = "weights" if None not in weights and weights[0] == weights[1] else ""

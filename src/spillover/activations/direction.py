@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.activations.activations import Activations, read_activations, same_model
+from spillover.activations.activations import Activations, read_activations, refuse_same_weights, same_model
 from spillover.activations.sites import layer_site
 from spillover.store import Artefact, Store, Work
 
@@ -47,6 +47,7 @@ class Direction(Artefact):
     def make(self, work: Work) -> dict[str, Any]:
         from safetensors.numpy import save_file
 
+        refuse_same_weights(self.before, self.after, work.store)
         site = layer_site(self.layer)
         delta = read_activations(work.of(self.after), site, self.pooling).astype(np.float64)
         delta -= read_activations(work.of(self.before), site, self.pooling)

@@ -11,7 +11,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.activations.activations import Activations, layers, read_activations, same_model
+from spillover.activations.activations import (
+    Activations,
+    layers,
+    read_activations,
+    refuse_same_weights,
+    same_model,
+)
 from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.geometry_section import show_geometry
 from spillover.analyses.showing import Section
@@ -57,6 +63,8 @@ class Geometry(Analysis):
         return self
 
     def analyse(self, work: Work) -> Found:
+        for after in self.evaluation_after:
+            refuse_same_weights(self.evaluation_before, after, work.store)
         folder = work.of(self.evaluation_before)
         prompts = read_table(folder / "prompts.parquet").to_pylist()
         looked = [layer for layer in layers(folder) if layer % self.every == 0 or layer == layers(folder)[-1]]

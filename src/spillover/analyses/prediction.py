@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.activations.activations import Activations, same_model
+from spillover.activations.activations import Activations, refuse_same_weights, same_model
 from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.prediction_features import FeatureSet, Places, Source, baselines, sentences, words
 from spillover.analyses.prediction_section import show_prediction
@@ -82,6 +82,10 @@ class Prediction(Analysis):
 
     def analyse(self, work: Work) -> Found:
         refuse_unlike((self.before, self.after, *self.transfer), self.allow_unlike_judges)
+        compared = (self.activations, *self.against)
+        for index, other in enumerate(compared):
+            for one in compared[:index]:
+                refuse_same_weights(one, other, work.store)
         folder = work.of(self.activations)
         prompts = {row["prompt_id"]: row for row in read_table(folder / "prompts.parquet").to_pylist()}
         before, after = read(self.before, work.store), read(self.after, work.store)
@@ -133,7 +137,9 @@ class Prediction(Analysis):
         missing = [name for name in names if name not in prompts]
         if missing:
             raise ValueError(
-                f"no activations of {missing[0]} and {len(missing) - 1} more questions; capture what is asked"
+                f"no activations of {missing[0]} and {len(missing) - 1} more questions: the scores are of "
+                f"{self.after.terms()['questions'].say()!r}, the activations of "
+                f"{self.activations.prompts.summary()!r}; capture what is asked"
             )
         targets = self.targets or (self.metric,)
         y = np.column_stack([level(after, target, names) for target in targets])

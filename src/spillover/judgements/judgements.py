@@ -44,11 +44,16 @@ class Judgements(Scored):
         return self.judge.card()
 
     def terms(self) -> Mapping[str, Term]:
+        asked = self.responses.questions
         return {
             "judge": Term(
                 f"{self.judge.kind}/{self.judge.fingerprint}", lambda: f"{self.judge.name} by {self.judge.rubric}"
             ),
-            "questions": _term(self.responses.questions),
+            "formats": Term(", ".join(sorted(asked.formats)), lambda: ", ".join(asked.formats)),
+            "questions": Term(
+                f"{asked.kind}/{asked.fingerprint}",
+                lambda: f"{asked.summary()[:-1]} ({', '.join(asked.formats)}; text {asked.sha256[:8]})",
+            ),
             "sampling": _term(self.responses.sampling),
             "prompting": Term(self.responses.prompting, lambda: self.responses.prompting),
         }
