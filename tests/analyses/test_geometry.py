@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from spillover.analyses.geometry import Geometry
+from spillover.analyses.geometry_sweep import sweep
 from spillover.analyses.showing import one
 
 from .planted import BASE, Planted
@@ -63,6 +64,14 @@ def test_the_claim_holds_when_planted_and_only_then(planted, tmp_path, follows):
         assert row["random_overlap"] ** 2 == pytest.approx(row["k"] / D, abs=0.05)
         assert row["cosine_of_means"] > 0.9
     assert len(found.tables["prompts"]) == 2 * 2 * 120
+    for row in found.tables["prompts"][::40]:
+        assert row["explained_share"] == pytest.approx(row["overlap"] ** 2)
+        assert 0 <= row["delta_overlap"] <= 1 and row["delta_mahalanobis"] > 0
+    swept = [
+        row for row in found.tables["sweep"] if (row["layer"], row["pooling"], row["of"]) == (0, "last", "prompts")
+    ]
+    (at,) = [row for row in swept if row["variance"] == 0.95]
+    assert at["overlap"] == pytest.approx(one(found.tables["layers"], layer=0, pooling="last")["overlap"])
     assert analysis.show(found).blocks
 
 
@@ -72,3 +81,25 @@ def test_before_and_after_of_one_model_are_refused(planted):
         analysis.but(training_after=(analysis.training_before,), evaluation_after=(analysis.evaluation_before,))
     with pytest.raises(ValueError, match="same models in the same order"):
         analysis.but(evaluation_after=())
+
+
+def test_shifts_in_a_known_subspace_are_found_at_its_size_and_others_are_not():
+    """Training shifts span three axes; evaluation shifts lie in the same three, or in three others."""
+    rng = np.random.default_rng(3)
+    axes = np.linalg.qr(rng.normal(size=(D, 6)))[0].T
+    noise = [0.01 * rng.normal(size=(n, D)) for n in (50, 30, 30)]
+    training, inside, outside = (
+        rng.normal(size=(len(some), 3)) @ span + some
+        for some, span in zip(noise, (axes[:3], axes[:3], axes[3:]), strict=True)
+    )
+    similarity = rng.uniform(size=30)
+    found = {row["k"]: row for row in sweep(training, inside, similarity, (1, 2, 3, 200)) if row["variance"] is None}
+    assert sorted(found) == [1, 2, 3]  # 200 axes there are not
+    assert found[1]["explained"] < found[2]["explained"] < 0.9
+    assert found[3]["explained"] > 0.99 and found[3]["shared"] > 0.99 and found[3]["first_angle"] < 0.1
+    assert found[3]["reconstruction_cosine"] > 0.99
+    assert found[3]["random_explained"] == pytest.approx(3 / D)
+    (missed,) = [row for row in sweep(training, outside, similarity, (3,)) if row["variance"] is None]
+    assert missed["explained"] < 0.05 and missed["shared"] < 0.05 and missed["reconstruction_cosine"] < 0.5
+    shares = [row for row in sweep(training, inside, similarity, ()) if row["variance"]]
+    assert all(row["share"] >= row["variance"] for row in shares) and len(shares) == 3

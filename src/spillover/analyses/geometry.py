@@ -20,6 +20,7 @@ from spillover.activations.activations import (
 )
 from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.geometry_section import show_geometry
+from spillover.analyses.geometry_sweep import by_prompt, sweep
 from spillover.analyses.showing import Section
 from spillover.maths.arrays import Floats
 from spillover.maths.axes import Axes, principal_axes
@@ -31,6 +32,7 @@ from spillover.maths.overlap import evaluation_control, overlap, random_control
 from spillover.maths.permutation import permutations
 from spillover.maths.shift import deltas, linear_cka, relative_shift, set_shift, shift_projection, shift_similarity
 from spillover.records import read_table
+from spillover.spec import later
 from spillover.store import Work
 
 POOLINGS = ("last", "mean")
@@ -39,17 +41,20 @@ POOLINGS = ("last", "mean")
 class Geometry(Analysis):
     """Whether prompts that overlap the training prompts before training shift like them, at every layer."""
 
-    version: ClassVar[int] = 2  # 2: permutations test the partial correlation, not the plain one
+    version: ClassVar[int] = 3  # 2: permutations test the partial correlation, not the plain one; 3: the sweep
 
     training_before: Activations
     evaluation_before: Activations
     training_after: tuple[Activations, ...]
     evaluation_after: tuple[Activations, ...]  # of the same models in the same order
     variance: float = Field(default=0.95, gt=0, le=1)  # the share that the training prompts' axes hold
-    random_draws: int = Field(default=100, ge=19)
+    random_draws: int = Field(default=200, ge=19)
     permutations: int = Field(default=499, ge=19)
     every: int = Field(default=1, ge=1)  # layers looked at: every so many, the last one always
     seed: int = 0
+    ks: tuple[int, ...] = later(
+        (1, 2, 4, 8, 16, 32, 64, 128)
+    )  # numbers of axes swept, beside 80, 90 and 95% of variance
 
     @model_validator(mode="after")
     def _paired(self) -> Self:
@@ -72,12 +77,14 @@ class Geometry(Analysis):
         rows: list[dict[str, Any]] = []
         per_prompt: list[dict[str, Any]] = []
         permuted: list[Floats] = []
+        swept: list[dict[str, Any]] = []
         orders = permutations(len(prompts), self.permutations, self.seed, [row["family"] for row in prompts])
         for done, (layer, pooling) in enumerate(cells, start=1):
             found = self._cell(work, layer, pooling, prompts, orders)
-            rows += [row for row, _, _ in found]
-            per_prompt += [row for _, some, _ in found for row in some]
-            permuted += [drawn for _, _, drawn in found]
+            rows += [row for row, _, _, _ in found]
+            per_prompt += [row for _, some, _, _ in found for row in some]
+            permuted += [drawn for _, _, drawn, _ in found]
+            swept += [row for _, _, _, some in found for row in some]
             work.tick(done / len(cells))
         for model in dict.fromkeys(row["model"] for row in rows):
             mine = [index for index, row in enumerate(rows) if row["model"] == model]
@@ -85,15 +92,15 @@ class Geometry(Analysis):
             for index, q in zip(mine, max_t(observed, np.array([permuted[i] for i in mine]).T), strict=True):
                 rows[index]["partial_q"] = float(q)
         facts = {"layers": looked, "middle": looked[len(looked) // 2], "variance": self.variance}
-        return Found({"layers": rows, "prompts": per_prompt}, facts)
+        return Found({"layers": rows, "prompts": per_prompt, "sweep": swept}, facts)
 
     def show(self, found: Found) -> Section:
         return show_geometry(found)
 
     def _cell(
         self, work: Work, layer: int, pooling: str, prompts: list[dict[str, Any]], orders: np.ndarray
-    ) -> list[tuple[dict[str, Any], list[dict[str, Any]], Floats]]:
-        """One layer and pooling: for every model after, its row, its prompts' rows, its permuted partial r."""
+    ) -> list[tuple[dict[str, Any], list[dict[str, Any]], Floats, list[dict[str, Any]]]]:
+        """One layer and pooling: for every model after, its row, its prompts' rows, permuted partial r and sweep."""
         site = f"resid_post.{layer:02d}"
         training, evaluation = (
             read_activations(work.of(one), site, pooling).astype(np.float64)
@@ -116,6 +123,7 @@ class Geometry(Analysis):
                 "overlap": controls["overlap"],
                 "random_control": controls["random"].mean(axis=0),
                 "evaluation_control": controls["evaluation"],
+                **by_prompt(evaluation, delta, axes, principal_axes(shift, variance=self.variance)),
             }
             some = [
                 where
@@ -124,7 +132,13 @@ class Geometry(Analysis):
                 for index, prompt in enumerate(prompts)
             ]
             drawn = permuted_partial(controls["overlap"], similarity, controls["covariates"], orders)[1]
-            found.append((row, some, drawn))
+            pairs = {"prompts": (training, evaluation), "shifts": (shift, delta)}
+            swept = [
+                where | {"of": name} | one
+                for name, (fitted, looked) in pairs.items()
+                for one in sweep(fitted, looked, similarity, self.ks)
+            ]
+            found.append((row, some, drawn, swept))
         return found
 
     def _controls(
@@ -170,6 +184,7 @@ class Geometry(Analysis):
             "random_r": float(np.nanmean(drawn)),
             "random_p": float((1 + (np.abs(drawn) >= abs(r.estimate)).sum()) / (1 + len(drawn))),
             "cosine_of_means": whole.cosine_of_means,
+            "cosine_of_mean_units": whole.cosine_of_mean_units,
             "relative_norm": whole.relative_norm,
             "cka_before_after": linear_cka(evaluation, evaluation + delta),
         }
