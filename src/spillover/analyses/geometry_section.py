@@ -55,27 +55,31 @@ def show_geometry(found: Found) -> Section:
                 ),
                 [row | {"shown": interval(row, "r")} for row in rows if row["pooling"] == "last" and _kept(row, found)],
             ),
-            Table(
-                "sweep",
-                f"Numbers of axes at layer {middle}, last prompt token: evaluation prompts in the training prompts' axes, and "
-                "their shifts in the axes of the training prompts' shifts. Explained: share of the squared length, beside what "
-                "random axes explain (k / d, exactly). Shared: mean squared cosine of the principal angles with as many axes of "
-                "the evaluation prompts themselves. r: of overlap with shift similarity, without a test.",
-                (
-                    Column("model", "after"),
-                    Column("of", "of"),
-                    Column("k", "k", "count"),
-                    Column("share", "variance held", "r"),
-                    Column("overlap", "overlap", "r"),
-                    Column("explained", "explained", "r"),
-                    Column("random_explained", "random", "r"),
-                    Column("reconstruction_cosine", "reconstruction cosine", "r"),
-                    Column("shared", "shared", "r"),
-                    Column("r", "r", "r"),
-                ),
-                [row for row in found.tables["sweep"] if row["layer"] == middle and row["pooling"] == "last"],
-            ),
+            _axes(found, middle),
         ),
+    )
+
+
+def _axes(found: Found, middle: int) -> Table:
+    return Table(
+        "sweep",
+        f"Numbers of axes at layer {middle}, last prompt token: evaluation prompts in the training prompts' axes, and "
+        "their shifts in the axes of the training prompts' shifts. Explained: share of the squared length, beside what "
+        "random axes explain (k / d, exactly). Shared: mean squared cosine of the principal angles with as many axes of "
+        "the evaluation prompts themselves. r: of overlap with shift similarity, without a test.",
+        (
+            Column("model", "after"),
+            Column("of", "of"),
+            Column("k", "k", "count"),
+            Column("share", "variance held", "r"),
+            Column("overlap", "overlap", "r"),
+            Column("explained", "explained", "r"),
+            Column("random_explained", "random", "r"),
+            Column("reconstruction_cosine", "reconstruction cosine", "r"),
+            Column("shared", "shared", "r"),
+            Column("r", "r", "r"),
+        ),
+        [row for row in found.tables["sweep"] if row["layer"] == middle and row["pooling"] == "last"],
     )
 
 
