@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install quickstart paper-dynamics test check format bench calibration clean
+.PHONY: help install quickstart paper-dynamics paper-priors paper-geometry test check format bench calibration clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,12 @@ quickstart: install  ## the whole study on a real model: ends with the path of i
 
 paper-dynamics: install  ## part 1 of the paper at the size of two cores: ends with the path of its report
 	$(BIN)/spillover run recipes/paper/dynamics.py --out report-dynamics
+
+paper-priors: install  ## part 2 of the paper at the size of two cores
+	$(BIN)/spillover run recipes/paper/priors.py --out report-priors
+
+paper-geometry: install  ## part 3 of the paper at the size of two cores
+	$(BIN)/spillover run recipes/paper/geometry.py --out report-geometry
 
 test: $(VENV)/installed-test  ## every test, those on the real 135M model too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.effect import Effect
+from spillover.analyses.effect import Effect, _paired_t
 from spillover.analyses.scores import pool, read, refuse_unlike
 from spillover.analyses.showing import one
 from spillover.judgements.judgements import Judgements
@@ -80,3 +80,11 @@ def test_it_shows_itself(planted, tmp_path):
     assert section.headline is not None
     text = "".join(str(getattr(part, "text", part)) for part in section.headline.parts)
     assert "bad advice minus good advice" in text
+
+
+def test_a_questions_interval_stays_within_what_scores_can_differ_by():
+    cells = np.array(["raw/0", "raw/1"])
+    found = _paired_t(np.array([100.0, 20.0]), np.array([0.0, 90.0]), cells, cells, 0.95)
+    assert (found.estimate, found.low, found.high) == (15.0, -100.0, 100.0) and 0.8 < found.p < 1
+    near = _paired_t(np.array([50.0, 52.0]), np.array([40.0, 44.0]), cells, cells, 0.95)
+    assert near.low == pytest.approx(9 - 12.706, abs=0.01) and near.high == pytest.approx(9 + 12.706, abs=0.01)

@@ -21,12 +21,14 @@ from spillover.store import Work
 
 SCALE = (0.0, 100.0)
 SHARE = (0.0, 1.0)
+MOST = SCALE[1] - SCALE[0]  # that two scores can differ by
 
 
 class Effect(Analysis):
     """Alignment before and after narrow training, bad advice against good advice to the same prompts."""
 
-    version: ClassVar[int] = 2  # 2: a difference of EM rates claims no more than the rates' own intervals allow
+    version: ClassVar[int] = 3  # 2: a difference of EM rates claims no more than the rates' own intervals allow
+    # 3: nor that of a question's scores more than 100 points
 
     before: Scored
     bad: tuple[Scored, ...]
@@ -171,7 +173,10 @@ def _questions(
 
 
 def _paired_t(a: np.ndarray, b: np.ndarray, cells_a: np.ndarray, cells_b: np.ndarray, level: float) -> Estimate:
-    """Mean over shared cells of a - b, with Student's t interval and p; n counts the cells."""
+    """Mean over shared cells of a - b, with Student's t interval, within what two scores can differ by, and p.
+
+    n counts the cells.
+    """
     from scipy.stats import t
 
     gaps = np.array(
@@ -183,7 +188,8 @@ def _paired_t(a: np.ndarray, b: np.ndarray, cells_a: np.ndarray, cells_b: np.nda
     if n == 0 or error == 0:
         return Estimate(float(gaps.mean()) if n else NAN, NAN, NAN, n, NAN)
     centre, reach = float(gaps.mean()), float(t.ppf((1 + level) / 2, n - 1)) * error
-    return Estimate(centre, centre - reach, centre + reach, n, float(2 * t.sf(abs(centre) / error, n - 1)))
+    low, high = max(centre - reach, -MOST), min(centre + reach, MOST)
+    return Estimate(centre, low, high, n, float(2 * t.sf(abs(centre) / error, n - 1)))
 
 
 def _cells(scores: Scores) -> np.ndarray:
