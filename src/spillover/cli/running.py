@@ -45,7 +45,12 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool) -> None:
     """Make the study in the store, copy its folder to `out` and print where; or show the plan."""
     from spillover.cli.progress import shown
     from spillover.engines.here import run
+    from spillover.organisms.together import dismiss, first, follow
 
+    if not first():  # started by a launcher, to help with trainings
+        if not only_plan:
+            follow()
+        return
     if only_plan:
         _show_plan(study, Store(store.expanduser().absolute()))
         return
@@ -53,6 +58,7 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool) -> None:
     opened = open_store(store)
     with shown() as show:
         folder = run(study, opened, show)
+    dismiss()  # not after an error: the launcher ends those who wait
     with opened.lock(study):  # one process at a time, if several run the same study
         _copy(folder, out)
     page = out / "index.html"

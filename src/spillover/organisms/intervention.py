@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from spillover.models.chat import Supervised
 from spillover.models.loading import Loaded
 from spillover.organisms.dataset import Example
+from spillover.organisms.together import Team
 from spillover.spec import Spec
 
 Views = Mapping[str, list[Example]]  # held-out rows by split: `held_out` as they are trained on, others beside it
@@ -28,6 +29,7 @@ class Run:
     loaded: Loaded
     network: Any
     frozen: Any = None  # a Frozen where the lowest layers are not tuned
+    team: Team = field(default_factory=Team)  # the processes that train it
 
 
 class Active:

@@ -21,6 +21,7 @@ from spillover.organisms.intervention import Active, Run
 from spillover.organisms.losses import expect_own_loss, passes, token_losses
 from spillover.organisms.organism import Organism, adapter_folder
 from spillover.organisms.preflight import Rows, prepare, supervise
+from spillover.organisms.together import Team
 from spillover.organisms.unfinished import Progress, Unfinished
 from spillover.provenance import versions
 from spillover.records import LOG, LOSSES, MEASURED, write_json, write_table
@@ -33,7 +34,8 @@ def train(organism: Organism, work: Work) -> dict[str, Any]:
     """Train, and write checkpoints, `log.parquet`, `losses.parquet` and `supervised.json` into `work.folder`."""
     import torch
 
-    rates = _rates(organism)
+    rates, team = _rates(organism), Team()
+    team.begin(organism, work.store)
     loaded = organism.tuning.open(organism.parent, work.store)
     rows = prepare(organism, loaded)
     write_json(rows.shown(), work.folder / "supervised.json")
@@ -44,7 +46,7 @@ def train(organism: Organism, work: Work) -> dict[str, Any]:
     expect_own_loss(network, sorted(rows.train, key=lambda row: len(row.ids))[:2], frozen)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=organism.weight_decay)
-    run = Run(organism, loaded, network, frozen)
+    run = Run(organism, loaded, network, frozen, team)
     actives = [intervention.begin(run) for intervention in organism.interventions]
     with torch.random.fork_rng():
         torch.manual_seed(organism.dropout_seed)
@@ -58,20 +60,24 @@ def train(organism: Organism, work: Work) -> dict[str, Any]:
         **rows.facts(),
         "template_sha256": loaded.chat().template_sha256(),
         "trained_parameters": sum(weight.numel() for weight in weights),
+        "processes": team.size,
         **progress.resumed,
     }
 
 
 def _loop(run: Run, rows: Rows, optimizer: Any, rates: np.ndarray, actives: Sequence[Active], work: Work) -> Progress:
     """All steps that are not done yet, from the last kept state on."""
-    organism, network = run.organism, run.network
+    organism, network, team = run.organism, run.network, run.team
     parents = [folder.relative_to(work.store.root).as_posix() for folder in organism.parent.adapters(work.store)]
     made_from = {"libraries": versions(), "needs": work.store.digests(organism), "device": str(run.loaded.device)}
+    made_from |= {"processes": team.size} if team.size > 1 else {}
     kept = Unfinished(work.store.unfinished(organism), made_from)
     forks = Forks(organism, work.ahead, work.store, made_from)
     progress = kept.restore(network, optimizer, work.folder)
+    team.wait()  # before a state that another process reads can be written over
+    team.seed(organism.dropout_seed, progress.step)
     if progress.step == 0:
-        progress.losses = held_out_losses(run, rows, 0)
+        progress.losses = held_out_losses(run, rows, 0) if team.first else []
     else:
         begun = f", begun by training {kept.origin[:8]}" if kept.origin else ""
         work.say(f"goes on after step {progress.step} of {organism.steps}{begun}")
@@ -82,6 +88,8 @@ def _loop(run: Run, rows: Rows, optimizer: Any, rates: np.ndarray, actives: Sequ
         network.train()
         row, beside = _step(run, optimizer, (step, float(rates[step - 1])), picked, actives)
         progress.step = step
+        if not team.first:  # the first alone looks and writes
+            continue
         progress.log.append({"step": step, **row})
         progress.beside += [{"step": step, "name": name, "value": value} for name, value in beside.items()]
         if step in organism.checkpoints:
@@ -128,9 +136,13 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     added = [row for active in actives for row in active.rows(step)]
-    total, beside = _backward(run, [*rows, *added], len(rows))
-    for active in actives:
+    losses = _backward(run, [*rows, *added], len(rows))
+    beside: dict[str, float] = {}
+    for active in actives if run.team.first else ():
         beside |= active.backward(step)
+    narrow, mixed = run.team.together(weights, losses)
+    total = (narrow + mixed) / sum(row.trained for row in (*rows, *added))
+    beside |= _parts(narrow, mixed, rows, added)
     norm = float(torch.nn.utils.clip_grad_norm_(weights, organism.max_grad_norm))
     if not np.isfinite([total, norm]).all():
         raise ValueError(
@@ -143,30 +155,33 @@ def _step(
     return {"loss": total, "learning_rate": rate, "grad_norm": norm, "trained_tokens": trained}, beside
 
 
-def _backward(run: Run, rows: Sequence[Supervised], narrow: int) -> tuple[float, dict[str, float]]:
-    """Add the gradient of the mean token loss of all rows; that loss, and its two parts where rows were mixed in.
+def _backward(run: Run, rows: Sequence[Supervised], narrow: int) -> tuple[float, float]:
+    """Add the gradient of the mean token loss of all rows, of which this process takes its share.
 
-    The first `narrow` rows are the narrow set's.
+    The first `narrow` rows are the narrow set's; returned are the sums of their token losses and of the others'.
     """
-    organism, trained, total = run.organism, sum(row.trained for row in rows), 0.0
-    sums = np.zeros(2)  # of the narrow rows' token losses, of those mixed in
+    organism, trained = run.organism, sum(row.trained for row in rows)
+    mine, sums = run.team.mine(len(rows)), np.zeros(2)
     share = not organism.tuning.drops()
-    for part in passes(rows, organism.batch, run.loaded.device):
-        picked = [rows[index] for index in part]
-        losses, owner = token_losses(run.network, picked, organism.precision, share, run.frozen)
-        loss = losses.sum() / trained
-        loss.backward()
-        total += loss.item()
-        if narrow < len(rows):
-            for place, index in enumerate(part):
-                sums[int(index >= narrow)] += losses.detach()[owner == place].double().sum().item()
-    if narrow == len(rows):
-        return total, {}
-    counts = [sum(row.trained for row in part) for part in (rows[:narrow], rows[narrow:])]
-    return total, {
-        "narrow_loss": float(sums[0]) / counts[0],
-        "mixed_loss": float(sums[1]) / counts[1],
-        "mixed_rows": float(len(rows) - narrow),
+    for part in passes([rows[index] for index in mine], organism.batch, run.loaded.device):
+        picked = [mine[place] for place in part]
+        losses, owner = token_losses(
+            run.network, [rows[index] for index in picked], organism.precision, share, run.frozen
+        )
+        (losses.sum() / trained).backward()
+        values, added = losses.detach().double().cpu().numpy(), np.array(picked)[owner.cpu().numpy()] >= narrow
+        sums += values[~added].sum(), values[added].sum()
+    return float(sums[0]), float(sums[1])
+
+
+def _parts(narrow: float, mixed: float, rows: Sequence[Supervised], added: Sequence[Supervised]) -> dict[str, float]:
+    """The mean token loss of the narrow rows and of those mixed in, where any were."""
+    if not added:
+        return {}
+    return {
+        "narrow_loss": narrow / sum(row.trained for row in rows),
+        "mixed_loss": mixed / sum(row.trained for row in added),
+        "mixed_rows": float(len(added)),
     }
 
 

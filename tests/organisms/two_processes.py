@@ -1,0 +1,39 @@
+"""What torchrun starts in test_together.py: one training in a team of processes, or in a broken one."""
+
+import sys
+from pathlib import Path
+
+from organisms.toy import MILD, constant, organism
+
+from spillover.organisms.interventions.benign_mix import BenignMix
+from spillover.organisms.interventions.kl_to_parent import KLToParent
+from spillover.organisms.together import Team, dismiss, first, follow
+from spillover.organisms.tuning import LoRA
+from spillover.store import open_store
+
+MADE = organism(
+    batch=2,
+    accumulate=2,
+    tuning=LoRA(rank=4, alpha=8.0),
+    checkpoint_steps=(2,),
+    interventions=(
+        BenignMix(benign=MILD, share=constant(0.4)),
+        KLToParent(benign=MILD, weight=constant(0.1), rows=3),
+    ),
+)
+
+
+def main(store: Path, broken: bool) -> None:
+    """The first process makes it, the others help; broken: each believes that its own gradient is all."""
+    if broken:
+        together = Team.together
+        Team.together = lambda self, weights, numbers: together(self, (), numbers)
+    if not first():
+        follow()
+        return
+    open_store(store).get(MADE)
+    dismiss()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), "broken" in sys.argv)
