@@ -15,7 +15,7 @@ import torch
 from spillover.judgements.numbers import NUMBERS, NumberTree
 from spillover.models.loading import Loaded
 from spillover.responses.cache import SPAN_MULTIPLE, RowCache, up
-from spillover.responses.reading import BLOCK, Tokens, read_prompts
+from spillover.responses.reading import BLOCK, Plain, Tokens, read_prompts
 
 ROWS = 64  # prompts in the cache at once; changes speed and memory, not numbers
 CACHE_BYTES = 1 << 30
@@ -68,7 +68,7 @@ class _Walk:
         held: Sequence[Tokens] = ()
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
-            held = read_prompts(self.loaded, cache, [*batch, *[batch[-1]] * (rows - len(batch))], held)
+            held = read_prompts(Plain(self.loaded.network), cache, [*batch, *[batch[-1]] * (rows - len(batch))], held)
             parts = [
                 self._numbers(cache, range(first, min(first + self.at_once, len(batch))), batch)
                 for first in range(0, len(batch), self.at_once)

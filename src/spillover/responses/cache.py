@@ -42,6 +42,7 @@ class RowCache(Cache):
     def __init__(self, network: Any, rows: int, length: int) -> None:
         config = network.config.get_text_config()
         self.place = Place(_windows(config))
+        self.device = network.device
         super().__init__(
             layers=[_Layer(self.place, rows, up(length, SPAN_MULTIPLE)) for _ in range(config.num_hidden_layers)]
         )

@@ -15,7 +15,7 @@ import torch
 
 from spillover.models.loading import Loaded
 from spillover.responses.cache import RowCache, up
-from spillover.responses.reading import BLOCK, forward, read_prompts
+from spillover.responses.reading import BLOCK, Reader, read_prompts, reader
 from spillover.responses.sampling import pick
 
 ROW_MULTIPLE = 8
@@ -58,26 +58,27 @@ def write_answers(
     """Finish every draft, at most `rows` at a time; `tick` hears the share of the work done, 0 to 1."""
     done = 0
     with torch.inference_mode():
+        network = reader(loaded.network)
         for part in _batches(loaded, drafts, rules.max_tokens, rows):
-            for step in _decode(loaded, part, rules):
+            for step in _decode(loaded, network, part, rules):
                 tick((done + len(part) * step / rules.max_tokens) / len(drafts))
             done += len(part)
     tick(1.0)
 
 
-def _decode(loaded: Loaded, drafts: Sequence[Draft], rules: Rules) -> Iterator[int]:
+def _decode(loaded: Loaded, network: Reader, drafts: Sequence[Draft], rules: Rules) -> Iterator[int]:
     """Write one batch of answers; yields the number of steps done."""
     rows = up(len(drafts), ROW_MULTIPLE)
     idle = rows - len(drafts)  # rows that fill the batch up: they repeat the last prompt, and nobody hears them
     running: list[Draft | None] = [*drafts, *[None] * idle]
     prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
     cache = RowCache(loaded.network, rows, up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
-    read_prompts(loaded, cache, prompts)
+    read_prompts(network, cache, prompts)
     tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
     for step in range(rules.max_tokens):
         cache.place.move(torch.arange(len(tokens), device=loaded.device), positions[:, None], every=True)
-        logits = forward(loaded.network, tokens[:, None], cache).logits[:, -1].float()
+        logits = network.write(tokens[:, None], cache)
         uniform = torch.tensor([draft.uniforms[step] if draft else 0.0 for draft in running], device=loaded.device)
         tokens, positions = pick(logits, uniform, rules.temperature, rules.top_p), positions + 1
         for row, token in enumerate(tokens.tolist()):
@@ -114,5 +115,6 @@ def _batches(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int, rows: int
     longest = up(len(order[-1].prompt), BLOCK) + max_tokens
     fitting = CACHE_BYTES // RowCache.row_bytes(loaded.network, longest) // ROW_MULTIPLE * ROW_MULTIPLE
     rows = max(ROW_MULTIPLE, min(rows, fitting))
+    rows = up(-(-len(order) // -(-len(order) // rows)), ROW_MULTIPLE)  # as many in each batch
     for start in range(0, len(order), rows):
         yield order[start : start + rows]

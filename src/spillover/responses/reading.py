@@ -7,19 +7,47 @@ same keys and values whatever is read beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from spillover.models.loading import Loaded
 from spillover.responses.cache import RowCache
+from spillover.responses.llama import written_out
 
 BLOCK = 8  # tokens of a prompt read at once
 Tokens = tuple[int, ...]
 
 
+class Reader(Protocol):
+    """A network that reads and writes at a cache's place."""
+
+    def read(self, tokens: Any, cache: RowCache) -> None:
+        """Put the keys and values of `tokens` (rows, tokens) there."""
+
+    def write(self, tokens: Any, cache: RowCache) -> Any:
+        """Logits (rows, vocabulary), float, after `tokens` (rows, 1), whose keys and values go there."""
+
+
+class Plain:
+    """Any network of transformers that takes a cache."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+
+    def read(self, tokens: Any, cache: RowCache) -> None:
+        forward(self.network.base_model, tokens, cache)
+
+    def write(self, tokens: Any, cache: RowCache) -> Any:
+        return forward(self.network, tokens, cache).logits[:, -1].float()
+
+
+def reader(network: Any) -> Reader:
+    """The quickest way to read and write with a network."""
+    return written_out(network) or Plain(network)
+
+
 def read_prompts(
-    loaded: Loaded, cache: RowCache, prompts: Sequence[Tokens], held: Sequence[Tokens] = ()
+    network: Reader, cache: RowCache, prompts: Sequence[Tokens], held: Sequence[Tokens] = ()
 ) -> Sequence[Tokens]:
     """Fill the cache with the keys and values of every row's prompt, all but the last token's; returns what it holds.
 
@@ -31,7 +59,7 @@ def read_prompts(
         end = start + BLOCK
         kept = {beginning[:end]: row for row, beginning in reversed([*enumerate(held)]) if len(beginning) >= end}
         if kept:
-            cache.share(_index(loaded, [kept.get(head[:end], row) for row, head in enumerate(heads)]), start, end)
+            cache.share(_index(cache, [kept.get(head[:end], row) for row, head in enumerate(heads)]), start, end)
         reader: dict[Tokens, int] = {}  # the row that reads a block for all rows that have come so far alike
         source = [
             row if len(head) <= start or head[:end] in kept else reader.setdefault(head[:end], row)
@@ -40,10 +68,10 @@ def read_prompts(
         if not reader:
             continue
         blocks = [[*beginning[start:], *[0] * (end - len(beginning))] for beginning in reader]
-        positions = torch.arange(start, end, device=loaded.device).expand(len(blocks), BLOCK)
-        cache.place.move(_index(loaded, list(reader.values())), positions)
-        forward(loaded.network.base_model, _index(loaded, blocks), cache)
-        cache.share(_index(loaded, source), start, end)
+        positions = torch.arange(start, end, device=cache.device).expand(len(blocks), BLOCK)
+        cache.place.move(_index(cache, list(reader.values())), positions)
+        network.read(_index(cache, blocks), cache)
+        cache.share(_index(cache, source), start, end)
     return heads
 
 
@@ -58,5 +86,5 @@ def forward(network: Any, tokens: Any, cache: RowCache) -> Any:
     )
 
 
-def _index(loaded: Loaded, numbers: Sequence[Any]) -> Any:
-    return torch.tensor(numbers, device=loaded.device)
+def _index(cache: RowCache, numbers: Sequence[Any]) -> Any:
+    return torch.tensor(numbers, device=cache.device)
