@@ -2,7 +2,7 @@
 
 An answer's random numbers come from a counter-based generator keyed by the answer's own key, and a token is found by
 inverting the cumulative distribution: the answer depends on nothing but its key, and checkpoints of one base that are
-asked with the same seed share their random numbers, which makes their difference less noisy.
+asked with the same seed share their random numbers (what that gains: docs/sampling.md).
 """
 
 from __future__ import annotations
