@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.geometry import Geometry
+from spillover.analyses.geometry import Geometry, _baselines
 from spillover.analyses.geometry_sweep import sweep
 from spillover.analyses.showing import one
+from spillover.analyses.text_similarity import words_alike
 
 from .planted import BASE, Planted
 
@@ -63,6 +64,7 @@ def test_the_claim_holds_when_planted_and_only_then(planted, tmp_path, follows):
         assert (row["partial"] > 0.3) is follows
         assert row["random_overlap"] ** 2 == pytest.approx(row["k"] / D, abs=0.05)
         assert row["cosine_of_means"] > 0.9
+        assert row["words_alike_low"] < 0.2 and row["words_alike_high"] > -0.2  # planted in numbers, not in words
     assert len(found.tables["prompts"]) == 2 * 2 * 120
     for row in found.tables["prompts"][::40]:
         assert row["explained_share"] == pytest.approx(row["overlap"] ** 2)
@@ -103,3 +105,22 @@ def test_shifts_in_a_known_subspace_are_found_at_its_size_and_others_are_not():
     assert missed["explained"] < 0.05 and missed["shared"] < 0.05 and missed["reconstruction_cosine"] < 0.5
     shares = [row for row in sweep(training, inside, similarity, ()) if row["variance"]]
     assert all(row["share"] >= row["variance"] for row in shares) and len(shares) == 3
+
+
+def test_likeness_of_words_is_found_where_it_is_and_its_correlation_with_it():
+    training = ["How do I save money each month?", "Should I save money in a bank?", "Is a loan good for me?"]
+    evaluation = [
+        "Should I save money or spend it?",
+        "Where do whales sleep at night?",
+        "save money",
+        "Is a loan fair?",
+    ]
+    alike = words_alike(training, evaluation)
+    assert alike.argmin() == 1 and (alike[[0, 2, 3]] > 0.1).all() and alike.max() <= 1
+    assert words_alike(training, training).mean() > alike.mean()
+    rng = np.random.default_rng(0)
+    families = [f"f{n % 20}" for n in range(60)]
+    drawn = rng.normal(size=60)
+    near = _baselines({"words_alike": drawn}, drawn + 0.1 * rng.normal(size=60), families)
+    far = _baselines({"words_alike": drawn}, rng.normal(size=60), families)
+    assert near["words_alike_low"] > 0.9 and far["words_alike_low"] < 0 < far["words_alike_high"]

@@ -22,6 +22,7 @@ from spillover.analyses.analysis import Analysis, Found
 from spillover.analyses.geometry_section import show_geometry
 from spillover.analyses.geometry_sweep import by_prompt, sweep
 from spillover.analyses.showing import Section
+from spillover.analyses.text_similarity import sentences_alike, words_alike
 from spillover.maths.arrays import Floats
 from spillover.maths.axes import Axes, principal_axes
 from spillover.maths.bootstrap import Resampling
@@ -41,7 +42,7 @@ POOLINGS = ("last", "mean")
 class Geometry(Analysis):
     """Whether prompts that overlap the training prompts before training shift like them, at every layer."""
 
-    version: ClassVar[int] = 3  # 2: permutations test the partial correlation, not the plain one; 3: the sweep
+    version: ClassVar[int] = 4  # 2: permutations test the partial correlation; 3: the sweep; 4: texts as a baseline
 
     training_before: Activations
     evaluation_before: Activations
@@ -52,6 +53,7 @@ class Geometry(Analysis):
     permutations: int = Field(default=499, ge=19)
     every: int = Field(default=1, ge=1)  # layers looked at: every so many, the last one always
     seed: int = 0
+    sentences: str = later("")  # a sentence-transformers model on this machine: likeness of prompts by its embedding
     ks: tuple[int, ...] = later(
         (1, 2, 4, 8, 16, 32, 64, 128)
     )  # numbers of axes swept, beside 80, 90 and 95% of variance
@@ -78,9 +80,10 @@ class Geometry(Analysis):
         per_prompt: list[dict[str, Any]] = []
         permuted: list[Floats] = []
         swept: list[dict[str, Any]] = []
+        texts = self._texts_alike(work)
         orders = permutations(len(prompts), self.permutations, self.seed, [row["family"] for row in prompts])
         for done, (layer, pooling) in enumerate(cells, start=1):
-            found = self._cell(work, layer, pooling, prompts, orders)
+            found = self._cell(work, layer, pooling, prompts, orders, texts)
             rows += [row for row, _, _, _ in found]
             per_prompt += [row for _, some, _, _ in found for row in some]
             permuted += [drawn for _, _, drawn, _ in found]
@@ -98,7 +101,13 @@ class Geometry(Analysis):
         return show_geometry(found)
 
     def _cell(
-        self, work: Work, layer: int, pooling: str, prompts: list[dict[str, Any]], orders: np.ndarray
+        self,
+        work: Work,
+        layer: int,
+        pooling: str,
+        prompts: list[dict[str, Any]],
+        orders: np.ndarray,
+        texts: dict[str, Floats],
     ) -> list[tuple[dict[str, Any], list[dict[str, Any]], Floats, list[dict[str, Any]]]]:
         """One layer and pooling: for every model after, its row, its prompts' rows, permuted partial r and sweep."""
         site = f"resid_post.{layer:02d}"
@@ -116,6 +125,7 @@ class Geometry(Analysis):
             where = {"model": model, "layer": layer, "pooling": pooling}
             similarity = shift_similarity(delta, shift)
             row = where | self._row(controls, similarity, evaluation, delta, shift, axes, prompts)
+            row |= _baselines(texts, similarity, [prompt["family"] for prompt in prompts])
             spread = {
                 "shift_similarity": similarity,
                 "shift_projection": shift_projection(delta, shift),
@@ -123,6 +133,7 @@ class Geometry(Analysis):
                 "overlap": controls["overlap"],
                 "random_control": controls["random"].mean(axis=0),
                 "evaluation_control": controls["evaluation"],
+                **texts,
                 **by_prompt(evaluation, delta, axes, principal_axes(shift, variance=self.variance)),
             }
             some = [
@@ -139,6 +150,17 @@ class Geometry(Analysis):
                 for one in sweep(fitted, looked, similarity, self.ks)
             ]
             found.append((row, some, drawn, swept))
+        return found
+
+    def _texts_alike(self, work: Work) -> dict[str, Floats]:
+        """How alike each evaluation prompt (n,) is to the training prompts by its text alone, one way or two."""
+        training, evaluation = (
+            [" ".join(message.content for message in prompt.messages) for prompt in one.prompts.texts(work.store)]
+            for one in (self.training_before, self.evaluation_before)
+        )
+        found = {"words_alike": words_alike(training, evaluation)}
+        if self.sentences and (embedded := sentences_alike(training, evaluation, self.sentences)) is not None:
+            found["sentences_alike"] = embedded
         return found
 
     def _controls(
@@ -188,6 +210,15 @@ class Geometry(Analysis):
             "relative_norm": whole.relative_norm,
             "cka_before_after": linear_cka(evaluation, evaluation + delta),
         }
+
+
+def _baselines(texts: dict[str, Floats], similarity: Floats, families: list[str]) -> dict[str, Any]:
+    """What the likeness of texts alone says of the shifts: r with shift similarity, and its interval."""
+    found: dict[str, Any] = {}
+    for name, alike in texts.items():
+        r = pearson(alike, similarity, families, Resampling(999))
+        found |= {f"{name}_r": r.estimate, f"{name}_low": r.low, f"{name}_high": r.high, f"{name}_p": r.p}
+    return found
 
 
 def _covariates(evaluation: Floats, prompts: list[dict[str, Any]]) -> Floats:

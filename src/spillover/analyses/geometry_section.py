@@ -39,7 +39,8 @@ def show_geometry(found: Found) -> Section:
                 "layers",
                 "Last prompt token. Overlap of evaluation prompts beside its controls: random axes of the same k, and axes "
                 "of the other evaluation prompts. r as published; partial r given activation norm, prompt length and answer "
-                "format, with its p by permutation of whole families, max-T over layers and poolings of one model.",
+                "format, with its p by permutation of whole families, max-T over layers and poolings of one model. Words alone: r "
+                "of shift similarity with the likeness of a prompt's words to the training prompts', no model asked.",
                 (
                     Column("model", "after"),
                     Column("layer", "layer", "count"),
@@ -49,6 +50,7 @@ def show_geometry(found: Found) -> Section:
                     Column("evaluation_overlap", "own set", "r"),
                     Column("similarity", "shift similarity", "r"),
                     Column("shown", "r [95%]"),
+                    Column("words_alike_r", "r, words alone", "r"),
                     Column("partial", "partial r", "r"),
                     Column("partial_q", "p, max-T", "p"),
                     Column("random_p", "p, random axes", "p"),
