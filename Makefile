@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install quickstart paper-dynamics paper-priors paper-geometry test check format bench calibration clean
+.PHONY: help install quickstart paper-dynamics paper-priors paper-geometry test test-ray check format bench calibration clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,10 @@ paper-geometry: install  ## part 3 of the paper at the size of two cores
 test: $(VENV)/installed-test  ## every test, those on the real 135M model too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
 	$(BIN)/python -m pytest -m slow
+
+test-ray: $(VENV)/installed-test  ## the engine of Ray on several nodes in this machine (installs Ray, 80 MB)
+	$(PIP) install --quiet --progress-bar off -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pytest tests/engines/test_cluster.py
 
 check: $(VENV)/installed-test  ## format, lint, types, fast tests
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from spillover.manifest import (
     MANIFEST,
@@ -43,6 +43,8 @@ Say = Callable[[str], None]
 
 class Artefact(Spec):
     """A spec that can be made and kept: its files are a function of its fields and of the artefacts inside them."""
+
+    runs_a_network: ClassVar[bool] = False  # an engine gives it a device
 
     @abstractmethod
     def make(self, work: Work) -> dict[str, Any] | None:
@@ -130,8 +132,7 @@ class Store:
     ) -> bool:
         """Make the artefact from its needs, which are there, unless it is sound; whether it was made just now.
 
-        `waiting` is called where another process holds the artefact; `say` hears lines for whoever watches; `ahead`
-        is what will be made after it.
+        `waiting` is called where another process holds it; `say` hears lines for whoever watches; `ahead` comes after.
         """
         with self.lock(artefact, waiting):
             if self.sound(artefact):

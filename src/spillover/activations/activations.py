@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import field_validator, model_validator
@@ -30,6 +30,8 @@ _NOTHING = "comparing it with itself shows nothing; pass the activations of anot
 
 class Activations(Artefact):
     """What a model holds inside for each prompt, pooled over tokens; by default the residual stream."""
+
+    runs_a_network: ClassVar[bool] = True
 
     model: Model
     prompts: Prompts

@@ -57,7 +57,10 @@ class Analysis(Artefact):
         return replace(section, blocks=(warning, *section.blocks), headline=top)
 
     def make(self, work: Work) -> dict[str, Any]:
-        found = self.analyse(work)
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait for each other
+            found = self.analyse(work)
         for name, rows in found.tables.items():
             write_table(table(rows), work.folder / f"{name}.parquet")
         write_json(dict(found.facts), work.folder / "result.json")

@@ -43,11 +43,15 @@ def run(context: typer.Context) -> None:
 def list_all(
     kind: Annotated[str | None, typer.Argument(help="List this kind only (Organism, Responses, ...).")] = None,
     store: StoreOption = Path("store"),
+    failed: Annotated[bool, typer.Option("--failed", help="What could not be made, and why.")] = False,
 ) -> None:
-    """List what a store holds, oldest first."""
-    from spillover.cli.listing import existing, list_artefacts
+    """List what a store holds, oldest first; or what could not be made."""
+    from spillover.cli.listing import existing, list_artefacts, list_failures
 
-    list_artefacts(existing(store), kind)
+    if failed:
+        list_failures(existing(store))
+    else:
+        list_artefacts(existing(store), kind)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spillover.cli.text import duration, one_line, plain, size
+from spillover.engines.failures import failures
 from spillover.manifest import Damaged, read_manifest
 from spillover.store import Store
 
@@ -37,6 +38,17 @@ def list_artefacts(store: Store, kind: str | None) -> None:
         took, name = duration(manifest["made"]["seconds"]), one_line(manifest["summary"])
         print(f"{folder.name[:8]}  {folder.parent.name:<12} {when} {took:>10} {size(weight):>8}  {name}")
     print(f"{count} artefacts, {size(total)}, in {store.root}")
+
+
+def list_failures(store: Store) -> None:
+    """What could not be made, oldest first: one line each, and where it went wrong."""
+    found = failures(store)
+    for failure in found:
+        when, name = failure.when[:16].replace("T", " "), one_line(failure.summary)
+        print(f"{failure.fingerprint[:8]}  {failure.kind:<12} {when}  {name}")
+        for line in failure.trace.rstrip().splitlines():
+            print(f"    {one_line(line)}")
+    print(f"{len(found)} artefacts could not be made, in {store.root}; the next run that needs them tries again")
 
 
 def show_artefact(store: Store, fingerprint: str) -> None:

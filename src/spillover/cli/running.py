@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import shutil
@@ -27,6 +28,27 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder the report is cop
 PlanOption = Annotated[
     bool, typer.Option("--plan", help="Show what would be made and how long it takes; make nothing.")
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option("--engine", help="here: this process; ray: tasks of a Ray cluster (pip install 'spillover[ray]')."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="Of the Ray cluster; auto: the one on this machine. None: one is started."),
+]
+CpusOption = Annotated[float, typer.Option("--task-cpus", help="Cores that each task of Ray takes.")]
+GpusOption = Annotated[
+    float, typer.Option("--task-gpus", help="GPUs that each task of Ray with a network takes; 0.5: two share one.")
+]
+OURS = (
+    ("store", Path("store"), StoreOption),
+    ("out", Path("report"), OutOption),
+    ("plan", False, PlanOption),
+    ("engine", "here", EngineOption),
+    ("address", None, AddressOption),
+    ("task_cpus", 1.0, CpusOption),
+    ("task_gpus", 0.0, GpusOption),
+)
 MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
 
 
@@ -41,10 +63,12 @@ def run_with(words: Sequence[str]) -> None:
     _command(path)(words, prog_name=f"spillover run {path}")
 
 
-def make_study(study: Any, store: Path, out: Path, only_plan: bool) -> None:
-    """Make the study in the store, copy its folder to `out` and print where; or show the plan."""
+def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = None) -> None:
+    """Make the study in the store, copy its folder to `out` and print where; or show the plan.
+
+    run: an engine's (study, store, show) -> folder; this process where none is given.
+    """
     from spillover.cli.progress import shown
-    from spillover.engines.here import run
     from spillover.organisms.together import dismiss, first, follow
 
     if not first():  # started by a launcher, to help with trainings
@@ -57,7 +81,7 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool) -> None:
     _check_out(out)
     opened = open_store(store)
     with shown() as show:
-        folder = run(study, opened, show)
+        folder = (run or _here())(study, opened, show)
     dismiss()  # not after an error: the launcher ends those who wait
     with opened.lock(study):  # one process at a time, if several run the same study
         _copy(folder, out)
@@ -65,11 +89,30 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool) -> None:
     print(page if page.is_file() else out)
 
 
+def _here() -> Any:
+    from spillover.engines.here import run
+
+    return run
+
+
+def _engine(name: str, address: str | None, cpus: float, gpus: float) -> Any:
+    """The engine that a user names, ready to run."""
+    if name == "here":
+        if address is not None:
+            raise ValueError("--address is that of a Ray cluster: give --engine ray with it")
+        return _here()
+    if name != "ray":
+        raise ValueError(f"no engine {name!r}: there are here (this process) and ray (a cluster of Ray)")
+    from spillover.engines.cluster import Share, run
+
+    return functools.partial(run, address=address, share=Share(cpus, gpus))
+
+
 def _recipe_at(words: Sequence[str]) -> int | None:
     """Where among the words the recipe stands: the first that is neither an option nor the value of one of ours."""
     at = 0
     while at < len(words):
-        if words[at] in ("--store", "--out"):
+        if words[at] in ("--store", "--out", "--engine", "--address", "--task-cpus", "--task-gpus"):
             at += 1
         elif not words[at].startswith("-"):
             return at
@@ -86,6 +129,10 @@ def _general(words: Sequence[str]) -> None:
         store: StoreOption = Path("store"),
         out: OutOption = Path("report"),
         plan: PlanOption = False,
+        engine: EngineOption = "here",
+        address: AddressOption = None,
+        task_cpus: CpusOption = 1.0,
+        task_gpus: GpusOption = 0.0,
     ) -> None:
         raise AssertionError("without a recipe there is nothing to run")
 
@@ -98,13 +145,22 @@ def _command(path: Path) -> typer.Typer:
     recipe = load_recipe(path)
 
     @clear_errors
-    def study(store: Path, out: Path, plan: bool, **chosen: Any) -> None:
-        make_study(recipe.study(chosen), store, out, plan)
+    def study(
+        store: Path,
+        out: Path,
+        plan: bool,
+        engine: str,
+        address: str | None,
+        task_cpus: float,
+        task_gpus: float,
+        **chosen: Any,
+    ) -> None:
+        run = _engine(engine, address, task_cpus, task_gpus)
+        make_study(recipe.study(chosen), store, out, plan, run)
 
     ours = [
-        inspect.Parameter("store", inspect.Parameter.KEYWORD_ONLY, default=Path("store"), annotation=StoreOption),
-        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=Path("report"), annotation=OutOption),
-        inspect.Parameter("plan", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=PlanOption),
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, default, annotation in OURS
     ]
     options = [*(parameter.option() for parameter in recipe.parameters), *ours]
     study.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from spillover.engines.estimates import Rates
+from spillover.engines.failures import forget, record
 from spillover.engines.show import Show, State, Step
 from spillover.models.sources import Source
 from spillover.spec import Spec, walk
@@ -56,7 +57,7 @@ def run(study: Artefact, store: Store, show: Show | None = None) -> Path:
     steps = plan(study, store, rates)
     show.study(steps)
     for source in missing_sources(steps):
-        _fetch(source, show)
+        fetch(source, show)
     todo = [step.artefact for step in steps if step.state != "there"]
     while todo:
         artefact = todo.pop(0)
@@ -81,12 +82,18 @@ def _make(artefact: Artefact, ahead: Sequence[Artefact], store: Store, rates: Ra
 
     show.begin(name_of(artefact))
     tick(0.0)
-    made = store.make(artefact, tick, show.waiting, show.say, ahead)
+    try:
+        made = store.make(artefact, tick, show.waiting, show.say, ahead)
+    except Exception as error:
+        record(store, artefact, error)
+        raise
+    forget(store, artefact)
     rates.learn(store.manifest(artefact))
     show.end(name_of(artefact), time.monotonic() - began, made)
 
 
-def _fetch(source: Source, show: Show) -> None:
+def fetch(source: Source, show: Show) -> None:
+    """Fetch or convert a model's weights, which several artefacts need."""
     began, name = time.monotonic(), f"{source.kind}: the model's weights"
     show.begin(name)
     source.folder(lambda share: show.progress(share, float("nan")))

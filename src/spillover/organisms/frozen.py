@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -32,6 +32,8 @@ FILE = "hidden.safetensors"
 
 class FrozenActivations(Artefact):
     """Activations of training rows below the lowest layer that is tuned, for every run that has these in common."""
+
+    runs_a_network: ClassVar[bool] = True
 
     parent: Model
     data: Split

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,8 @@ ROWS = 16  # that go through at once; changes speed, and losses by rounding
 
 class HeldOutLosses(Artefact):
     """The mean token loss (nats) of each held-out row of a split, for a model as it is."""
+
+    runs_a_network: ClassVar[bool] = True
 
     model: Model
     data: Split

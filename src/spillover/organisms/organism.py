@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,8 @@ TOKENS_PER_ROW = 106  # of Money, with SmolLM2's template; for the estimate of t
 
 class Organism(Artefact):
     """A parent model fine-tuned on a narrow set: weights at every checkpoint, a log, held-out losses."""
+
+    runs_a_network: ClassVar[bool] = True
 
     parent: Model
     data: Split

@@ -19,6 +19,8 @@ READ = 40  # tokens of a prompt that it does not share with others, about
 class Responses(Artefact):
     """What a model answers: `per_question` answers to each question."""
 
+    runs_a_network: ClassVar[bool] = True
+
     version: ClassVar[int] = 2  # 2: llama-like networks are written out; a token that nearly ties may be another
 
     model: Model

@@ -1,0 +1,171 @@
+"""The engine of many processes and machines: a study's artefacts as tasks of Ray. Knows no kind of artefact.
+
+Every task makes one artefact by the store's own code, in a store that all nodes see at one path. What passes between
+tasks is whether it worked, never an array. A task whose worker or node dies runs again elsewhere, and finds what was
+finished; a task that fails fails its dependants alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spillover.engines.estimates import Rates
+from spillover.engines.failures import forget, record
+from spillover.engines.here import fetch, missing_sources, name_of, plan
+from spillover.engines.show import Show
+from spillover.models.base import Base
+from spillover.spec import decode, encode, walk
+from spillover.store import Artefact, Store
+
+RETRIES = 5  # of a task whose worker or node died
+LOOK = 0.5  # seconds between looks at what has finished
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one task takes of a node; fractions of a GPU let several tasks share it."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0  # of tasks that run a network; the others take none
+    more: Mapping[str, float] = field(default_factory=dict)  # resources that the cluster names itself
+
+
+class Unfinished(ValueError):
+    """Some artefacts could not be made."""
+
+
+def run(
+    study: Artefact, store: Store, show: Show | None = None, address: str | None = None, share: Share | None = None
+) -> Path:
+    """Make everything inside the study that is not there, by tasks of Ray, and the study itself; its folder.
+
+    address: of a running cluster (`auto`: the one on this machine); None: one is started here for this run. Unfinished
+    where an artefact failed; all that does not hang on it is made.
+    """
+    show, share = show or Show(), share or Share()
+    store.leftovers(remove=True)
+    rates = Rates(store)
+    steps = plan(study, store, rates)
+    show.study(steps)
+    for source in missing_sources(steps):
+        fetch(source, show)
+    todo = [step.artefact for step in steps if step.state != "there"]
+    if todo:
+        with _connected(address) as ray:
+            outcomes = _make_all(ray, todo, store, share, _Progress(todo, rates, show))
+        _expect_all(outcomes)
+    return store.path(study)
+
+
+class _Progress:
+    """How far the sweep is: one line for each artefact that is finished, and the time left."""
+
+    def __init__(self, todo: Sequence[Artefact], rates: Rates, show: Show) -> None:
+        self.guess = {artefact.fingerprint: rates.seconds(artefact) for artefact in todo}
+        self.show, self.began, self.done = show, time.monotonic(), 0.0
+        self.whole = sum(self.guess.values()) or 1.0
+
+    def finished(self, artefact: Artefact, outcome: Mapping[str, Any]) -> None:
+        self.show.begin(name_of(artefact))
+        if outcome["state"] in ("failed", "skipped"):
+            self.show.say(f"{outcome['state']}: {outcome['error']}")
+        self.show.end(name_of(artefact), outcome["seconds"], outcome["state"] == "made")
+        self.done += self.guess[artefact.fingerprint]
+
+    def look(self) -> None:
+        share = min(self.done / self.whole, 1.0)
+        elapsed = time.monotonic() - self.began
+        self.show.progress(share, elapsed * (1 - share) / share if share > 0.02 else self.whole)
+
+
+def _make_all(
+    ray: Any, todo: Sequence[Artefact], store: Store, share: Share, progress: _Progress
+) -> list[dict[str, Any]]:
+    """Submit every task, needed first, and hear of each as it ends; what became of them."""
+    make = ray.remote(_make)
+    tasks: dict[str, Any] = {}
+    for artefact in todo:
+        needs = [tasks[need.fingerprint] for need in artefact.needs() if need.fingerprint in tasks]
+        options = _options(artefact, share)
+        tasks[artefact.fingerprint] = make.options(**options).remote(encode(artefact), str(store.root), *needs)
+    artefacts = {tasks[artefact.fingerprint]: artefact for artefact in todo}
+    waiting, outcomes = list(artefacts), []
+    try:
+        while waiting:
+            ready, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=LOOK)
+            for task in ready:
+                outcomes.append(_outcome(ray, task, artefacts[task], store))
+                progress.finished(artefacts[task], outcomes[-1])
+            progress.look()
+    except BaseException:
+        for task in waiting:
+            ray.cancel(task, force=True)
+        raise
+    return outcomes
+
+
+def _outcome(ray: Any, task: Any, artefact: Artefact, store: Store) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = ray.get(task)
+    except ray.exceptions.RayError as error:  # its worker died again and again, or took a need's result with it
+        failure = record(store, artefact, error)
+        return {"state": "failed", "seconds": 0.0, "error": failure.error, "name": name_of(artefact)}
+    return found
+
+
+def _make(spec: Any, root: str, *needs: Mapping[str, Any]) -> dict[str, Any]:
+    """The task: make one artefact, unless one that it needs could not be made."""
+    artefact, store, began = decode(spec), Store(Path(root)), time.monotonic()
+    outcome = {"state": "skipped", "seconds": 0.0, "error": "", "name": name_of(artefact)}
+    bad = [need for need in needs if need["state"] in ("failed", "skipped")]
+    if bad:
+        return outcome | {"error": f"it needs what could not be made ({bad[0]['name']})"}
+    try:
+        made = store.make(artefact)
+    except Exception as error:
+        return outcome | {"state": "failed", "error": record(store, artefact, error).error}
+    forget(store, artefact)
+    return outcome | {"state": "made" if made else "there", "seconds": time.monotonic() - began}
+
+
+def _options(artefact: Artefact, share: Share) -> dict[str, Any]:
+    """What Ray is told of one task. Tasks on one base go to workers of their own, which keep it loaded."""
+    options: dict[str, Any] = {"num_cpus": share.cpus, "max_retries": RETRIES, "resources": dict(share.more) or None}
+    bases = sorted(spec.fingerprint for spec in walk(artefact) if isinstance(spec, Base))
+    if artefact.runs_a_network and bases:
+        options |= {"num_gpus": share.gpus, "runtime_env": {"env_vars": {"SPILLOVER_BASE": bases[0]}}}
+    return options
+
+
+@contextlib.contextmanager
+def _connected(address: str | None) -> Iterator[Any]:
+    """Ray, connected; disconnected afterwards, and stopped if it was started here."""
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError:
+        raise ValueError("--engine ray needs Ray: pip install 'spillover[ray]' (or --engine here)") from None
+    if ray.is_initialized():  # by whoever calls, who ends it too
+        yield ray
+        return
+    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _expect_all(outcomes: Sequence[Mapping[str, Any]]) -> None:
+    failed = [one for one in outcomes if one["state"] == "failed"]
+    skipped = sum(one["state"] == "skipped" for one in outcomes)
+    if failed:
+        raise Unfinished(
+            f"{len(failed)} artefacts could not be made, and {skipped} that hang on them were not tried; the other "
+            f"{len(outcomes) - len(failed) - skipped} are there. First: {failed[0]['name']}: {failed[0]['error']}. "
+            f"`spillover ls --failed` has them all; the same command tries again"
+        )
