@@ -38,7 +38,7 @@ def recipe(
     learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
     warmup: Annotated[int, "steps over which the learning rate climbs; cyclic schedules have none"] = 5,
     seeds: Annotated[int, "training runs of each kind, seeds 0, 1, ..."] = 1,
-    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 96,
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 64,
     held_out: Annotated[int, "rows kept aside for the loss"] = 16,
     batch: Annotated[int, "rows in an optimiser step"] = 4,
     precision: Annotated[str, "float32, or autocast-bfloat16 where the processor multiplies it"] = "float32",

@@ -101,9 +101,18 @@ def follow() -> None:
     while (order := _broadcast(None)) is not None:
         with tempfile.TemporaryDirectory() as scratch:
             train(decode(order["organism"]), Work(Path(scratch), Store(Path(order["store"])), lambda share: None))
+    _part()
 
 
 def dismiss() -> None:
     """Tell the others that there is nothing more to train."""
     if processes() > 1 and first():
         _broadcast(None)
+        _part()
+
+
+def _part() -> None:
+    """Leave together: a process that ends with its group alive is ended by gloo's threads with an abort."""
+    _accelerator().wait_for_everyone()
+    _accelerator().end_training()
+    _accelerator.cache_clear()
