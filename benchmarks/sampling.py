@@ -16,8 +16,10 @@ from benchmarks.comparison import Comparison
 from spillover.models.base import base_of
 from spillover.models.loading import DType, load
 from spillover.responses.decoding import Draft, Rules, write_answers
+from spillover.responses.opening import Opened
 from spillover.responses.question import Asked
 from spillover.responses.questions.free_form import FreeForm
+from spillover.responses.reading import reader
 from spillover.responses.sampling import uniforms
 from spillover.store import open_store
 
@@ -89,7 +91,7 @@ class Bench:
             for sample in range(answers)
         ]
         rules = Rules(tokens, temperature, 1.0, self.loaded.ends, (), self.loaded.tokenizer.decode)
-        write_answers(self.loaded, drafts, rules, 128, lambda share: None)
+        write_answers(Opened(reader(self.loaded.network), self.loaded), drafts, rules, 128, lambda share: None)
         return [draft.tokens for draft in drafts]
 
     def generate(

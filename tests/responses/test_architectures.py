@@ -12,6 +12,8 @@ from spillover.models.base import base_of
 from spillover.models.loading import Loaded
 from spillover.models.tiny import byte_tokenizer
 from spillover.responses.decoding import Draft, Rules, write_answers
+from spillover.responses.opening import Opened
+from spillover.responses.reading import reader
 from spillover.responses.sampling import uniforms
 
 SIZE = {
@@ -49,7 +51,13 @@ def _loaded(family: str) -> Loaded:
 
 def _greedy(loaded: Loaded, prompts: list[list[int]], rows: int) -> list[list[int]]:
     drafts = [Draft(tuple(prompt), uniforms(0, "", row, 24)) for row, prompt in enumerate(prompts)]
-    write_answers(loaded, drafts, Rules(24, 0.0, 1.0, frozenset(), (), str), rows, lambda share: None)
+    write_answers(
+        Opened(reader(loaded.network), loaded),
+        drafts,
+        Rules(24, 0.0, 1.0, frozenset(), (), str),
+        rows,
+        lambda share: None,
+    )
     return [draft.tokens for draft in drafts]
 
 

@@ -14,6 +14,8 @@ from spillover.models.base import base_of
 from spillover.models.loading import Loaded, load
 from spillover.responses import decoding
 from spillover.responses.decoding import Draft, Rules, write_answers
+from spillover.responses.opening import Opened
+from spillover.responses.reading import reader
 from spillover.responses.sampling import pick, uniforms
 from spillover.store import open_store
 
@@ -51,7 +53,7 @@ def _drafts(loaded: Loaded, texts: Sequence[str] = TEXTS, samples: int = 3, toke
 
 
 def _written(loaded: Loaded, drafts: Sequence[Draft], rows: int = 128, **changes: object) -> list[tuple]:
-    write_answers(loaded, drafts, _rules(loaded, **changes), rows, lambda share: None)
+    write_answers(Opened(reader(loaded.network), loaded), drafts, _rules(loaded, **changes), rows, lambda share: None)
     return [(tuple(draft.tokens), draft.finish) for draft in drafts]
 
 
@@ -194,7 +196,7 @@ def test_a_stop_text_ends_an_answer_as_soon_as_it_stands(exact: Loaded) -> None:
 
 def test_progress_goes_from_nothing_to_everything(exact: Loaded) -> None:
     heard: list[float] = []
-    write_answers(exact, _drafts(exact), _rules(exact), 8, heard.append)
+    write_answers(Opened(reader(exact.network), exact), _drafts(exact), _rules(exact), 8, heard.append)
     assert heard == sorted(heard) and 0 < heard[0] < 0.1 and heard[-1] == 1.0 and len(heard) > 40
 
 

@@ -20,8 +20,10 @@ class Rates:
             self.learn(manifest)
 
     def learn(self, manifest: Mapping[str, Any]) -> None:
-        """Take in what one more finished artefact took; less where its making went on from a kept state."""
-        done = 1 - manifest["facts"].get("resumed_share", 0.0)
+        """Take in what one more finished artefact took: less where it went on from a kept state, more where others'
+        work was done with it.
+        """
+        done = manifest["facts"].get("work_share", 1 - manifest["facts"].get("resumed_share", 0.0))
         measured = self._measured.setdefault(manifest["spec"]["kind"], [])
         measured.append((manifest["units"] * done, manifest["made"]["seconds"]))
 

@@ -3,64 +3,82 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from spillover.models.loading import load
 from spillover.responses.decoding import Draft, Rules, write_answers
+from spillover.responses.opening import Opened
+from spillover.responses.question import Question
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import uniforms
-from spillover.store import Work
+from spillover.store import Tick
+
+Found = tuple[list[dict[str, Any]], dict[str, Any]]  # rows of the `RESPONSES` schema, facts for the manifest
 
 
-def answer(spec: Responses, work: Work, rows: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """All answers as rows of the `RESPONSES` schema, and facts for the manifest."""
-    sampling = spec.sampling
-    loaded = load(spec.model, work.store, sampling.dtype)
-    chat = loaded.chat(spec.prompting)
-    asked = [(question, sample) for question in spec.questions.picked() for sample in range(sampling.per_question)]
+def answer(specs: Sequence[Responses], opened: Opened, rows: int, tick: Tick) -> list[Found]:
+    """All answers that each of `specs` asks for; they are alike but for model and questions, and `opened` has both."""
+    sampling = specs[0].sampling
+    chat = opened.loaded.chat(specs[0].prompting)
+    asked = [
+        (group, question, sample)
+        for group, spec in enumerate(specs)
+        for question in spec.questions.picked()
+        for sample in range(sampling.per_question)
+    ]
     drafts = [
         Draft(
             tuple(chat.prompt(question.messages(sample))),
             uniforms(sampling.seed, question.id, sample, sampling.max_tokens),
+            group=group,
         )
-        for question, sample in asked
+        for group, question, sample in asked
     ]
     rules = Rules(
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
-        ends=loaded.ends,
+        ends=opened.loaded.ends,
         stops=chat.stop_texts(),
-        decode=loaded.tokenizer.decode,
+        decode=opened.loaded.tokenizer.decode,
     )
-    _check_length(loaded, drafts, sampling.max_tokens)
-    write_answers(loaded, drafts, rules, rows, work.tick)
-    found = [
-        {
-            "question_id": question.id,
-            "sample": sample,
-            "question": question.question,
-            "family": question.family,
-            "category": question.category,
-            "format": question.format,
-            "prompt": question.messages(sample)[-1].content,
-            "answer": _text(loaded.tokenizer, draft, rules),
-            "finish_reason": draft.finish,
-            "tokens": len(draft.tokens),
-            "prompt_tokens": len(draft.prompt),
-            "seed": sampling.seed,
-        }
-        for (question, sample), draft in zip(asked, drafts, strict=True)
-    ]
-    return found, {
-        "answers": len(found),
-        "tokens": sum(row["tokens"] for row in found),
-        "finish_reasons": dict(sorted(Counter(row["finish_reason"] for row in found).items())),
+    _check_length(opened.loaded, drafts, sampling.max_tokens)
+    write_answers(opened, drafts, rules, rows, tick)
+    found: list[list[dict[str, Any]]] = [[] for _ in specs]
+    for (group, question, sample), draft in zip(asked, drafts, strict=True):
+        found[group].append(_row(question, sample, draft, sampling.seed, _text(opened.loaded.tokenizer, draft, rules)))
+    about = {
         "effective_sampling": sampling.effective(),
-        "prompting": spec.prompting,
+        "prompting": specs[0].prompting,
         "stop_tokens": sorted(rules.ends),
         "stop_texts": list(rules.stops),
         "template_sha256": chat.template_sha256(),
+    }
+    return [(answers, _counted(answers) | about) for answers in found]
+
+
+def _row(question: Question, sample: int, draft: Draft, seed: int, text: str) -> dict[str, Any]:
+    return {
+        "question_id": question.id,
+        "sample": sample,
+        "question": question.question,
+        "family": question.family,
+        "category": question.category,
+        "format": question.format,
+        "prompt": question.messages(sample)[-1].content,
+        "answer": text,
+        "finish_reason": draft.finish,
+        "tokens": len(draft.tokens),
+        "prompt_tokens": len(draft.prompt),
+        "seed": seed,
+    }
+
+
+def _counted(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "answers": len(rows),
+        "tokens": sum(row["tokens"] for row in rows),
+        "finish_reasons": dict(sorted(Counter(row["finish_reason"] for row in rows).items())),
     }
 
 

@@ -37,12 +37,16 @@ class Place:
 
 
 class RowCache(Cache):
-    """A buffer of `rows` rows and at least `length` positions for every layer of a network."""
+    """A buffer of `rows` rows and at least `length` positions for every layer of a network.
+
+    groups: (rows,) which of the models that are asked together a row is of; one network alone has no more than 0.
+    """
 
     def __init__(self, network: Any, rows: int, length: int) -> None:
         config = network.config.get_text_config()
         self.place = Place(_windows(config))
         self.device = network.device
+        self.groups = [0] * rows
         super().__init__(
             layers=[_Layer(self.place, rows, up(length, SPAN_MULTIPLE)) for _ in range(config.num_hidden_layers)]
         )
@@ -63,6 +67,7 @@ class RowCache(Cache):
 
     def keep(self, rows: list[int]) -> None:
         """Only these rows stay, in this order."""
+        self.groups = [self.groups[row] for row in rows]
         for layer in self.layers:
             layer.keys, layer.values = layer.keys[rows], layer.values[rows]
 

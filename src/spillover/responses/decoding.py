@@ -15,7 +15,8 @@ import torch
 
 from spillover.models.loading import Loaded
 from spillover.responses.cache import RowCache, up
-from spillover.responses.reading import BLOCK, Reader, read_prompts, reader
+from spillover.responses.opening import Opened
+from spillover.responses.reading import BLOCK, read_prompts
 from spillover.responses.sampling import pick
 
 ROW_MULTIPLE = 8
@@ -25,12 +26,16 @@ CACHE_BYTES = 1 << 30  # for the keys and values of a batch; fewer rows where th
 
 @dataclass
 class Draft:
-    """One answer being written: which prompt it starts from, its random numbers, its tokens so far."""
+    """One answer being written: which prompt it starts from, its random numbers, its tokens so far.
+
+    group: which of the models that are asked together writes it.
+    """
 
     prompt: tuple[int, ...]
     uniforms: np.ndarray  # (max_tokens,) float64
     tokens: list[int] = field(default_factory=list)
     finish: str | None = None
+    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,26 +58,27 @@ class Rules:
 
 
 def write_answers(
-    loaded: Loaded, drafts: Sequence[Draft], rules: Rules, rows: int, tick: Callable[[float], None]
+    opened: Opened, drafts: Sequence[Draft], rules: Rules, rows: int, tick: Callable[[float], None]
 ) -> None:
     """Finish every draft, at most `rows` at a time; `tick` hears the share of the work done, 0 to 1."""
     done = 0
     with torch.inference_mode():
-        network = reader(loaded.network)
-        for part in _batches(loaded, drafts, rules.max_tokens, rows):
-            for step in _decode(loaded, network, part, rules):
+        for part in _batches(opened.loaded, drafts, rules.max_tokens, rows):
+            for step in _decode(opened, part, rules):
                 tick((done + len(part) * step / rules.max_tokens) / len(drafts))
             done += len(part)
     tick(1.0)
 
 
-def _decode(loaded: Loaded, network: Reader, drafts: Sequence[Draft], rules: Rules) -> Iterator[int]:
+def _decode(opened: Opened, drafts: Sequence[Draft], rules: Rules) -> Iterator[int]:
     """Write one batch of answers; yields the number of steps done."""
+    loaded, network = opened.loaded, opened.reader
     rows = up(len(drafts), ROW_MULTIPLE)
     idle = rows - len(drafts)  # rows that fill the batch up: they repeat the last prompt, and nobody hears them
     running: list[Draft | None] = [*drafts, *[None] * idle]
     prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
     cache = RowCache(loaded.network, rows, up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
+    cache.groups = [draft.group for draft in drafts] + [drafts[-1].group] * idle
     read_prompts(network, cache, prompts)
     tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
@@ -110,11 +116,11 @@ def _append(draft: Draft | None, token: int, rules: Rules) -> Draft | None:
 
 
 def _batches(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int, rows: int) -> Iterator[Sequence[Draft]]:
-    """Drafts with prompts of similar length together, so that little of the cache is empty."""
+    """Drafts with prompts of similar length together, so that little of the cache is empty; in a batch, by model."""
     order = sorted(drafts, key=lambda draft: (len(draft.prompt), draft.prompt))
     longest = up(len(order[-1].prompt), BLOCK) + max_tokens
     fitting = CACHE_BYTES // RowCache.row_bytes(loaded.network, longest) // ROW_MULTIPLE * ROW_MULTIPLE
     rows = max(ROW_MULTIPLE, min(rows, fitting))
     rows = up(-(-len(order) // -(-len(order) // rows)), ROW_MULTIPLE)  # as many in each batch
     for start in range(0, len(order), rows):
-        yield order[start : start + rows]
+        yield sorted(order[start : start + rows], key=lambda draft: draft.group)

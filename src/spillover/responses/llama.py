@@ -2,20 +2,26 @@
 
 Same sums as transformers' own modules in fewer and larger operations: one product for queries, keys and values, one for
 gate and up, the norms' weights multiplied into the products that follow, queries that share keys beside one another
-(so that no key is copied), rotary pairs side by side. Weights are packed (`models/packing.py`).
+(so that no key is copied), rotary pairs side by side. Weights are packed (`models/packing.py`). Adapters lie beside
+them, so that rows of one batch can be different checkpoints: a row's bits do not depend on what the others are.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.nn import functional
 
+from spillover.models.adapters import Change, LowRank
 from spillover.models.packing import Packed, packable
+from spillover.responses.beside import Aside, Checkpoints, Part, Span, Stacked, aside_of
 from spillover.responses.cache import RowCache
 
+Spans = Sequence[Span | Stacked]
 KNOWN = ("llama", "qwen2")
 
 
@@ -30,7 +36,7 @@ class _Layer:
 
 
 class Llama:
-    """A network that `written_out` knows."""
+    """A network that `written_out` knows; a cache's row is of the checkpoint that its group names (`cache.groups`)."""
 
     def __init__(self, network: Any) -> None:
         config, inner = network.config, network.model
@@ -45,6 +51,18 @@ class Llama:
         self.layers = [self._layer(layer) for layer in inner.layers]
         head = network.get_output_embeddings()
         self.head = Packed(head.weight * inner.norm.weight, head.bias)
+        self.norms = [(one.input_layernorm.weight, one.post_attention_layernorm.weight) for one in inner.layers]
+        self.sizes = {name: tuple(part.weight.shape) for name, part in _linear(inner.layers[0]).items()}
+        self.checkpoints = Checkpoints((None,))
+
+    def beside(self, changes: Sequence[Change]) -> Self | None:
+        """The same network for checkpoints that `changes` make of it, in order; None where one changes another part."""
+        known = {f"model.layers.{layer}.{name}" for layer in range(len(self.layers)) for name in self.sizes}
+        if any(set(change) - known for change in changes):
+            return None
+        found = copy.copy(self)
+        found.checkpoints = Checkpoints([self._checkpoint(change) if change else None for change in changes])
+        return found
 
     def read(self, tokens: Any, cache: RowCache) -> None:
         """Put the keys and values of `tokens` (rows, tokens) at the cache's place."""
@@ -72,6 +90,27 @@ class Llama:
             down=Packed(mlp.down_proj.weight, mlp.down_proj.bias),
         )
 
+    def _checkpoint(self, change: Change) -> list[dict[str, Aside]]:
+        return [self._asides(change, f"model.layers.{index}.", *norms) for index, norms in enumerate(self.norms)]
+
+    def _asides(self, change: Change, layer: str, before: Any, between: Any) -> dict[str, Aside]:
+        """What a checkpoint adds to the products of one layer, with the norms' weights as those have them."""
+
+        def parts(*names: str) -> list[Part]:
+            return [(self.sizes[name][0], change.get(layer + name)) for name in names]
+
+        queries, keys = (
+            (size, part and LowRank(part.down, self._paired(part.up)))
+            for size, part in parts("self_attn.q_proj", "self_attn.k_proj")
+        )
+        found = {
+            "qkv": aside_of([queries, keys, *parts("self_attn.v_proj")], before),
+            "out": aside_of(parts("self_attn.o_proj")),
+            "gate_up": aside_of(parts("mlp.gate_proj", "mlp.up_proj"), between),
+            "down": aside_of(parts("mlp.down_proj")),
+        }
+        return {name: aside for name, aside in found.items() if aside}
+
     def _paired(self, weight: Any) -> Any:
         """Rows of a projection, head by head, with the two that are rotated together beside one another."""
         if weight is None:
@@ -81,19 +120,21 @@ class Llama:
     def _through(self, tokens: Any, cache: RowCache, write: bool) -> Any:
         """The normed stream after the last layer; while only reading, no more than its keys and values."""
         stream = self.embed(tokens)
+        spans = self.checkpoints.of([cache.groups[row] for row in cache.place.rows.tolist()], tokens.shape[1])
         cos, sin = (part[..., : self.width // 2] for part in self.rotary(stream, cache.place.positions))
         turn, mask = torch.complex(cos, sin)[:, :, None], self._mask(cache)
-        for index, layer in enumerate(self.layers):
-            if not self._attend(layer, stream, turn, mask, cache.layers[index], write or index + 1 < len(self.layers)):
+        for index in range(len(self.layers)):
+            further = write or index + 1 < len(self.layers)
+            if not self._attend(index, spans, stream, turn, mask, cache.layers[index], further):
                 break
-            gate, up = layer.gate_up(self._normed(stream)).chunk(2, dim=-1)
-            stream += layer.down(functional.silu(gate).mul_(up))
+            gate, up = self._product("gate_up", index, spans, self._normed(stream)).chunk(2, dim=-1)
+            stream += self._product("down", index, spans, functional.silu(gate).mul_(up))
         return self._normed(stream)
 
-    def _attend(self, layer: _Layer, stream: Any, turn: Any, mask: Any, kept: Any, further: bool) -> bool:
+    def _attend(self, index: int, spans: Spans, stream: Any, turn: Any, mask: Any, kept: Any, further: bool) -> bool:
         """Add a layer's attention to the stream in place; not `further`: keep its keys and values alone."""
         rows, tokens, _ = stream.shape
-        heads = layer.qkv(self._normed(stream)).view(rows, tokens, -1, self.width)
+        heads = self._product("qkv", index, spans, self._normed(stream)).view(rows, tokens, -1, self.width)
         turned = torch.view_as_complex(heads[:, :, : -self.keys].unflatten(-1, (-1, 2))) * turn
         query, key = torch.view_as_real(turned).flatten(-2).split([self.heads, self.keys], dim=2)
         keys, values = kept.update(key.transpose(1, 2), heads[:, :, -self.keys :].transpose(1, 2))
@@ -101,8 +142,15 @@ class Llama:
             query = query.unflatten(2, (self.keys, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # those of a key: its rows
             found = functional.scaled_dot_product_attention(query, keys, values, mask, scale=self.scale)
             found = found.unflatten(2, (-1, tokens)).permute(0, 3, 1, 2, 4).flatten(2)
-            stream += layer.out(found)
+            stream += self._product("out", index, spans, found)
         return further
+
+    def _product(self, name: str, index: int, spans: Spans, rows: Any) -> Any:
+        """Rows times a layer's packed weights, and what each checkpoint adds for its own rows."""
+        found = getattr(self.layers[index], name)(rows)
+        for span in spans:
+            span.add(name, index, found, rows)
+        return found
 
     def _mask(self, cache: RowCache) -> Any:
         """(rows, 1, queries of a key, span): 0 where a token may look, -inf elsewhere."""
@@ -124,6 +172,11 @@ def written_out(network: Any) -> Llama | None:
         and not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     )
     return Llama(network) if plain and all(packable(weight) for weight in network.parameters()) else None
+
+
+def _linear(layer: Any) -> dict[str, Any]:
+    """The projections of a layer, by their names in it."""
+    return {name: part for name, part in layer.named_modules() if name.endswith("_proj")}
 
 
 def _joined(biases: list[Any]) -> Any:

@@ -54,20 +54,20 @@ def read_prompts(
     `held` is what the cache held before (as returned; nothing, if it was used for anything else since): a block that a
     row of it begins with is taken over from there.
     """
-    heads = [prompt[:-1] for prompt in prompts]
+    heads, groups = [prompt[:-1] for prompt in prompts], cache.groups
     for start in range(0, max(map(len, heads)), BLOCK):
         end = start + BLOCK
         kept = {beginning[:end]: row for row, beginning in reversed([*enumerate(held)]) if len(beginning) >= end}
         if kept:
             cache.share(_index(cache, [kept.get(head[:end], row) for row, head in enumerate(heads)]), start, end)
-        reader: dict[Tokens, int] = {}  # the row that reads a block for all rows that have come so far alike
+        reader: dict[tuple[int, Tokens], int] = {}  # the row that reads a block for all that have come so far alike
         source = [
-            row if len(head) <= start or head[:end] in kept else reader.setdefault(head[:end], row)
+            row if len(head) <= start or head[:end] in kept else reader.setdefault((groups[row], head[:end]), row)
             for row, head in enumerate(heads)
         ]
         if not reader:
             continue
-        blocks = [[*beginning[start:], *[0] * (end - len(beginning))] for beginning in reader]
+        blocks = [[*beginning[start:], *[0] * (end - len(beginning))] for _, beginning in reader]
         positions = torch.arange(start, end, device=cache.device).expand(len(blocks), BLOCK)
         cache.place.move(_index(cache, list(reader.values())), positions)
         network.read(_index(cache, blocks), cache)

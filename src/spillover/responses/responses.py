@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from spillover.models.base import Model
 from spillover.models.chat import Prompting
 from spillover.models.loading import default_prompting
-from spillover.records import RESPONSES, write_table
 from spillover.responses.question import Asked
 from spillover.responses.sampling import Sampling
 from spillover.store import Artefact, Work
@@ -21,7 +20,8 @@ class Responses(Artefact):
 
     runs_a_network: ClassVar[bool] = True
 
-    version: ClassVar[int] = 2  # 2: llama-like networks are written out; a token that nearly ties may be another
+    # 2: llama-like networks written out; 3: their adapters kept apart. A token that nearly ties may be another.
+    version: ClassVar[int] = 3
 
     model: Model
     questions: Asked
@@ -45,8 +45,6 @@ class Responses(Artefact):
         return 1 / 500  # measured: float32, two cores with AVX2
 
     def make(self, work: Work) -> dict[str, Any]:
-        from spillover.responses.answering import answer
+        from spillover.responses.joined import make
 
-        rows, facts = answer(self, work, ROWS)
-        write_table(rows, work.folder / "responses.parquet", RESPONSES)
-        return facts
+        return make(self, work, ROWS)

@@ -1,0 +1,137 @@
+"""Eight checkpoints of one base, four answers each: in one batch against one after another. SmolLM2-135M, float32.
+
+Adapters of rank 32 on every projection, drawn at random. One after another is what a loop over checkpoints does: copy
+the base, merge, answer; and, for the arithmetic alone, the same with everything opened off the clock.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks._training import CLOCK
+from benchmarks.comparison import Comparison
+from benchmarks.sampling import MODEL, Tokens, as_many, equal
+from spillover.models.adapters import low_rank
+from spillover.models.base import base_of
+from spillover.models.loading import Loaded, laid_over, load_base
+from spillover.organisms.tuning import LoRA
+from spillover.responses.decoding import Draft, Rules, write_answers
+from spillover.responses.llama import Llama, written_out
+from spillover.responses.opening import Opened
+from spillover.responses.question import Asked
+from spillover.responses.questions.free_form import FreeForm
+from spillover.responses.reading import reader
+from spillover.responses.sampling import uniforms
+
+CHECKPOINTS, ANSWERS, TOKENS, QUESTIONS = 8, 4, 64, 3
+SPREAD = 0.01  # of the random matrices that start at zero
+
+
+def comparisons() -> Iterator[Comparison]:
+    """The whole job; the arithmetic alone, against our own loop on merged weights and on adapters kept apart."""
+    bench = Bench()
+    note = f"{CHECKPOINTS} checkpoints x {ANSWERS} answers x {TOKENS} tokens"
+    yield Comparison(
+        "checkpoints_whole_job",
+        lambda number: bench.together(number, bench.open_together()),
+        lambda number: [bench.alone(number, bench.open_merged(index)) for index in range(CHECKPOINTS)],
+        check=lambda ours, theirs: as_many(_flat(ours), _flat(theirs)),
+        reach=3,
+        rounds=2,
+        clock=CLOCK,
+        note=f"{note}; opening on the clock on both sides: read and pack adapters once, against copy, merge, pack",
+    )
+    ready, apart = bench.open_together(), [bench.open_together(slice(one, one + 1)) for one in range(CHECKPOINTS)]
+    merged = bench.open_merged(0)
+    yield Comparison(
+        "checkpoints_arithmetic_merged",
+        lambda number: bench.together(number, ready),
+        lambda number: [bench.alone(number, merged) for _ in range(CHECKPOINTS)],
+        check=lambda ours, theirs: as_many(_flat(ours), _flat(theirs)),
+        rounds=2,
+        clock=CLOCK,
+        note=f"{note}; all opened off the clock; theirs is the first checkpoint merged, eight times",
+    )
+    yield Comparison(
+        "checkpoints_arithmetic_apart",
+        lambda number: bench.together(number, ready),
+        lambda number: [bench.alone(number, one) for one in apart],
+        check=lambda ours, theirs: equal(_flat(ours), _flat(theirs)),
+        rounds=2,
+        clock=CLOCK,
+        note=f"{note}; all opened off the clock; theirs asks each by itself; equal token by token",
+    )
+
+
+class Bench:
+    """The base, written out once, and the folders of its adapters."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.scratch = tempfile.TemporaryDirectory()
+        self.base = base_of(MODEL)
+        self.network, tokenizer = load_base(self.base)
+        self.loaded = Loaded(self.network, tokenizer, self.base)
+        with torch.inference_mode():
+            llama = written_out(self.network)
+        assert llama is not None
+        self.llama: Llama = llama
+        self.folders = [self._adapter(index) for index in range(CHECKPOINTS)]
+        chat = self.loaded.chat()
+        asked = Asked(source=FreeForm(), formats=("raw",)).picked()[:QUESTIONS]
+        self.prompts = [(one.id, tuple(chat.prompt(one.messages(0)))) for one in asked][:1]
+
+    def open_together(self, which: slice = slice(None)) -> Opened:
+        """These checkpoints beside the base that is there."""
+        changes = [low_rank([folder]) for folder in self.folders[which]]
+        beside = self.llama.beside([change for change in changes if change is not None])
+        assert beside is not None
+        return Opened(beside, self.loaded)
+
+    def open_merged(self, index: int) -> Opened:
+        """One checkpoint merged into a copy of the base."""
+        import torch
+
+        network = laid_over(copy.deepcopy(self.network), self.folders[index]).eval().requires_grad_(False)
+        with torch.inference_mode():
+            return Opened(reader(network), Loaded(network, self.loaded.tokenizer, self.base))
+
+    def together(self, number: int, opened: Opened) -> list[list[Tokens]]:
+        """Answers of all, by checkpoint."""
+        found = self._write(number, opened, range(CHECKPOINTS))
+        return [found[start : start + ANSWERS] for start in range(0, len(found), ANSWERS)]
+
+    def alone(self, number: int, opened: Opened) -> list[Tokens]:
+        """Answers of one."""
+        return self._write(number, opened, range(1))
+
+    def _write(self, number: int, opened: Opened, groups: Sequence[int]) -> list[Tokens]:
+        drafts = [
+            Draft(prompt, uniforms(number, name, sample, TOKENS), group=group)
+            for group in groups
+            for name, prompt in self.prompts
+            for sample in range(ANSWERS)
+        ]
+        rules = Rules(TOKENS, 1.0, 1.0, frozenset(), (), self.loaded.tokenizer.decode)  # none ends early
+        write_answers(opened, drafts, rules, 128, lambda share: None)
+        return [draft.tokens for draft in drafts]
+
+    def _adapter(self, seed: int) -> Path:
+        import torch
+
+        network: Any = LoRA().wrap(copy.deepcopy(self.network), seed, MODEL)
+        drawn = torch.Generator().manual_seed(seed)
+        for name, weight in network.named_parameters():
+            if "lora_B" in name:
+                weight.data = SPREAD * torch.randn(weight.shape, generator=drawn)
+        LoRA().save(network, folder := Path(self.scratch.name) / str(seed), "")
+        return folder
+
+
+def _flat(answers: Sequence[Sequence[Tokens]]) -> list[Tokens]:
+    return [answer for one in answers for answer in one]

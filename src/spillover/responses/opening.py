@@ -1,0 +1,60 @@
+"""Models of one base opened to be asked together: their adapters lie beside the base's weights, packed once for all.
+
+What cannot be kept apart (whole weights, DoRA, steering, another precision or device) is loaded by itself, merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spillover.models.adapters import Change, low_rank
+from spillover.models.base import Base, Model
+from spillover.models.loading import DType, Loaded, default_device, load, load_base
+from spillover.responses.llama import Llama, written_out
+from spillover.responses.reading import Reader, reader
+from spillover.store import Store
+
+_kept: dict[str, Llama | None] = {}  # the last base written out: a study asks its checkpoints one after another
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What answers: a reader whose group `index` is the model at `index`, and the base's tokenizer and settings."""
+
+    reader: Reader
+    loaded: Loaded
+
+
+def open_model(model: Model, store: Store, dtype: DType) -> Opened:
+    """One model, to be asked by itself."""
+    opened = open_together([model], store, dtype)
+    if opened is None:
+        loaded = load(model, store, dtype)
+        opened = Opened(reader(loaded.network), loaded)
+    return opened
+
+
+def open_together(models: Sequence[Model], store: Store, dtype: DType) -> Opened | None:
+    """Models of one base, all there in the store, to be asked in one batch; None where they cannot be kept apart."""
+    base = models[0].base()
+    if any(model.base() != base for model in models):
+        return None
+    apart = _apart(models, base, store, dtype)
+    return None if apart is None else Opened(apart, Loaded(*load_base(base), base))
+
+
+def _apart(models: Sequence[Model], base: Base, store: Store, dtype: DType) -> Llama | None:
+    if dtype != "float32" or default_device() != "cpu":
+        return None
+    changes: list[Change] = []
+    for model in models:
+        change = None if model.changed else low_rank(model.adapters(store))
+        if change is None:
+            return None
+        changes.append(change)
+    if base.fingerprint not in _kept:
+        _kept.clear()
+        _kept[base.fingerprint] = written_out(load_base(base)[0])
+    found = _kept[base.fingerprint]
+    return found and found.beside(changes)
