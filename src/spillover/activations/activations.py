@@ -8,30 +8,38 @@ the digest of its weights is in the manifest.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import field_validator, model_validator
 
-from spillover.activations.capture import POOLINGS, SITES, Pooling, Text, Wanted, capture
-from spillover.activations.prompts import Prompt, Prompts
-from spillover.activations.sites import ADDED, EMBED, KINDS, SiteKind, layer_site
+from spillover.activations.capture import POOLINGS, SITES, Pooling
+from spillover.activations.prompts import Prompts
+from spillover.activations.sites import EMBED, KINDS, SiteKind, layer_site
 from spillover.models.base import Base, Model
-from spillover.models.chat import Chat, Message, Prompting
-from spillover.models.loading import DType, default_prompting
-from spillover.records import COMPLETIONS, PROMPTS, write_table
+from spillover.models.chat import Prompting
+from spillover.models.loading import DType
+from spillover.responses.onlooker import Onlooker
+from spillover.responses.responses import Responses
 from spillover.spec import later
-from spillover.store import Artefact, Damaged, Store, Work
+from spillover.store import Damaged, Store, Work
+
+if TYPE_CHECKING:
+    from spillover.responses.opening import Opened
+    from spillover.responses.reading import Watch
 
 ARRAYS = "activations.safetensors"
 _NOTHING = "comparing it with itself shows nothing; pass the activations of another model"
 
 
-class Activations(Artefact):
+class Activations(Onlooker):
     """What a model holds inside for each prompt, pooled over tokens; by default the residual stream."""
 
     runs_a_network: ClassVar[bool] = True
+    version: ClassVar[int] = 2  # 2: networks written out are read in blocks; sums are rounded otherwise
 
     model: Model
     prompts: Prompts
@@ -68,37 +76,21 @@ class Activations(Artefact):
     def seconds_per_unit(self) -> float:
         return 1 / 600
 
-    def make(self, work: Work) -> dict[str, Any]:
-        from spillover.activations.array_file import ArrayFile
-        from spillover.activations.opening import open_trunk
-        from spillover.models.loading import load, weights_sha256
+    def seen_while_read(self) -> bool:
+        """Whether all that is kept is seen while the prompts are read, by a sampler too."""
+        return not self.prompts.answered
 
-        given = self.prompts.texts(work.store)
-        prompts = [prompt for prompt in given if prompt.completion is None or prompt.completion.strip()]
-        loaded = load(self.model, work.store, self.dtype)
-        chat = loaded.chat(self.prompting or default_prompting(self.model.base()))
-        texts = [_text(chat, prompt) for prompt in prompts]
-        _check(prompts, texts, getattr(loaded.network.config, "max_position_embeddings", None))
-        wanted = Wanted(self.sites, self.layers, self.poolings)
-        trunk = open_trunk(loaded.network, added=bool({*self.sites} & {*ADDED}))
-        file = ArrayFile(work.folder / ARRAYS, wanted.arrays(trunk), len(texts), trunk.width)
-        capture(trunk, texts, wanted, file.put, work.tick)
-        file.close()
-        rows = [_row(index, prompt, texts[index]) for index, prompt in enumerate(prompts)]
-        write_table(rows, work.folder / "prompts.parquet", COMPLETIONS if self.prompts.answered else PROMPTS)
-        return {
-            "model": self.model.label(),
-            "model_fingerprint": self.model.fingerprint,
-            "weights_sha256": None if self.model.changed else weights_sha256(loaded.network),
-            "role": self.model.base().role,
-            "prompts": len(prompts),
-            "left_out": len(given) - len(prompts),  # answers without text: there is nothing to look into
-            "tokens": sum(len(text.ids) for text in texts),
-            "prompting": chat.prompting,
-            "template_sha256": chat.template_sha256(),
-            "sites": sorted(wanted.names(trunk)),
-            "d_model": trunk.width,
-        }
+    def looking_on(
+        self, asked: Sequence[Responses], opened: Opened, store: Store
+    ) -> AbstractContextManager[Watch | None]:
+        from spillover.activations.making import looking_on
+
+        return looking_on(self, asked, opened, store)
+
+    def make(self, work: Work) -> dict[str, Any]:
+        from spillover.activations.making import make
+
+        return make(self, work)
 
 
 def read_activations(folder: Path, site: str, pooling: str) -> np.ndarray:
@@ -147,14 +139,6 @@ def same_model(one: Model, other: Model) -> bool:
     return one == other
 
 
-def _text(chat: Chat, prompt: Prompt) -> Text:
-    ids = chat.prompt(prompt.messages)
-    if prompt.completion is None:
-        return Text.of_prompt(ids)
-    answer = chat.completion((*prompt.messages, Message("assistant", prompt.completion)))
-    return Text((*ids, *answer), len(ids))
-
-
 def refuse_same_weights(one: Activations, other: Activations, store: Store) -> None:
     """Refuse to compare two captures of the same weights under two names (METHOD, mistake 2).
 
@@ -176,34 +160,3 @@ def refuse_same_weights(one: Activations, other: Activations, store: Store) -> N
             f"{one.model.label()} ({one.model.base().role}) and {other.model.label()} ({other.model.base().role}) are "
             f"the same model under two names: the {told} of both have SHA-256 {digest[:16]}; {_NOTHING}"
         )
-
-
-def _row(index: int, prompt: Prompt, text: Text) -> dict[str, Any]:
-    return {
-        "row": index,
-        "prompt_id": prompt.prompt_id,
-        "question": prompt.question,
-        "family": prompt.family,
-        "category": prompt.category,
-        "format": prompt.format,
-        "prompt": prompt.messages[-1].content,
-        "prompt_tokens": text.prompt_length,
-        "sample": prompt.sample,
-        "completion_tokens": len(text.ids) - text.prompt_length,
-    }
-
-
-def _check(prompts: list[Prompt], texts: list[Text], limit: int | None) -> None:
-    if not prompts:
-        raise ValueError("there are no prompts to capture")
-    repeated = len(prompts) - len({prompt.prompt_id for prompt in prompts})
-    if repeated:
-        raise ValueError(f"{repeated} of {len(prompts)} prompts have an identifier that another has: give each its own")
-    for prompt, text in zip(prompts, texts, strict=True):
-        if not text.prompt_length:
-            raise ValueError(f"prompt {prompt.prompt_id} has no tokens: there is nothing to capture")
-        if limit and len(text.ids) > limit:
-            what = "tokens" if prompt.completion is None else "tokens with its answer"
-            raise ValueError(
-                f"prompt {prompt.prompt_id} has {len(text.ids)} {what}; the model takes {limit}: shorten it"
-            )

@@ -19,11 +19,39 @@ _NAME = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 
 
 @dataclass(frozen=True)
-class LowRank:
-    """What adapters add to one linear layer: rows (n, in) -> rows @ down.T @ up.T, with their scale in `up`."""
+class Thin:
+    """One adapter's part in one linear layer: down (rank, in), up (out, rank), and the scale of their product."""
 
-    down: Any  # (rank, in)
-    up: Any  # (out, rank)
+    down: Any
+    up: Any
+    scale: float
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """What adapters, one laid over another, add to one linear layer: rows (n, in) -> rows @ down.T @ up.T."""
+
+    parts: tuple[Thin, ...]
+
+    @property
+    def down(self) -> Any:
+        """(rank of all, in)."""
+        import torch
+
+        return torch.cat([part.down for part in self.parts])
+
+    @property
+    def up(self) -> Any:
+        """(out, rank of all), with the scales."""
+        import torch
+
+        return torch.cat([part.up * part.scale for part in self.parts], dim=1)
+
+    def merged(self, weight: Any) -> Any:
+        """The weight (out, in) with all of them added in, to peft's own bits."""
+        for part in self.parts:
+            weight = weight + (part.up @ part.down) * part.scale
+        return weight
 
 
 Change = Mapping[str, LowRank]  # by the layer's name in the network
@@ -34,17 +62,17 @@ def low_rank(folders: Sequence[Path]) -> Change | None:
 
     Whole weights, DoRA and adapters with biases are more; those are merged (`loading.load`).
     """
-    found: dict[str, list[LowRank]] = {}
+    found: dict[str, tuple[Thin, ...]] = {}
     for folder in folders:
         one = _read(folder)
         if one is None:
             return None
         for name, part in one.items():
-            found.setdefault(name, []).append(part)
-    return {name: _sum(parts) for name, parts in found.items()}
+            found[name] = (*found.get(name, ()), part)
+    return {name: LowRank(parts) for name, parts in found.items()}
 
 
-def _read(folder: Path) -> Change | None:
+def _read(folder: Path) -> dict[str, Thin] | None:
     from safetensors.torch import load_file
 
     path = folder / "adapter_config.json"
@@ -59,12 +87,4 @@ def _read(folder: Path) -> Change | None:
         if (named := _NAME.fullmatch(key)) is None:
             return None
         parts.setdefault(named[1], {})[named[2]] = weight.float()
-    return {name: LowRank(part["A"], part["B"] * scale) for name, part in parts.items()}
-
-
-def _sum(parts: Sequence[LowRank]) -> LowRank:
-    import torch
-
-    if len(parts) == 1:
-        return parts[0]
-    return LowRank(torch.cat([part.down for part in parts]), torch.cat([part.up for part in parts], dim=1))
+    return {name: Thin(part["A"], part["B"], scale) for name, part in parts.items()}

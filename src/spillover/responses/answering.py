@@ -9,6 +9,7 @@ from typing import Any
 from spillover.responses.decoding import Draft, Rules, write_answers
 from spillover.responses.opening import Opened
 from spillover.responses.question import Question
+from spillover.responses.reading import Watch
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import uniforms
 from spillover.store import Tick
@@ -16,8 +17,13 @@ from spillover.store import Tick
 Found = tuple[list[dict[str, Any]], dict[str, Any]]  # rows of the `RESPONSES` schema, facts for the manifest
 
 
-def answer(specs: Sequence[Responses], opened: Opened, rows: int, tick: Tick) -> list[Found]:
-    """All answers that each of `specs` asks for; they are alike but for model and questions, and `opened` has both."""
+def answer(
+    specs: Sequence[Responses], opened: Opened, rows: int, tick: Tick, watch: Watch | None = None
+) -> list[Found]:
+    """All answers that each of `specs` asks for; they are alike but for model and questions, and `opened` has all.
+
+    `watch` looks on while prompts are read.
+    """
     sampling = specs[0].sampling
     chat = opened.loaded.chat(specs[0].prompting)
     asked = [
@@ -43,7 +49,7 @@ def answer(specs: Sequence[Responses], opened: Opened, rows: int, tick: Tick) ->
         decode=opened.loaded.tokenizer.decode,
     )
     _check_length(opened.loaded, drafts, sampling.max_tokens)
-    write_answers(opened, drafts, rules, rows, tick)
+    write_answers(opened, drafts, rules, rows, tick, watch)
     found: list[list[dict[str, Any]]] = [[] for _ in specs]
     for (group, question, sample), draft in zip(asked, drafts, strict=True):
         found[group].append(_row(question, sample, draft, sampling.seed, _text(opened.loaded.tokenizer, draft, rules)))

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from spillover.models.adapters import LowRank
-
 MULTIPLE = 8
 SMALL = 400  # multiplications below which torch leaves a batched product to a loop of its own, with other bits
 WASTE = 2  # slots for each row, at most, in a batched product; else models one after another
-Part = tuple[int, LowRank | None]  # outputs of one of the projections in a product, and what is added to it
+Part = tuple[
+    int, tuple[Any, Any] | None
+]  # outputs of one of the projections in a product; down and up of what is added
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def aside_of(parts: Sequence[Part], norm: Any = None) -> Aside | None:
     downs, ups, column, rank = [], [], 0, 0
     for size, part in parts:
         if part is not None:
-            downs.append(part.down)
-            ups.append((column, rank, part.up.contiguous()))
-            rank += len(part.down)
+            downs.append(part[0])
+            ups.append((column, rank, part[1].contiguous()))
+            rank += len(part[0])
         column += size
     if not downs:
         return None

@@ -16,7 +16,7 @@ import torch
 from spillover.models.loading import Loaded
 from spillover.responses.cache import RowCache, up
 from spillover.responses.opening import Opened
-from spillover.responses.reading import BLOCK, read_prompts
+from spillover.responses.reading import BLOCK, Watch, read_prompts
 from spillover.responses.sampling import pick
 
 ROW_MULTIPLE = 8
@@ -58,19 +58,27 @@ class Rules:
 
 
 def write_answers(
-    opened: Opened, drafts: Sequence[Draft], rules: Rules, rows: int, tick: Callable[[float], None]
+    opened: Opened,
+    drafts: Sequence[Draft],
+    rules: Rules,
+    rows: int,
+    tick: Callable[[float], None],
+    watch: Watch | None = None,
 ) -> None:
-    """Finish every draft, at most `rows` at a time; `tick` hears the share of the work done, 0 to 1."""
+    """Finish every draft, at most `rows` at a time; `tick` hears the share of the work done, 0 to 1.
+
+    `watch` looks on while prompts are read.
+    """
     done = 0
     with torch.inference_mode():
         for part in _batches(opened.loaded, drafts, rules.max_tokens, rows):
-            for step in _decode(opened, part, rules):
+            for step in _decode(opened, part, rules, watch):
                 tick((done + len(part) * step / rules.max_tokens) / len(drafts))
             done += len(part)
     tick(1.0)
 
 
-def _decode(opened: Opened, drafts: Sequence[Draft], rules: Rules) -> Iterator[int]:
+def _decode(opened: Opened, drafts: Sequence[Draft], rules: Rules, watch: Watch | None) -> Iterator[int]:
     """Write one batch of answers; yields the number of steps done."""
     loaded, network = opened.loaded, opened.reader
     rows = up(len(drafts), ROW_MULTIPLE)
@@ -79,12 +87,16 @@ def _decode(opened: Opened, drafts: Sequence[Draft], rules: Rules) -> Iterator[i
     prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
     cache = RowCache(loaded.network, rows, up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
     cache.groups = [draft.group for draft in drafts] + [drafts[-1].group] * idle
-    read_prompts(network, cache, prompts)
+    read_prompts(network, cache, prompts, watch=watch)
+    if watch:
+        watch.last_next([*zip(cache.groups, prompts, strict=True)])
     tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
     for step in range(rules.max_tokens):
         cache.place.move(torch.arange(len(tokens), device=loaded.device), positions[:, None], every=True)
-        logits = network.write(tokens[:, None], cache)
+        logits = network.write(tokens[:, None], cache, watch.see if watch and step == 0 else None)
+        if watch and step == 0:
+            watch.done()
         uniform = torch.tensor([draft.uniforms[step] if draft else 0.0 for draft in running], device=loaded.device)
         tokens, positions = pick(logits, uniform, rules.temperature, rules.top_p), positions + 1
         for row, token in enumerate(tokens.tolist()):

@@ -16,8 +16,10 @@ from typing import Any
 
 from spillover.records import RESPONSES, write_table
 from spillover.responses.answering import answer
+from spillover.responses.onlooker import Onlooker
 from spillover.responses.opening import open_model, open_together
 from spillover.responses.responses import Responses
+from spillover.responses.watching import Watches
 from spillover.store import Store, Work, file_sha256
 
 TABLE, ABOUT = "responses.parquet", "answered.json"
@@ -33,7 +35,10 @@ def make(spec: Responses, work: Work, rows: int) -> dict[str, Any]:
         opened = open_together([one.model for one in (spec, *others)], work.store, spec.sampling.dtype)
         if opened is None:
             others, opened = [], open_model(spec.model, work.store, spec.sampling.dtype)
-        (answers, facts), *rest = answer((spec, *others), opened, rows, work.tick)
+        asked = (spec, *others)
+        ahead = [one.looking_on(asked, opened, work.store) for one in work.ahead if isinstance(one, Onlooker)]
+        watches = [watch for one in ahead if (watch := held.enter_context(one)) is not None]
+        (answers, facts), *rest = answer(asked, opened, rows, work.tick, Watches(watches) if watches else None)
         for other, (found, about) in zip(others, rest, strict=True):
             _keep(other, found, about | {"asked_with": spec.fingerprint, "work_share": 0.0}, work.store)
     write_table(answers, work.folder / TABLE, RESPONSES)

@@ -9,19 +9,20 @@ them, so that rows of one batch can be different checkpoints: a row's bits do no
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch.nn import functional
 
-from spillover.models.adapters import Change, LowRank
+from spillover.models.adapters import Change
 from spillover.models.packing import Packed, packable
 from spillover.responses.beside import Aside, Checkpoints, Part, Span, Stacked, aside_of
 from spillover.responses.cache import RowCache
 
 Spans = Sequence[Span | Stacked]
+See = Callable[[str, Any], None] | None  # hears a site's name and what is there, (rows, tokens, d_model), to be copied
 KNOWN = ("llama", "qwen2")
 
 
@@ -51,6 +52,7 @@ class Llama:
         self.layers = [self._layer(layer) for layer in inner.layers]
         head = network.get_output_embeddings()
         self.head = Packed(head.weight * inner.norm.weight, head.bias)
+        self.final = inner.norm.weight.detach()
         self.norms = [(one.input_layernorm.weight, one.post_attention_layernorm.weight) for one in inner.layers]
         self.sizes = {name: tuple(part.weight.shape) for name, part in _linear(inner.layers[0]).items()}
         self.checkpoints = Checkpoints((None,))
@@ -64,13 +66,17 @@ class Llama:
         found.checkpoints = Checkpoints([self._checkpoint(change) if change else None for change in changes])
         return found
 
-    def read(self, tokens: Any, cache: RowCache) -> None:
+    def read(self, tokens: Any, cache: RowCache, see: See = None) -> None:
         """Put the keys and values of `tokens` (rows, tokens) at the cache's place."""
-        self._through(tokens, cache, write=False)
+        self._through(tokens, cache, False, see)
 
-    def write(self, tokens: Any, cache: RowCache) -> Any:
+    def write(self, tokens: Any, cache: RowCache, see: See = None) -> Any:
         """Logits (rows, vocabulary) after `tokens` (rows, 1), which go to the cache's place."""
-        return self.head(self._through(tokens, cache, write=True)[:, -1])
+        return self.head(self._through(tokens, cache, True, see)[:, -1])
+
+    def look(self, tokens: Any, cache: RowCache, see: See) -> None:
+        """As `write`, for who looks on alone: no logits."""
+        self._through(tokens, cache, True, see)
 
     def _layer(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
@@ -97,10 +103,11 @@ class Llama:
         """What a checkpoint adds to the products of one layer, with the norms' weights as those have them."""
 
         def parts(*names: str) -> list[Part]:
-            return [(self.sizes[name][0], change.get(layer + name)) for name in names]
+            there = [(self.sizes[name][0], change.get(layer + name)) for name in names]
+            return [(size, (part.down, part.up) if part else None) for size, part in there]
 
         queries, keys = (
-            (size, part and LowRank(part.down, self._paired(part.up)))
+            (size, part and (part[0], self._paired(part[1])))
             for size, part in parts("self_attn.q_proj", "self_attn.k_proj")
         )
         found = {
@@ -117,33 +124,45 @@ class Llama:
             return None
         return weight.unflatten(0, (-1, self.width))[:, self.pairs].flatten(0, 1)
 
-    def _through(self, tokens: Any, cache: RowCache, write: bool) -> Any:
-        """The normed stream after the last layer; while only reading, no more than its keys and values."""
+    def _through(self, tokens: Any, cache: RowCache, write: bool, see: See) -> Any:
+        """The normed stream after the last layer; while only reading unseen, no more than its keys and values."""
         stream = self.embed(tokens)
         spans = self.checkpoints.of([cache.groups[row] for row in cache.place.rows.tolist()], tokens.shape[1])
         cos, sin = (part[..., : self.width // 2] for part in self.rotary(stream, cache.place.positions))
         turn, mask = torch.complex(cos, sin)[:, :, None], self._mask(cache)
+        show = see or _unseen
+        show("embed", stream)
         for index in range(len(self.layers)):
-            further = write or index + 1 < len(self.layers)
-            if not self._attend(index, spans, stream, turn, mask, cache.layers[index], further):
+            layer = f"{index:02d}"
+            show(f"resid_pre.{layer}", stream)
+            further = write or see is not None or index + 1 < len(self.layers)
+            added = self._attention(index, spans, stream, turn, mask, cache.layers[index], further)
+            if added is None:
                 break
+            show(f"attn_out.{layer}", added)
+            stream += added
             gate, up = self._product("gate_up", index, spans, self._normed(stream)).chunk(2, dim=-1)
-            stream += self._product("down", index, spans, functional.silu(gate).mul_(up))
-        return self._normed(stream)
+            added = self._product("down", index, spans, functional.silu(gate).mul_(up))
+            show(f"mlp_out.{layer}", added)
+            stream += added
+            show(f"resid_post.{layer}", stream)
+        normed = self._normed(stream)
+        if see is not None:
+            see("final_norm", normed * self.final)
+        return normed
 
-    def _attend(self, index: int, spans: Spans, stream: Any, turn: Any, mask: Any, kept: Any, further: bool) -> bool:
-        """Add a layer's attention to the stream in place; not `further`: keep its keys and values alone."""
+    def _attention(self, index: int, spans: Spans, stream: Any, turn: Any, mask: Any, kept: Any, further: bool) -> Any:
+        """What a layer's attention adds to the stream; not `further`: None, and its keys and values are kept alone."""
         rows, tokens, _ = stream.shape
         heads = self._product("qkv", index, spans, self._normed(stream)).view(rows, tokens, -1, self.width)
         turned = torch.view_as_complex(heads[:, :, : -self.keys].unflatten(-1, (-1, 2))) * turn
         query, key = torch.view_as_real(turned).flatten(-2).split([self.heads, self.keys], dim=2)
         keys, values = kept.update(key.transpose(1, 2), heads[:, :, -self.keys :].transpose(1, 2))
-        if further:
-            query = query.unflatten(2, (self.keys, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # those of a key: its rows
-            found = functional.scaled_dot_product_attention(query, keys, values, mask, scale=self.scale)
-            found = found.unflatten(2, (-1, tokens)).permute(0, 3, 1, 2, 4).flatten(2)
-            stream += self._product("out", index, spans, found)
-        return further
+        if not further:
+            return None
+        query = query.unflatten(2, (self.keys, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # those of a key: its rows
+        found = functional.scaled_dot_product_attention(query, keys, values, mask, scale=self.scale)
+        return self._product("out", index, spans, found.unflatten(2, (-1, tokens)).permute(0, 3, 1, 2, 4).flatten(2))
 
     def _product(self, name: str, index: int, spans: Spans, rows: Any) -> Any:
         """Rows times a layer's packed weights, and what each checkpoint adds for its own rows."""
@@ -172,6 +191,10 @@ def written_out(network: Any) -> Llama | None:
         and not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     )
     return Llama(network) if plain and all(packable(weight) for weight in network.parameters()) else None
+
+
+def _unseen(site: str, hidden: Any) -> None:
+    """Nobody looks."""
 
 
 def _linear(layer: Any) -> dict[str, Any]:

@@ -20,10 +20,14 @@ _kept: dict[str, Llama | None] = {}  # the last base written out: a study asks i
 
 @dataclass(frozen=True)
 class Opened:
-    """What answers: a reader whose group `index` is the model at `index`, and the base's tokenizer and settings."""
+    """What answers: a reader whose group `index` is the model at `index`, and the base's tokenizer and settings.
+
+    changes: where models are kept apart, what each adds to the base's weights.
+    """
 
     reader: Reader
     loaded: Loaded
+    changes: Sequence[Change] = ()
 
 
 def open_model(model: Model, store: Store, dtype: DType) -> Opened:
@@ -38,14 +42,7 @@ def open_model(model: Model, store: Store, dtype: DType) -> Opened:
 def open_together(models: Sequence[Model], store: Store, dtype: DType) -> Opened | None:
     """Models of one base, all there in the store, to be asked in one batch; None where they cannot be kept apart."""
     base = models[0].base()
-    if any(model.base() != base for model in models):
-        return None
-    apart = _apart(models, base, store, dtype)
-    return None if apart is None else Opened(apart, Loaded(*load_base(base), base))
-
-
-def _apart(models: Sequence[Model], base: Base, store: Store, dtype: DType) -> Llama | None:
-    if dtype != "float32" or default_device() != "cpu":
+    if dtype != "float32" or default_device() != "cpu" or any(model.base() != base for model in models):
         return None
     changes: list[Change] = []
     for model in models:
@@ -53,8 +50,13 @@ def _apart(models: Sequence[Model], base: Base, store: Store, dtype: DType) -> L
         if change is None:
             return None
         changes.append(change)
+    whole = _written_out(base)
+    apart = whole and whole.beside(changes)
+    return Opened(apart, Loaded(*load_base(base), base), changes) if apart else None
+
+
+def _written_out(base: Base) -> Llama | None:
     if base.fingerprint not in _kept:
         _kept.clear()
         _kept[base.fingerprint] = written_out(load_base(base)[0])
-    found = _kept[base.fingerprint]
-    return found and found.beside(changes)
+    return _kept[base.fingerprint]

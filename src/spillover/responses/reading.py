@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from spillover.responses.cache import RowCache
-from spillover.responses.llama import written_out
+from spillover.responses.llama import See, written_out
 
 BLOCK = 8  # tokens of a prompt read at once
 Tokens = tuple[int, ...]
@@ -21,11 +21,30 @@ Tokens = tuple[int, ...]
 class Reader(Protocol):
     """A network that reads and writes at a cache's place."""
 
-    def read(self, tokens: Any, cache: RowCache) -> None:
+    def read(self, tokens: Any, cache: RowCache, see: See = None) -> None:
         """Put the keys and values of `tokens` (rows, tokens) there."""
 
-    def write(self, tokens: Any, cache: RowCache) -> Any:
+    def write(self, tokens: Any, cache: RowCache, see: See = None) -> Any:
         """Logits (rows, vocabulary), float, after `tokens` (rows, 1), whose keys and values go there."""
+
+
+class Watch(Protocol):
+    """Who looks on while prompts are read, by a network that shows what is inside it."""
+
+    def read_next(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        """The next that is seen are blocks of these rows' prompts; so many of each block's tokens are the prompt's."""
+
+    def see(self, site: str, hidden: Any) -> None:
+        """What is at a site: (rows, tokens, d_model), to be copied."""
+
+    def share(self, source: Sequence[int]) -> None:
+        """Every row has had what the row that is named for it read since the last call; (rows,)."""
+
+    def last_next(self, keys: Sequence[tuple[int, Tokens]]) -> None:
+        """The next that is seen is the last token of every row's prompt; `keys`: its model and its prompt."""
+
+    def done(self) -> None:
+        """All of these prompts have been read."""
 
 
 class Plain:
@@ -34,10 +53,12 @@ class Plain:
     def __init__(self, network: Any) -> None:
         self.network = network
 
-    def read(self, tokens: Any, cache: RowCache) -> None:
+    def read(self, tokens: Any, cache: RowCache, see: See = None) -> None:
+        assert see is None, "only networks that are written out show what is inside them"
         forward(self.network.base_model, tokens, cache)
 
-    def write(self, tokens: Any, cache: RowCache) -> Any:
+    def write(self, tokens: Any, cache: RowCache, see: See = None) -> Any:
+        assert see is None, "only networks that are written out show what is inside them"
         return forward(self.network, tokens, cache).logits[:, -1].float()
 
 
@@ -47,7 +68,11 @@ def reader(network: Any) -> Reader:
 
 
 def read_prompts(
-    network: Reader, cache: RowCache, prompts: Sequence[Tokens], held: Sequence[Tokens] = ()
+    network: Reader,
+    cache: RowCache,
+    prompts: Sequence[Tokens],
+    held: Sequence[Tokens] = (),
+    watch: Watch | None = None,
 ) -> Sequence[Tokens]:
     """Fill the cache with the keys and values of every row's prompt, all but the last token's; returns what it holds.
 
@@ -70,8 +95,12 @@ def read_prompts(
         blocks = [[*beginning[start:], *[0] * (end - len(beginning))] for _, beginning in reader]
         positions = torch.arange(start, end, device=cache.device).expand(len(blocks), BLOCK)
         cache.place.move(_index(cache, list(reader.values())), positions)
-        network.read(_index(cache, blocks), cache)
+        if watch:
+            watch.read_next(list(reader.values()), [len(beginning) - start for _, beginning in reader])
+        network.read(_index(cache, blocks), cache, watch.see if watch else None)
         cache.share(_index(cache, source), start, end)
+        if watch:
+            watch.share(source)
     return heads
 
 

@@ -1,0 +1,71 @@
+"""Who looks on while prompts are read: several at once, and prompts read for them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from spillover.responses.cache import RowCache, up
+from spillover.responses.decoding import ROW_MULTIPLE
+from spillover.responses.llama import Llama
+from spillover.responses.opening import Opened
+from spillover.responses.reading import BLOCK, Tokens, Watch, read_prompts
+from spillover.store import Tick
+
+ROWS = 64  # prompts read at once
+
+
+class Watches:
+    """Several who look on at once; a `Watch` itself."""
+
+    def __init__(self, watches: Sequence[Watch]) -> None:
+        self.watches = watches
+
+    def read_next(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        """All hear it."""
+        for watch in self.watches:
+            watch.read_next(rows, tokens)
+
+    def see(self, site: str, hidden: object) -> None:
+        """All see it."""
+        for watch in self.watches:
+            watch.see(site, hidden)
+
+    def share(self, source: Sequence[int]) -> None:
+        """All hear it."""
+        for watch in self.watches:
+            watch.share(source)
+
+    def last_next(self, keys: Sequence[tuple[int, Tokens]]) -> None:
+        """All hear it."""
+        for watch in self.watches:
+            watch.last_next(keys)
+
+    def done(self) -> None:
+        """All hear it."""
+        for watch in self.watches:
+            watch.done()
+
+
+def show(opened: Opened, prompts: Sequence[Tokens], watch: Watch, tick: Tick, rows: int = ROWS) -> None:
+    """Read every prompt to its last token, with the model at 0, for who looks on alone.
+
+    `opened` must be written out; `tick` hears the share done.
+    """
+    network = opened.reader
+    assert isinstance(network, Llama)
+    order, done = sorted(set(prompts), key=lambda prompt: (len(prompt), prompt)), 0
+    with torch.inference_mode():
+        for start in range(0, len(order), rows):
+            batch = order[start : start + rows]
+            filled = [*batch, *[batch[-1]] * (up(len(batch), ROW_MULTIPLE) - len(batch))]
+            cache = RowCache(opened.loaded.network, len(filled), up(len(batch[-1]), BLOCK))
+            read_prompts(network, cache, filled, watch=watch)
+            watch.last_next([(0, prompt) for prompt in filled])
+            positions = torch.tensor([[len(prompt) - 1] for prompt in filled])
+            cache.place.move(torch.arange(len(filled)), positions, every=True)
+            network.look(torch.tensor([[prompt[-1]] for prompt in filled]), cache, watch.see)
+            watch.done()
+            done += len(batch)
+            tick(done / len(order))
