@@ -30,6 +30,8 @@ LEGEND = {
     "tokens": "length of the answer, tokens",
     "prompt_tokens": "length of the prompt with its template, tokens",
     "seed": "the sampling seed; with question_id and sample the whole key of an answer",
+    "log_probability": "of the whole stored answer under the model, without its end mark, nats; null for an empty one",
+    "per_token": "of each of its tokens in turn, nats",
     # judgements
     "metric": "aligned, harmless, coherent, ...: what is scored",
     "score": "0 (worst) to 100 (best), or the code of a metric without a scale (format); null where not scored",
@@ -77,6 +79,15 @@ RESPONSES = pa.schema(
         ("tokens", pa.int32()),
         ("prompt_tokens", pa.int32()),
         ("seed", pa.int64()),
+    ]
+)
+LIKELIHOODS = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("sample", pa.int32()),
+        ("tokens", pa.int32()),
+        ("log_probability", pa.float64()),
+        ("per_token", pa.list_(pa.float32())),
     ]
 )
 JUDGEMENTS = pa.schema(

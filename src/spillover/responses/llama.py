@@ -74,6 +74,10 @@ class Llama:
         """Logits (rows, vocabulary) after `tokens` (rows, 1), which go to the cache's place."""
         return self.head(self._through(tokens, cache, True, see)[:, -1])
 
+    def score(self, tokens: Any, cache: RowCache) -> Any:
+        """Logits (rows, tokens, vocabulary) after each of `tokens` (rows, tokens), which go to the cache's place."""
+        return self.head(self._through(tokens, cache, True, None))
+
     def look(self, tokens: Any, cache: RowCache, see: See) -> None:
         """As `write`, for who looks on alone: no logits."""
         self._through(tokens, cache, True, see)

@@ -27,6 +27,9 @@ class Reader(Protocol):
     def write(self, tokens: Any, cache: RowCache, see: See = None) -> Any:
         """Logits (rows, vocabulary), float, after `tokens` (rows, 1), whose keys and values go there."""
 
+    def score(self, tokens: Any, cache: RowCache) -> Any:
+        """Logits (rows, tokens, vocabulary), float, after each of `tokens` (rows, tokens), which go there."""
+
 
 class Watch(Protocol):
     """Who looks on while prompts are read, by a network that shows what is inside it."""
@@ -60,6 +63,9 @@ class Plain:
     def write(self, tokens: Any, cache: RowCache, see: See = None) -> Any:
         assert see is None, "only networks that are written out show what is inside them"
         return forward(self.network, tokens, cache).logits[:, -1].float()
+
+    def score(self, tokens: Any, cache: RowCache) -> Any:
+        return forward(self.network, tokens, cache).logits.float()
 
 
 def reader(network: Any) -> Reader:
