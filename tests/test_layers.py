@@ -24,6 +24,7 @@ ROOMS = (
     ("maths",),
     ("models",),
     ("organisms",),
+    ("serving",),
     ("responses",),
     ("judgements", "activations"),
     ("sources",),

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from spillover.judgements.asking.service import Stopped
 from spillover.judgements.files import estimate_file, judge_file
 from spillover.judgements.judge import Answer, Score, judge_named
 from spillover.judgements.judgements import Judgements
@@ -23,6 +22,7 @@ from spillover.records import read_table
 from spillover.responses.question import Asked
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.sampling import Sampling
+from spillover.serving.service import Stopped
 from spillover.store import Store
 
 from . import test_contract as contract

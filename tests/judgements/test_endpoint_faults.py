@@ -10,9 +10,9 @@ import pytest
 
 from spillover.judgements.asking import asking
 from spillover.judgements.asking.ledger import looked_at
-from spillover.judgements.asking.service import Stopped
 from spillover.judgements.judge import Answer
 from spillover.judgements.judges.endpoint import Endpoint
+from spillover.serving.service import Stopped
 from spillover.store import Store
 
 from .endpoints import KEY, Serve, answers, judge, paid, score_in

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from spillover.judgements.asking.ledger import looked_at
-from spillover.judgements.asking.service import Stopped
 from spillover.judgements.judges.endpoint import Endpoint
 from spillover.judgements.rubrics.own import OwnRubrics
+from spillover.serving.service import Stopped
 from spillover.store import Store
 
 from .endpoints import Serve, answers, judge, paid, score_in

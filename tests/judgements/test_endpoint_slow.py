@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spillover.judgements.asking.service import Stopped
 from spillover.judgements.judge import Answer
 from spillover.judgements.judges.endpoint import Endpoint
 from spillover.judgements.rubrics.own import OwnRubrics
 from spillover.models.base import base_of
+from spillover.serving.service import Stopped
 
 from .faulty_server import FAULTS, INTEGER_TEXTS, Script, number, serving
 

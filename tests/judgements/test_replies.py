@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from spillover.judgements.asking.ledger import Usage
-from spillover.judgements.asking.pace import LONGEST_WAIT, Pace, back_off, retry_after
 from spillover.judgements.asking.replies import NO_NUMBER, REFUSED, WITHHELD, Unreadable, score_of, usage_of
+from spillover.serving.pace import LONGEST_WAIT, Pace, back_off, retry_after
 
 from .faulty_server import FAULTS, INTEGER_TEXTS, Script, changed, message, right
 

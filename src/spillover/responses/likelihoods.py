@@ -26,9 +26,7 @@ class Likelihoods(Artefact):
 
     model: Model
     answers: Responses
-    prompting: Prompting | None = (
-        None  # of `model`; None: as `Responses` prompts it
-    )
+    prompting: Prompting | None = None  # of `model`; None: as `Responses` prompts it
     dtype: DType = "float32"
 
     def summary(self) -> str:

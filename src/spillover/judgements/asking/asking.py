@@ -11,19 +11,19 @@ import contextlib
 import time
 import warnings
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spillover.judgements.asking.costs import Budget
 from spillover.judgements.asking.ledger import Ledger, Said, Usage
-from spillover.judgements.asking.pace import Pace, back_off
 from spillover.judgements.asking.replies import Unreadable, score_of, usage_of
 from spillover.judgements.asking.request import Call, Request, Requests
-from spillover.judgements.asking.service import Again, Refused, Service, Stopped
 from spillover.judgements.asking.terms import Terms
 from spillover.judgements.asking.trial import check, trial
 from spillover.judgements.judge import Answer, Score, Scoring, unscored
+from spillover.serving.pace import Pace, back_off
+from spillover.serving.running import all_of, run
+from spillover.serving.service import Again, Refused, Service, Stopped
 from spillover.store import Tick
 
 TRIES = 8  # of a call, before its fault is taken to last
@@ -60,7 +60,7 @@ class Asking(Scoring):
     def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
         wanted = [one for one in self._requests.of(answers) if one.key not in self._ledger]
         if wanted:
-            _run(self._ask_all(wanted, tick))
+            run(self._ask_all(wanted, tick))
         found = [self._scores(answer) for answer in answers]
         if len(self._models) > 1 and not self._warned:
             self._warned = True
@@ -112,7 +112,7 @@ class Asking(Scoring):
             if not self._tried:
                 await self._try(service)
                 self._tried = True
-            await _all(work(service) for _ in range(min(self._terms.concurrency, len(wanted))))
+            await all_of(work(service) for _ in range(min(self._terms.concurrency, len(wanted))))
         if short:
             raise Stopped(self._out_of_budget(len(wanted) - done))
 
@@ -247,17 +247,6 @@ class Asking(Scoring):
         )
 
 
-async def _all(jobs: Iterator[Coroutine[Any, Any, None]]) -> None:
-    """All jobs to their end; the first error ends the others."""
-    tasks = [asyncio.create_task(job) for job in jobs]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 @contextlib.asynccontextmanager
 async def _synced(ledger: Ledger) -> Any:
     """While the block runs, have the disk hold every reply within a second."""
@@ -273,14 +262,3 @@ async def _synced(ledger: Ledger) -> Any:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run it to its end, in a notebook too, where an event loop runs already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work)
-        return
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()

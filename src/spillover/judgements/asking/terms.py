@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from spillover.judgements.asking.costs import SECONDS_PER_CALL, Prices
 from spillover.judgements.asking.ledger import Ledger, Usage
 from spillover.judgements.asking.request import Requests
-from spillover.judgements.asking.service import Place
 from spillover.judgements.judge import Answer
+from spillover.serving.service import Place
 
 
 @dataclass(frozen=True)

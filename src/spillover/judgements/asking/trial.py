@@ -6,7 +6,7 @@ from typing import Any
 
 from spillover.judgements.asking.replies import TOP, Unreadable, message_of, score_of, top_of
 from spillover.judgements.asking.request import Call, Requests
-from spillover.judgements.asking.service import Stopped
+from spillover.serving.service import Stopped
 
 NUMBER = "73"  # no round number: a model that does not read the question would not write it
 OTHER = "take mode integer (--mode integer), in which the model writes its number as JSON"

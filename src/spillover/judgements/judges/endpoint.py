@@ -19,6 +19,7 @@ from spillover.judgements.asking.replies import LEAST_MASS, TOP, Mode
 from spillover.judgements.judge import Answer, Judge, Score, Scoring, with_options
 from spillover.judgements.rubric import Rubrics
 from spillover.judgements.rubrics.own import OwnRubrics
+from spillover.serving.service import service_url
 from spillover.spec import encode, where
 from spillover.store import Store, Tick
 
@@ -61,12 +62,7 @@ class Endpoint(Judge):
     @field_validator("base_url")
     @classmethod
     def _url(cls, url: str) -> str:
-        url = url.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
-        if not url.startswith(("http://", "https://")) or not url.split("://", 1)[1]:
-            raise ValueError("expected a URL such as https://host/v1")
-        if "@" in url or "?" in url or "#" in url:
-            raise ValueError("a URL holds no key, user or query here: keys come from the environment")
-        return url
+        return service_url(url)
 
     @model_validator(mode="after")
     def _budget(self) -> Self:
@@ -156,8 +152,8 @@ class Endpoint(Judge):
 
     def _terms(self) -> Terms:
         from spillover.judgements.asking.costs import Prices
-        from spillover.judgements.asking.service import Place
         from spillover.judgements.asking.terms import Terms
+        from spillover.serving.service import Place
 
         return Terms(
             Place(self.base_url, self.key_variable, self.timeout),

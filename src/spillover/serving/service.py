@@ -1,4 +1,4 @@
-"""One chat completion over HTTP, and what each way for it to fail means. Knows no rubric, no score and no ledger."""
+"""One call of an OpenAI-compatible service over HTTP, and what each way for it to fail means. Knows no question."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from spillover.judgements.asking.pace import retry_after
+from spillover.serving.pace import retry_after
 
-PATH = "/chat/completions"
+CHAT, COMPLETIONS = "/chat/completions", "/completions"
 TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
 NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
 
 
 class Stopped(ValueError):
-    """Going on would be in vain: what was judged is kept."""
+    """Going on would be in vain: what came is kept."""
 
 
 class Again(Exception):
@@ -36,6 +36,18 @@ class Refused(Exception):
         self.said = said
 
 
+def service_url(url: str) -> str:
+    """The address of a service as calls are put behind it; ValueError where it is none, or holds what it should not."""
+    url = url.strip().rstrip("/")
+    for path in (CHAT, COMPLETIONS):
+        url = url.removesuffix(path).rstrip("/")
+    if not url.startswith(("http://", "https://")) or not url.split("://", 1)[1]:
+        raise ValueError("expected a URL such as https://host/v1")
+    if "@" in url or "?" in url or "#" in url:
+        raise ValueError("a URL holds no key, user or query here: keys come from the environment")
+    return url
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a service is, the environment variable that holds its key, and how long a call may take (seconds)."""
@@ -43,6 +55,7 @@ class Place:
     url: str
     key_variable: str
     timeout: float
+    path: str = CHAT
 
     def key(self) -> str | None:
         """The key, from the environment alone; None where there is none."""
@@ -85,7 +98,7 @@ class Service:
 
         try:
             async with asyncio.timeout(self.place.timeout):  # of the whole: a server that drips bytes would never end
-                response = await self._client.post(self.place.url + PATH, content=json.dumps(body).encode())
+                response = await self._client.post(self.place.url + self.place.path, content=json.dumps(body).encode())
         except (TimeoutError, httpx2.TimeoutException):
             raise Again("no reply in time", paid=True) from None
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
@@ -118,9 +131,8 @@ class Service:
         if status == 402 or error.get("code") in NO_QUOTA or error.get("type") in NO_QUOTA:
             raise Stopped(f"the service at {self.place.url} asks to be paid ({status}: {said})")
         if status == 404 or 300 <= status < 400:
-            raise Stopped(
-                f"{self.place.url}{PATH} does not answer for this model ({status}: {said}): look at base-url and model"
-            )
+            at = self.place.url + self.place.path
+            raise Stopped(f"{at} does not answer for this model ({status}: {said}): look at base-url and model")
         if status in TRANSIENT or status >= 500:
             raise Again(f"status {status}", wait)
         raise Refused(status, said)
