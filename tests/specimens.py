@@ -36,6 +36,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "Dataset": {"kind": "SpecimenRows"},
     "Schedule": {"kind": "Linear", "peak": 0.001},
     "QuestionSet": {"kind": "SpecimenQuestions"},
+    "Sampler": {"kind": "Own"},
     "Judge": {"kind": "Embedded", "weights": "0" * 64},  # weights can be refitted; what Embedded is stays
     "Embedded": {"kind": "Embedded", "weights": "0" * 64},
     "LocalModel": {

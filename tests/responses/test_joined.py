@@ -76,7 +76,7 @@ def test_only_what_is_asked_alike_and_fits_into_one_batch_goes_together(store: S
     one, two, three, _ = (asked(model) for model in RUN.series())
     run(Sweep(answers=(one, two, asked(RUN.at(3), seed=1), asked(RUN.at(4), max_tokens=13))), store)
     assert batches == [2, 1, 1]
-    monkeypatch.setattr("spillover.responses.responses.ROWS", 25)  # of twelve in a set: two sets
+    monkeypatch.setattr("spillover.responses.samplers.own.ROWS", 25)  # of twelve in a set: two sets
     run(Sweep(answers=(one, two, three, asked(RUN.at(4)), *(asked(m, seed=2) for m in RUN.series()[:3]))), store)
     assert batches[3:] == [2, 2, 1]
 

@@ -13,11 +13,12 @@ import pytest
 
 from spillover.models.base import Base
 from spillover.records import RESPONSES, read_table, write_table
-from spillover.responses import answering, responses
+from spillover.responses import answering
 from spillover.responses.decoding import Draft, Rules
 from spillover.responses.question import Asked
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
+from spillover.responses.samplers import own
 from spillover.responses.sampling import Sampling
 from spillover.store import Store
 
@@ -84,7 +85,7 @@ def test_rows_at_once_do_not_change_a_byte(store: Store, tiny: Base, monkeypatch
     spec = _spec(tiny)
     expected = (store.get(spec) / "responses.parquet").read_bytes()
     store.discard(spec)
-    monkeypatch.setattr(responses, "ROWS", 8)
+    monkeypatch.setattr(own, "ROWS", 8)
     assert (store.get(spec) / "responses.parquet").read_bytes() == expected
     assert (store.get(_spec(tiny, seed=1)) / "responses.parquet").read_bytes() != expected
 

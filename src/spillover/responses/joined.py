@@ -57,6 +57,7 @@ def _alike(spec: Responses, work: Work, rows: int) -> list[Responses]:
             and one != spec
             and one.model.base() == spec.model.base()
             and one.sampling == spec.sampling
+            and one.sampler == spec.sampler
             and one.prompting == spec.prompting
             and _rows(one) <= room
             and all(work.store.has(need) for need in one.needs())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+from pydantic import model_validator
 
 from spillover.models.base import Model
 from spillover.models.chat import Prompting
 from spillover.models.loading import default_prompting
 from spillover.responses.question import Asked
+from spillover.responses.sampler import Sampler
+from spillover.responses.samplers.own import Own
 from spillover.responses.sampling import Sampling
+from spillover.spec import later
 from spillover.store import Artefact, Work
 
-ROWS = 128  # answers written at once; changes speed and memory, not answers
 READ = 40  # tokens of a prompt that it does not share with others, about
 
 
@@ -26,6 +30,12 @@ class Responses(Artefact):
     model: Model
     questions: Asked
     sampling: Sampling = Sampling()
+    sampler: Sampler = later(Own())
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        self.sampler.refuse(self)
+        return self
 
     @property
     def prompting(self) -> Prompting:
@@ -42,9 +52,7 @@ class Responses(Artefact):
         return len(self.questions.picked()) * each * size
 
     def seconds_per_unit(self) -> float:
-        return 1 / 500  # measured: float32, two cores with AVX2
+        return self.sampler.seconds(self) / self.units()
 
     def make(self, work: Work) -> dict[str, Any]:
-        from spillover.responses.joined import make
-
-        return make(self, work, ROWS)
+        return self.sampler.make(self, work)

@@ -13,7 +13,7 @@ from spillover.responses.opening import Opened
 from spillover.responses.reading import BLOCK, Tokens, Watch, read_prompts
 from spillover.store import Tick
 
-ROWS = 64  # prompts read at once
+ROWS = 128  # prompts read at once
 
 
 class Watches:
@@ -55,12 +55,12 @@ def show(opened: Opened, prompts: Sequence[Tokens], watch: Watch, tick: Tick, ro
     """
     network = opened.reader
     assert isinstance(network, Llama)
-    order, done = sorted(set(prompts), key=lambda prompt: (len(prompt), prompt)), 0
+    order, done = sorted(set(prompts)), 0  # those that begin alike beside one another: what they share is read once
     with torch.inference_mode():
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
             filled = [*batch, *[batch[-1]] * (up(len(batch), ROW_MULTIPLE) - len(batch))]
-            cache = RowCache(opened.loaded.network, len(filled), up(len(batch[-1]), BLOCK))
+            cache = RowCache(opened.loaded.network, len(filled), up(max(map(len, batch)), BLOCK))
             read_prompts(network, cache, filled, watch=watch)
             watch.last_next([(0, prompt) for prompt in filled])
             positions = torch.tensor([[len(prompt) - 1] for prompt in filled])

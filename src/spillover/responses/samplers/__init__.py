@@ -1,0 +1,1 @@
+"""Who draws answers, one file each."""
