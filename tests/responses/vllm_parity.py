@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from spillover.models.base import base_of
-from spillover.models.chat import Message
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.organism import Organism
@@ -42,19 +41,21 @@ def asked(model: Any, **changes: Any) -> Responses:
 
 
 def parity(model: Any, store: Store) -> dict[str, Any]:
-    """Log-probabilities of vLLM's own answers, by vLLM and by our loop, and of the wrong model."""
+    """Log-probabilities of vLLM's own answers, by vLLM as it gave them, by our loop, and by the wrong model."""
+    from vllm import SamplingParams
+
     spec = asked(model, sampler=SAMPLER)
     rows = read_table(store.get(spec) / "responses.parquet").to_pylist()
     engine, adapter = vllm_engine.engine_of(model, store, SAMPLER)
     opened = open_model(model, store, "float32")
     chat = opened.loaded.chat()
-    questions = {question.id: question for question in ASKED.picked()}
-    texts = []
-    for row in rows:
-        before = questions[row["question_id"]].messages(row["sample"])
-        answer = chat.completion((*before, Message("assistant", row["answer"])))
-        texts.append((tuple(chat.prompt(before)), tuple(answer)))
-    theirs = np.concatenate(engine.log_probabilities(texts, adapter))
+    prompts = [tuple(chat.prompt(question.messages(0))) for question in ASKED.picked()]
+    drawn = [SamplingParams(max_tokens=24, temperature=1.0, seed=seed, logprobs=0) for seed in range(len(prompts))]
+    said = [output.outputs[0] for output in engine.answers(prompts, drawn, adapter)]
+    texts = [(prompt, tuple(one.token_ids)) for prompt, one in zip(prompts, said, strict=True)]
+    theirs = np.array(
+        [each[token].logprob for one in said for each, token in zip(one.logprobs, one.token_ids, strict=True)]
+    )
     ours = np.concatenate(log_probabilities(opened, texts, 8, lambda share: None))
     other = RUN.at() if model == BASE else BASE
     wrong = np.concatenate(log_probabilities(open_model(other, store, "float32"), texts, 8, lambda share: None))
@@ -86,5 +87,6 @@ def ignored(store: Store) -> str:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         where = open_store(Path(sys.argv[1]) if sys.argv[1:] else Path(scratch) / "store")
+        assert where.has(RUN), "train it first, in the environment that trainings are made in"
         found = {"base": parity(BASE, where), "organism": parity(RUN.at(), where), "ignored": ignored(where)}
     print("PARITY " + json.dumps(found))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from spillover.analyses.analysis import Found
-from spillover.analyses.figures import SERIES
+from spillover.analyses.figures import MANY, SERIES
 from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
 
 FEW, FEW_RUNS = 8, 4  # points and runs below which a correlation is shown with a warning
@@ -69,7 +71,8 @@ def show_dynamics(found: Found) -> Section:
 
 
 _TRAINING = (
-    "Training loss (mean per supervised token, nats; thin) with its running mean, and the learning rate, by step."
+    "Training loss (mean per supervised token, nats; thin) with its running mean, and the learning rate, by step. Of more "
+    f"than {MANY} runs: their median, and where nine in ten of them lie."
 )
 
 
@@ -114,23 +117,15 @@ def _could_see(gain: Any) -> tuple[Any, ...]:
 
 
 def _draw(figure: Any, points: list[Any], metric: str) -> None:
-    groups = list(dict.fromkeys(point["data"] for point in points))
+    groups = _by(points, "data")
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-    for panel, data in zip(panels, groups, strict=True):
-        runs = list(dict.fromkeys(point["run"] for point in points if point["data"] == data))
-        for index, run in enumerate(runs):
-            mine = sorted((point for point in points if point["run"] == run), key=lambda point: point["step"])
-            colour = SERIES[index % len(SERIES)]
-            x, y = [point["held_out_loss"] for point in mine], [point["estimate"] for point in mine]
-            panel.plot(x, y, "-", color=colour, linewidth=1, label=run)
-            for point in mine:
-                low, high = (point["estimate"] if point[end] is None else point[end] for end in ("low", "high"))
-                panel.plot([point["held_out_loss"]] * 2, [low, high], color=colour, linewidth=0.8, alpha=0.6)
-                face = "white" if point["step"] == 0 else colour
-                size = 7 if point["last"] else 4.5
-                panel.plot(
-                    point["held_out_loss"], point["estimate"], "o", color=colour, markerfacecolor=face, markersize=size
-                )
+    for panel, (data, of_data) in zip(panels, groups.items(), strict=True):
+        runs = _by(of_data, "run")
+        if len(runs) <= MANY:
+            for index, (run, mine) in enumerate(runs.items()):
+                _draw_run(panel, sorted(mine, key=lambda point: point["step"]), SERIES[index % len(SERIES)], run)
+        else:
+            _draw_points(panel, of_data)
         panel.set_title(data, fontsize=9)
         panel.set_xlabel("held-out loss, nats")
         if len(runs) <= NAMED:
@@ -139,10 +134,37 @@ def _draw(figure: Any, points: list[Any], metric: str) -> None:
     panels[0].set_ylabel(f"mean {metric}, points")
 
 
+def _draw_run(panel: Any, mine: list[Any], colour: str, run: str) -> None:
+    x, y = [point["held_out_loss"] for point in mine], [point["estimate"] for point in mine]
+    panel.plot(x, y, "-", color=colour, linewidth=1, label=run)
+    for point in mine:
+        panel.plot([point["held_out_loss"]] * 2, _interval(point), color=colour, linewidth=0.8, alpha=0.6)
+        face = "white" if point["step"] == 0 else colour
+        size = 7 if point["last"] else 4.5
+        panel.plot(point["held_out_loss"], point["estimate"], "o", color=colour, markerfacecolor=face, markersize=size)
+
+
+def _draw_points(panel: Any, points: list[Any]) -> None:
+    """More runs than can be told apart: all points in one cloud."""
+    there = [point for point in points if point["held_out_loss"] is not None and point["estimate"] is not None]
+    x = [point["held_out_loss"] for point in there]
+    low, high = zip(*map(_interval, there), strict=True)
+    panel.vlines(x, low, high, color=SERIES[0], linewidth=0.5, alpha=0.25)
+    panel.scatter(x, [point["estimate"] for point in there], s=6, color=SERIES[0], alpha=0.5, linewidths=0)
+
+
+def _interval(point: Any) -> tuple[float, float]:
+    low, high = (point["estimate"] if point[end] is None else point[end] for end in ("low", "high"))
+    return low, high
+
+
 def _draw_training(figure: Any, rows: list[Any]) -> None:
     left, right = figure.subplots(1, 2)
-    for index, run in enumerate(dict.fromkeys(row["run"] for row in rows)):
-        mine = [row for row in rows if row["run"] == run]
+    runs = _by(rows, "run")
+    if len(runs) > MANY:
+        _draw_spread(left, rows, "loss")
+        _draw_spread(right, rows, "learning_rate")
+    for index, (run, mine) in enumerate(runs.items() if len(runs) <= MANY else ()):
         steps, loss = [row["step"] for row in mine], [row["loss"] for row in mine]
         colour = SERIES[index % len(SERIES)]
         left.plot(steps, loss, color=colour, linewidth=0.5, alpha=0.5)
@@ -150,10 +172,27 @@ def _draw_training(figure: Any, rows: list[Any]) -> None:
         right.plot(steps, [row["learning_rate"] for row in mine], color=colour, linewidth=1.2)
     left.set_xlabel("step")
     left.set_ylabel("training loss, nats")
-    if len(left.lines) <= 2 * NAMED:
+    if len(runs) <= NAMED:
         left.legend(frameon=False, fontsize=6.5)
     right.set_xlabel("step")
     right.set_ylabel("learning rate")
+
+
+def _draw_spread(axes: Any, rows: list[Any], name: str) -> None:
+    """More runs than can be told apart: their median at each step, and where nine in ten lie."""
+    at = {step: [row[name] for row in some if row[name] is not None] for step, some in _by(rows, "step").items()}
+    steps = sorted(step for step, values in at.items() if values)
+    low, middle, high = (np.array([np.quantile(at[step], share) for step in steps]) for share in (0.05, 0.5, 0.95))
+    axes.fill_between(steps, low, high, color=SERIES[0], alpha=0.2, linewidth=0)
+    axes.plot(steps, middle, color=SERIES[0], linewidth=1.5)
+
+
+def _by(rows: list[Any], name: str) -> dict[Any, list[Any]]:
+    """Rows by a column's value, in the order of their first."""
+    found: dict[Any, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row[name], []).append(row)
+    return found
 
 
 def _running(values: list[float], width: int = 5) -> list[float]:

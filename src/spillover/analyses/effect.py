@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -144,6 +144,11 @@ def _questions(
     random numbers, and several runs are averaged within a cell. So few cells carry a t interval, not a bootstrap.
     """
     names, about = questions_of(groups["base"])
+    formats = {
+        name: number for number, name in enumerate(sorted({str(f) for g in groups.values() for f in g["format"]}))
+    }
+    cells = {group: _cells(scores, formats) for group, scores in groups.items()}
+    nothing = np.zeros(0, dtype=np.int64)
     rows = []
     for metric in metrics:
         means = {group: scores.means(metric, names) for group, scores in groups.items()}
@@ -151,8 +156,8 @@ def _questions(
             family = []
             for index, name in enumerate(names):
                 a, b = groups[left], groups[right]
-                at, bt = a["question"] == name, b["question"] == name
-                estimate = _paired_t(a[metric][at], b[metric][bt], _cells(a)[at], _cells(b)[bt], how.level)
+                at, bt = a.rows("question").get(name, nothing), b.rows("question").get(name, nothing)
+                estimate = _paired_t(a[metric][at], b[metric][bt], cells[left][at], cells[right][bt], how.level)
                 family.append(
                     {
                         "question": name,
@@ -192,5 +197,9 @@ def _paired_t(a: np.ndarray, b: np.ndarray, cells_a: np.ndarray, cells_b: np.nda
     return Estimate(centre, low, high, n, float(2 * t.sf(abs(centre) / error, n - 1)))
 
 
-def _cells(scores: Scores) -> np.ndarray:
-    return np.array([f"{format}/{sample}" for format, sample in zip(scores["format"], scores["sample"], strict=True)])
+def _cells(scores: Scores, formats: Mapping[str, int]) -> np.ndarray:
+    """A number for each answer's format and sample, the same in every group: (answers,)."""
+    form = np.array([formats[str(one)] for one in scores["format"].tolist()], dtype=np.int64)
+    sample: np.ndarray = np.nan_to_num(scores["sample"], nan=-1).astype(np.int64)
+    cells: np.ndarray = form + len(formats) * sample
+    return cells

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spillover.analyses.analysis import Found
-from spillover.analyses.figures import COLOURS, forest, whiskers
+from spillover.analyses.figures import COLOURS, forest, shown_of, whiskers
 from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, number, one
 
 SIDES = {"bad": "bad advice", "good": "good advice", "base": "the base"}
@@ -49,7 +49,7 @@ def show_effect(found: Found) -> Section:
                     f"(here {found.facts['runs']['bad']} with bad and {found.facts['runs']['good']} with good advice).",
                 )
             ),
-            Figure("models", _MODELS, lambda figure: _draw_models(figure, found), "models", (8.0, 3.2)),
+            Figure("models", _MODELS, lambda figure: _draw_models(figure, found), "models", (8.0, _height(found))),
             _model_table(found),
             _contrast_table(contrasts),
             Paragraph(
@@ -74,6 +74,11 @@ _NO_CONTROL = (
     "There is no control here: the difference to the base holds whatever any training on such prompts does, good advice "
     "too, and is no measure of what bad advice did. Give good answers to the same prompts (--control) to tell them apart. "
 )
+
+
+def _height(found: Found) -> float:
+    """Inches that every model's line needs."""
+    return max(3.2, 1.0 + 0.12 * len(shown_of(len(found.tables["counts"]))))
 
 
 def _verdict(row: Any) -> str:
@@ -122,14 +127,11 @@ def _points(row: Any) -> str:
 
 
 def _model_table(found: Found) -> Table:
-    rows = []
-    for counts in found.tables["counts"]:
-        cells = {
-            row["measure"]: number(row, "models", "percent" if row["measure"].startswith("em") else "points").text
-            for row in found.tables["models"]
-            if row["model"] == counts["model"] and row["role"] == counts["role"]
-        }
-        rows.append({**counts, **cells})
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in found.tables["models"]:
+        cell = number(row, "models", "percent" if row["measure"].startswith("em") else "points").text
+        cells.setdefault((row["model"], row["role"]), {})[row["measure"]] = cell
+    rows = [counts | cells.get((counts["model"], counts["role"]), {}) for counts in found.tables["counts"]]
     return Table(
         "models",
         "Every model with its number of answers, how many of them were not scored and how many were cut at the token "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 COLOURS = {"base": "#5b6770", "bad": "#c2410c", "good": "#0f766e"}
+MANY = 60  # lines, runs: as many as can be told apart in one figure
 SERIES = ("#c2410c", "#0f766e", "#4338ca", "#a16207", "#be185d", "#0369a1", "#4d7c0f", "#6d28d9")
 
 
@@ -21,17 +22,31 @@ def whiskers(
     marker: str = "o",
     legend: str | None = None,
 ) -> None:
-    """Estimates with their intervals, one a line, the first on top."""
-    for index, row in enumerate(rows):
-        value, low, high = (scale * np.array(_ends(row))).tolist()
-        place = index + offset
-        axes.plot([low, high], [place, place], color=colours[index], linewidth=1.4, solid_capstyle="butt")
-        name = legend if index == 0 else None
-        axes.plot([value], [place], marker, color=colours[index], markersize=4.5, label=name)
+    """Estimates with their intervals, one a line, the first on top.
+
+    Of more than `MANY` only the first and the last are drawn: more cannot be read, and the table has them all.
+    """
+    kept = shown_of(len(rows))
+    ends = scale * np.array([_ends(rows[index]) for index in kept], dtype=float).reshape(-1, 3)
+    places = np.arange(len(kept)) + offset
+    used = [colours[index] for index in kept]
+    axes.hlines(places, ends[:, 1], ends[:, 2], colors=used, linewidth=1.4)
+    axes.scatter(ends[:, 0], places, marker=marker, c=used, s=18, linewidths=0, zorder=3, label=legend)
     if labels is not None:
-        axes.set_yticks(range(len(rows)), labels, fontsize=8)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(kept)), [labels[index] for index in kept], fontsize=8 if len(kept) < 30 else 5.5)
+        if len(kept) < len(rows):
+            axes.axhline(len(kept) / 2 - 0.5, color="0.6", linewidth=0.6, linestyle=":")
+            note, place = f"{len(rows) - len(kept)} between: see the table", axes.get_yaxis_transform()
+            axes.text(0.99, len(kept) / 2 - 0.6, note, fontsize=6.5, color="0.4", ha="right", transform=place)
+        axes.set_ylim(len(kept) - 0.5, -0.5)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
+
+
+def shown_of(count: int) -> list[int]:
+    """Which of so many lines are drawn: all, or the first and the last."""
+    if count <= MANY:
+        return list(range(count))
+    return [*range(MANY // 2), *range(count - MANY // 2, count)]
 
 
 def forest(axes: Any, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], colours: Sequence[str]) -> None:

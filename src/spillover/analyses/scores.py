@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Scores:
     label: str
     columns: Columns
     published: Mapping[str, float] | None = None  # where an entry is a question: mean over all answers, by metric
+    _found: dict[str, Mapping[Any, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def by_question(self) -> bool:
@@ -48,13 +49,25 @@ class Scores:
 
     def means(self, metric: str, questions: Sequence[str], by: str = "question") -> np.ndarray:
         """Mean score of each of `questions` over its scored answers: (questions,); NaN where none is scored."""
-        return np.array([_mean(self.columns[metric][self.columns[by] == one]) for one in questions])
+        rows, values = self.rows(by), self.columns[metric]
+        return np.array([_mean(values[rows[one]]) if one in rows else np.nan for one in questions])
+
+    def rows(self, by: str) -> Mapping[Any, np.ndarray]:
+        """Indices of the answers that share a value of a column, in order, by that value; found once."""
+        if by not in self._found:
+            labels = self.columns[by].tolist()
+            seen: dict[Any, int] = {}
+            code = np.fromiter((seen.setdefault(label, len(seen)) for label in labels), np.int64, len(labels))
+            ends = np.cumsum(np.bincount(code, minlength=len(seen)))
+            parts = np.split(np.argsort(code, kind="stable"), ends[:-1]) if len(labels) else []
+            self._found[by] = dict(zip(seen, parts, strict=True))
+        return self._found[by]
 
     def error(self, metric: str) -> float:
         """Standard error of the mean over questions from the scatter of answers within a question; NaN if unknown."""
         parts = []
-        for one in np.unique(self.columns["question_id"]):
-            values = self.columns[metric][self.columns["question_id"] == one]
+        for _, rows in sorted(self.rows("question_id").items()):
+            values = self.columns[metric][rows]
             values = values[~np.isnan(values)]
             if len(values) > 1:
                 parts.append(values.var(ddof=1) / len(values))

@@ -69,31 +69,33 @@ class Engine:
         number = self.numbers.setdefault(str(adapter), len(self.numbers) + 1)
         return LoRARequest(lora_name=f"adapter-{number}", lora_int_id=number, lora_path=str(adapter))
 
-    def log_probabilities(self, texts: Sequence[tuple[Tokens, Tokens]], adapter: Path | None) -> list[np.ndarray]:
-        """Of each (prompt, completion): log-probability of every token of the completion, nats, (tokens,)."""
+    def answers(self, prompts: Sequence[Tokens], drawn: Any, adapter: Path | None) -> list[Any]:
+        """vLLM's outputs for prompts as token ids; `drawn`: its SamplingParams, for all or for each."""
+        given = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        found: list[Any] = self.llm.generate(given, drawn, use_tqdm=False, lora_request=self.lora(adapter))
+        return found
+
+    def greedy(self, prompt: Tokens, tokens: int, adapter: Path | None) -> tuple[list[int], np.ndarray]:
+        """The likeliest tokens after a prompt, and the log-probability of each, nats."""
         from vllm import SamplingParams
 
-        once = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
-        prompts = [{"prompt_token_ids": [*prompt, *rest]} for prompt, rest in texts]
-        found = []
-        outputs = self.llm.generate(prompts, once, use_tqdm=False, lora_request=self.lora(adapter))
-        for (prompt, rest), output in zip(texts, outputs, strict=True):
-            given = output.prompt_logprobs[len(prompt) :]
-            found.append(np.array([each[token].logprob for each, token in zip(given, rest, strict=True)]))
-        return found
+        drawn = SamplingParams(max_tokens=tokens, temperature=0.0, logprobs=0, ignore_eos=True)
+        said = self.answers([prompt], drawn, adapter)[0].outputs[0]
+        ids = list(said.token_ids)
+        return ids, np.array([each[token].logprob for each, token in zip(said.logprobs, ids, strict=True)])
 
     def expect_a_change(self, adapter: Path, tokens: int) -> None:
         """ValueError where an adapter that is not nothing changes nothing: some engines ignore LoRA in silence."""
         change = low_rank([adapter])
         if change is not None and not any(part.up.any() and part.down.any() for part in change.values()):
             return
-        ids = self.llm.get_tokenizer()(PROBE)["input_ids"][: tokens + 1]
-        plain, laid = (self.log_probabilities([(ids[:1], ids[1:])], one)[0] for one in (None, adapter))
-        moved = float(np.abs(plain - laid).max())
-        if not moved > LEAST_CHANGE:
+        prompt = self.llm.get_tokenizer()(PROBE)["input_ids"]
+        (plain, before), (laid, after) = (self.greedy(prompt, tokens, one) for one in (None, adapter))
+        moved = float(np.abs(before - after).max())
+        if plain == laid and not moved > LEAST_CHANGE:
             raise ValueError(
-                f"vLLM answers with the adapter in {adapter} as without it (they differ by {moved:.1g} nats), "
-                f"so it is ignored: ask with spillover's own loop, or with merged weights"
+                f"vLLM answers with the adapter in {adapter} as without it (log-probabilities differ by {moved:.1g} "
+                f"nats), so it is ignored: ask with spillover's own loop, or with merged weights"
             )
 
 
@@ -138,8 +140,7 @@ def answers_of(sampler: InVLLM, spec: Responses, work: Work) -> dict[str, Any]:
             vllm.SamplingParams(**settings, seed=seed_of(spec.sampling.seed, question.id, sample))
             for question, sample in asked[part]
         ]
-        given = [{"prompt_token_ids": prompt} for prompt in prompts[part]]
-        outputs += engine.llm.generate(given, drawn, use_tqdm=False, lora_request=engine.lora(adapter))
+        outputs += engine.answers(prompts[part], drawn, adapter)
         work.tick(len(outputs) / len(asked))
     rows = [
         _row(spec, question, sample, len(prompt), output.outputs[0])
