@@ -14,8 +14,6 @@ from typing import Annotated, Any
 import typer
 
 from spillover.cli.errors import clear_errors
-from spillover.cli.text import duration, one_line
-from spillover.engines.show import Step
 from spillover.manifest import MANIFEST
 from spillover.store import Store, open_store
 
@@ -49,7 +47,6 @@ OURS = (
     ("task_cpus", 1.0, CpusOption),
     ("task_gpus", 0.0, GpusOption),
 )
-MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
 
 
 def run_with(words: Sequence[str]) -> None:
@@ -68,6 +65,7 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = N
 
     run: an engine's (study, store, show) -> folder; this process where none is given.
     """
+    from spillover.cli.planning import show_plan
     from spillover.cli.progress import shown
     from spillover.organisms.together import dismiss, first, follow
 
@@ -76,7 +74,7 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = N
             follow()
         return
     if only_plan:
-        _show_plan(study, Store(store.expanduser().absolute()))
+        show_plan(study, Store(store.expanduser().absolute()))
         return
     _check_out(out)
     opened = open_store(store)
@@ -169,55 +167,6 @@ def _command(path: Path) -> typer.Typer:
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(help=recipe.help)(study)
     return app
-
-
-def _show_plan(study: Any, store: Store) -> None:
-    from spillover.engines.here import missing_sources, name_of, plan
-
-    steps = plan(study, store)
-    for source in missing_sources(steps):
-        print(f"  {'to fetch':>10}  {one_line(name_of(source))}")
-    for step in steps:
-        name = f"{step.artefact.fingerprint[:8]}  {one_line(name_of(step.artefact))}"
-        print(f"{MARKS[step.state]} {_wait(step):>10}  {name}")
-    todo = [step for step in steps if step.state != "there"]
-    if not todo:
-        print(f"all {len(steps)} artefacts are there")
-        return
-    print(f"{len(todo)} of {len(steps)} to make, about {duration(sum(step.seconds for step in todo))}")
-    saved = sum(step.seconds / (1 - step.shared) - step.seconds for step in todo)
-    if saved:
-        print(f"about {duration(saved)} are saved: trainings that begin alike share their first steps")
-    if any(step.state == "check" for step in todo):
-        print("?: there, but something it was made from is not; made again only if that comes out different")
-    if any(step.state == "damaged" for step in todo):
-        print("!: damaged (see `spillover verify`); made again")
-    _show_training(todo)
-
-
-def _show_training(todo: Sequence[Step]) -> None:
-    """What each training to come would see: counts, and one row with its supervised part between « and »."""
-    from spillover.organisms.organism import Organism
-    from spillover.organisms.preflight import preflight
-
-    for step in todo:
-        organism = step.artefact
-        if not isinstance(organism, Organism):
-            continue
-        print(f"\ntraining {organism.fingerprint[:8]}, about {duration(step.seconds)}: {one_line(organism.label())}")
-        if step.shared:
-            print(f"  its first {round(step.shared * organism.steps)} of {organism.steps} steps are another run's, too")
-        if not organism.parent.base().source.here():
-            print("  what it would see is shown once its model is here: the first run fetches it")
-            continue
-        rows = preflight(organism)
-        for line in rows.text().splitlines():
-            print(f"  {one_line(line)}")
-        rows.warn()
-
-
-def _wait(step: Step) -> str:
-    return "" if step.state == "there" else duration(step.seconds)
 
 
 def _check_out(out: Path) -> None:

@@ -1,0 +1,104 @@
+"""What a study still takes, before it starts: artefacts, tokens, time and disk by kind, and what paid judges will cost.
+
+Tokens to write are at most those that are asked for, and paid judges are priced as if every answer were that long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spillover.activations.activations import Activations
+from spillover.engines.show import Step
+from spillover.judgements.judge import Answer
+from spillover.judgements.judgements import Judgements
+from spillover.organisms.organism import TOKENS_PER_ROW, Organism
+from spillover.responses.likelihoods import Likelihoods
+from spillover.responses.responses import Responses
+from spillover.store import Artefact, Store
+
+LETTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Line:
+    """One kind of artefact in a study.
+
+    tokens: that go through a model to make what is missing, about; 0 where none do. bytes: on disk, about; None where
+    the store has none of the kind to go by.
+    """
+
+    kind: str
+    missing: int
+    whole: int
+    tokens: float
+    does: str
+    seconds: float
+    bytes: float | None
+
+
+def by_kind(steps: Sequence[Step], store: Store) -> list[Line]:
+    """A line for each kind that has something missing, in the order in which they are made."""
+    sizes = _sizes(store)
+    found = []
+    for kind in dict.fromkeys(step.artefact.kind for step in steps):
+        mine = [step for step in steps if step.artefact.kind == kind]
+        todo = [step for step in mine if step.state != "there"]
+        if todo:
+            counts = [_tokens(step.artefact) for step in todo]
+            tokens, seconds = sum(count for count, _ in counts), sum(step.seconds for step in todo)
+            size = sizes[kind] * len(todo) if kind in sizes else None
+            found.append(Line(kind, len(todo), len(mine), tokens, counts[0][1], seconds, size))
+    return found
+
+
+def judging(steps: Sequence[Step], store: Store) -> list[str]:
+    """What each paid judge will take, a line for people each; answers that are not there yet at their longest."""
+    by_judge: dict[str, list[Judgements]] = {}
+    for step in steps:
+        if step.state != "there" and isinstance(step.artefact, Judgements):
+            by_judge.setdefault(step.artefact.judge.fingerprint, []).append(step.artefact)
+    found = []
+    for some in by_judge.values():
+        judge = some[0].judge
+        if (line := judge.estimate(_answers(some), store)) is not None:
+            found.append(f"{judge.name}: {line}")
+    return found
+
+
+def _answers(judgements: Sequence[Judgements]) -> Iterator[list[Answer]]:
+    """An answer for each that is to be judged, of the longest length, unlike all others."""
+    for one in judgements:
+        sampling = one.responses.sampling
+        yield [
+            Answer(
+                question.messages(sample)[-1].content,
+                f"{one.fingerprint} {question.id} {sample} ".ljust(LETTERS_PER_TOKEN * sampling.max_tokens, "x"),
+            )
+            for question in one.responses.questions.picked()
+            for sample in range(sampling.per_question)
+        ]
+
+
+def _tokens(artefact: Artefact) -> tuple[float, str]:
+    """Tokens through a model, and what is done with them."""
+    if isinstance(artefact, Organism):
+        return artefact.epochs * artefact.data.train_rows() * TOKENS_PER_ROW, "trained"
+    if isinstance(artefact, Responses):
+        sampling = artefact.sampling
+        return len(artefact.questions.picked()) * sampling.per_question * sampling.max_tokens, "written at most"
+    if isinstance(artefact, Likelihoods):
+        return _tokens(artefact.answers)[0], "read at most"
+    if isinstance(artefact, Activations):
+        return artefact.prompts.tokens(), "read"
+    return 0.0, ""
+
+
+def _sizes(store: Store) -> dict[str, float]:
+    """Mean bytes on disk of the artefacts of each kind that the store has."""
+    totals: dict[str, list[Any]] = {}
+    for _, manifest in store.find():
+        size = sum(file["bytes"] for file in manifest["files"].values())
+        totals.setdefault(manifest["spec"]["kind"], []).append(size)
+    return {kind: sum(sizes) / len(sizes) for kind, sizes in totals.items()}

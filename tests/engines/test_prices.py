@@ -1,0 +1,65 @@
+"""What a sweep costs before it starts: tokens by kind, disk by what is there, and paid judges at the longest answers."""
+
+from __future__ import annotations
+
+import pytest
+from organisms.toy import organism
+
+from spillover.engines.here import plan, run
+from spillover.engines.prices import by_kind, judging
+from spillover.judgements.judgements import Judgements
+from spillover.judgements.judges.embedded import Embedded
+from spillover.judgements.judges.endpoint import Endpoint
+from spillover.responses.question import Asked
+from spillover.responses.questions.free_form import FreeForm
+from spillover.responses.responses import Responses
+from spillover.responses.sampling import Sampling
+from spillover.store import Artefact, Store, Work
+
+RUN = organism(checkpoint_every=2)
+SAMPLING = Sampling(per_question=2, max_tokens=10)
+ASKED = tuple(
+    Responses(model=model, questions=Asked(source=FreeForm(), questions=2), sampling=SAMPLING) for model in RUN.series()
+)
+
+
+class Sweep(Artefact):
+    """Needs all judgements."""
+
+    scores: tuple[Judgements, ...]
+
+    def make(self, work: Work) -> None:
+        (work.folder / "x").write_text("x")
+
+
+def sweep(judge) -> Sweep:
+    return Sweep(scores=tuple(Judgements(responses=one, judge=judge) for one in ASKED))
+
+
+def test_tokens_and_counts_are_those_of_what_is_missing(store: Store) -> None:
+    study = sweep(Embedded())
+    lines = {line.kind: line for line in by_kind(plan(study, store), store)}
+    assert list(lines) == ["Organism", "Responses", "Judgements", "Sweep"]
+    assert (lines["Responses"].missing, lines["Responses"].whole, lines["Responses"].tokens) == (2, 2, 2 * 6 * 2 * 10)
+    assert lines["Organism"].tokens == 16 * 106 and lines["Judgements"].tokens == 0
+    assert all(line.bytes is None for line in lines.values())
+    run(ASKED[0], store)
+    lines = {line.kind: line for line in by_kind(plan(study, store), store)}
+    assert "Organism" not in lines
+    assert (lines["Responses"].missing, lines["Responses"].whole) == (1, 2)
+    size = sum(path.stat().st_size for path in store.path(ASKED[0]).iterdir() if path.name != "manifest.json")
+    assert lines["Responses"].bytes == pytest.approx(size)
+    run(study, store)
+    assert by_kind(plan(study, store), store) == [] and judging(plan(study, store), store) == []
+
+
+def test_a_paid_judge_is_priced_before_there_is_an_answer(store: Store) -> None:
+    judge = Endpoint(model="m", price_in=2.0, price_out=8.0)
+    (line,) = judging(plan(sweep(judge), store), store)
+    calls = 2 * 12 * len(judge.metrics)
+    assert f"{calls:,} calls to " in line and "to pay" in line
+    assert judging(plan(sweep(Embedded()), store), store) == []  # costs nothing
+    longer = Judgements(responses=ASKED[0].but(sampling=SAMPLING.but(max_tokens=500)), judge=judge)
+    (more,) = judging(plan(longer, store), store)
+    tokens = [int(text.split(" tokens to read")[0].split("about ")[-1].replace(",", "")) for text in (line, more)]
+    assert tokens[1] > tokens[0]
