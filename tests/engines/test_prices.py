@@ -1,4 +1,4 @@
-"""What a sweep costs before it starts: tokens by kind, disk by what is there, and paid judges at the longest answers."""
+"""What a sweep costs before it starts: tokens by kind, disk by what is there, paid judges at the longest answers."""
 
 from __future__ import annotations
 

@@ -135,11 +135,17 @@ def _make(spec: Any, root: str, *needs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options(artefact: Artefact, share: Share) -> dict[str, Any]:
-    """What Ray is told of one task. Tasks on one base go to workers of their own, which keep it loaded."""
+    """What Ray is told of one task. Tasks about one base go to workers of their own, which keep it loaded.
+
+    All of them, those too that run no network: Ray ends workers beyond a node's cores, so that tasks of two kinds by
+    turns would start a process, and load torch, for each.
+    """
     options: dict[str, Any] = {"num_cpus": share.cpus, "max_retries": RETRIES, "resources": dict(share.more) or None}
     bases = sorted(spec.fingerprint for spec in walk(artefact) if isinstance(spec, Base))
-    if artefact.runs_a_network and bases:
-        options |= {"num_gpus": share.gpus, "runtime_env": {"env_vars": {"SPILLOVER_BASE": bases[0]}}}
+    if bases:
+        options["runtime_env"] = {"env_vars": {"SPILLOVER_BASE": bases[0]}}
+    if artefact.runs_a_network:
+        options["num_gpus"] = share.gpus
     return options
 
 
