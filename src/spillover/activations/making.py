@@ -53,20 +53,22 @@ def make(spec: Activations, work: Work) -> dict[str, Any]:
 def looking_on(spec: Activations, asked: Sequence[Responses], opened: Opened, store: Store) -> Iterator[Watch | None]:
     """Look on while `asked` are answered, and keep what was seen for `spec`; None where it is not of these."""
     group = next((number for number, one in enumerate(asked) if _is_of(spec, one)), None)
-    with store.lock_if_free(spec) as free:
-        folder = store.unfinished(spec)
-        if group is None or not free or not opened.changes or store.path(spec).exists():
-            yield None
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            seen = _Seen(spec, opened, group, folder, store)
-            yield seen.watch
-            _keep(spec, folder, seen.close() | {"seen_by": asked[group].fingerprint}, store)
-        except BaseException:
+    if group is None or not opened.changes:
+        yield None
+        return
+    folder = store.unfinished(spec)
+    with store.lock_if_free(spec) as free, contextlib.ExitStack() as spoiled:
+        seen = None
+        if free and not store.path(spec).exists():
+            spoiled.callback(shutil.rmtree, folder, ignore_errors=True)
             shutil.rmtree(folder, ignore_errors=True)
-            raise
+            folder.mkdir(parents=True)
+            with contextlib.suppress(ValueError):  # prompts that cannot be captured: said when its own turn comes
+                seen = _Seen(spec, opened, group, folder, store)
+        yield seen.watch if seen else None
+        if seen:
+            _keep(spec, folder, seen.close() | {"seen_by": asked[group].fingerprint}, store)
+            spoiled.pop_all()
 
 
 def _is_of(spec: Activations, asked: Responses) -> bool:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from spillover.responses.responses import Responses
 from spillover.responses.watching import Watches
 from spillover.store import Store, Work, file_sha256
 
+LOOK_AHEAD = 256  # sets of answers ahead that are looked at: in a sweep of thousands, a look at each takes time
 TABLE, ABOUT = "responses.parquet", "answered.json"
 
 
@@ -51,10 +53,11 @@ def make(spec: Responses, work: Work, rows: int) -> dict[str, Any]:
 def _alike(spec: Responses, work: Work, rows: int) -> list[Responses]:
     """Those ahead that can be asked with `spec`: made from what is there, asked alike, and few enough for one batch."""
     found, room = [], rows - _rows(spec)
-    for one in work.ahead:
+    if room < 1:
+        return []
+    for one in islice((one for one in work.ahead if isinstance(one, Responses)), LOOK_AHEAD):
         if (
-            isinstance(one, Responses)
-            and one != spec
+            one != spec
             and one.model.base() == spec.model.base()
             and one.sampling == spec.sampling
             and one.sampler == spec.sampler
