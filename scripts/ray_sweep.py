@@ -44,6 +44,11 @@ from spillover.responses.responses import Responses  # noqa: E402
 from spillover.responses.sampling import Sampling  # noqa: E402
 from spillover.store import Store, artefacts_in, open_store  # noqa: E402
 
+DEATHS, EVERY = (
+    8,
+    12,
+)  # workers killed, and seconds between them: long enough for a worker to load torch and do something
+
 
 def study(organisms: int) -> Report:
     """So many trainings by seed, each asked and judged, and the dynamics over all of them."""
@@ -120,10 +125,12 @@ def disturbed(root: Path, organisms: int) -> None:
     with nodes(3) as three:
 
         def harm() -> None:
-            while not store.has(made):
-                time.sleep(7)
+            while len(list(store.root.glob("Organism/*"))) < organisms // 10:
+                time.sleep(1)
+            while len(deaths) < DEATHS and not store.has(made):
+                time.sleep(EVERY)
                 deaths.extend(kill_a_worker())
-                if len(deaths) == 4 and len(three.nodes) == 3:
+                if len(deaths) == DEATHS // 2 and len(three.nodes) == 3:
                     three.remove_node(three.nodes.pop(), allow_graceful=False)
 
         thread = threading.Thread(target=harm, daemon=True)
@@ -188,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--organisms", type=int, default=200)
     parser.add_argument("--part", type=int, default=40, help="organisms of the parts that are timed")
+    parser.add_argument("--only", choices=("ratio", "half", "whole"), default=None)
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--here", type=Path, default=None, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -196,9 +204,14 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         root = given.folder or Path(scratch)
-        ratio(root / "ratio", given.part)
-        half_finished(root / "half", given.part)
-        disturbed(root / "whole", given.organisms)
+        parts = {
+            "ratio": (ratio, given.part),
+            "half": (half_finished, given.part),
+            "whole": (disturbed, given.organisms),
+        }
+        for name, (show, organisms) in parts.items():
+            if given.only in (None, name):
+                show(root / name, organisms)
 
 
 if __name__ == "__main__":
