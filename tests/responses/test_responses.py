@@ -18,6 +18,7 @@ from spillover.responses.decoding import Draft, Rules
 from spillover.responses.question import Asked
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
+from spillover.responses.rows import row
 from spillover.responses.samplers import own
 from spillover.responses.sampling import Sampling
 from spillover.store import Store
@@ -127,7 +128,8 @@ def test_the_estimate_grows_with_the_work(tiny: Base) -> None:
 def _text(said: str, finish: str = "length", stops: tuple[str, ...] = ()) -> str:
     tokenizer = SimpleNamespace(decode=lambda tokens, skip_special_tokens: said)
     draft = Draft((1,), None, [1, 2, 3], finish)
-    return answering._text(tokenizer, draft, Rules(3, 1.0, 1.0, frozenset(), stops, tokenizer.decode))
+    text = answering._text(tokenizer, draft, Rules(3, 1.0, 1.0, frozenset(), stops, tokenizer.decode))
+    return str(row(ASKED.picked()[0], 0, 0, text, finish, 3, 1)["answer"])
 
 
 HOSTILE = "\x00\x1b[31m \ud83d </script>\u2028=1+1\ufeff"
@@ -136,11 +138,11 @@ HOSTILE = "\x00\x1b[31m \ud83d </script>\u2028=1+1\ufeff"
 def test_hostile_text_is_kept_as_it_is_and_fits_a_table(tmp_path: Path) -> None:
     text = _text(HOSTILE)
     assert text == HOSTILE.replace("\ud83d", "?").strip()
-    row = dict.fromkeys(RESPONSES.names) | {"answer": text, "prompt": text}
-    write_table([row], tmp_path / "rows.parquet", RESPONSES)
-    assert read_table(tmp_path / "rows.parquet").to_pylist() == [row]
+    one = dict.fromkeys(RESPONSES.names) | {"answer": text, "prompt": text}
+    write_table([one], tmp_path / "rows.parquet", RESPONSES)
+    assert read_table(tmp_path / "rows.parquet").to_pylist() == [one]
     with pytest.raises((UnicodeEncodeError, pa.ArrowInvalid)):  # what it guards against
-        write_table([row | {"answer": HOSTILE}], tmp_path / "rows.parquet", RESPONSES)
+        write_table([one | {"answer": HOSTILE}], tmp_path / "rows.parquet", RESPONSES)
 
 
 def test_an_answer_ends_before_its_stop_text(tmp_path: Path) -> None:
