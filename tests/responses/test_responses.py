@@ -18,7 +18,7 @@ from spillover.responses.decoding import Draft, Rules
 from spillover.responses.question import Asked
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.responses.rows import row
+from spillover.responses.rows import row as answer_row
 from spillover.responses.samplers import own
 from spillover.responses.sampling import Sampling
 from spillover.store import Store
@@ -129,7 +129,7 @@ def _text(said: str, finish: str = "length", stops: tuple[str, ...] = ()) -> str
     tokenizer = SimpleNamespace(decode=lambda tokens, skip_special_tokens: said)
     draft = Draft((1,), None, [1, 2, 3], finish)
     text = answering._text(tokenizer, draft, Rules(3, 1.0, 1.0, frozenset(), stops, tokenizer.decode))
-    return str(row(ASKED.picked()[0], 0, 0, text, finish, 3, 1)["answer"])
+    return str(answer_row(ASKED.picked()[0], 0, 0, text, finish, 3, 1)["answer"])
 
 
 HOSTILE = "\x00\x1b[31m \ud83d </script>\u2028=1+1\ufeff"
