@@ -6,6 +6,7 @@ answer.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -13,11 +14,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+STALL = 2.0  # seconds that a stalling server keeps silent
 Fault = Callable[[dict[str, Any]], tuple[int, bytes, dict[str, str]] | None]  # None: the connection is cut
 
 
@@ -70,6 +71,7 @@ FAULTS: dict[str, Fault] = {
     "400": _error(400),
     "401": _error(401),
     "cut": lambda good: None,
+    "stall": lambda good: time.sleep(STALL) or (200, json.dumps(good).encode(), {}),
     "half": lambda good: (200, json.dumps(good).encode()[:-30], {}),
     "HTML": lambda good: (200, b"<html>sign in</html>", {}),
     "no choices": lambda good: (200, json.dumps(good | {"choices": []}).encode(), {}),
@@ -114,18 +116,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status, content, headers = reply
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # whoever asked has given up
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
     def log_message(self, *args: Any) -> None:
         """Silence."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(script: Script) -> Iterator[str]:
     """The address of a server that follows the script."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"script": script}))
