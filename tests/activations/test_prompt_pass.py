@@ -36,7 +36,7 @@ HEAD = tuple(range(9, 32))
 PROMPTS = [HEAD[:1], HEAD[:2], HEAD[:9], HEAD, (*HEAD, 3), (*HEAD[:16], *range(90, 121)), HEAD, tuple(range(40, 48))]
 
 
-class Both(Artefact):
+class AnswersAndActivations(Artefact):
     """Needs answers and activations."""
 
     answers: tuple[Responses, ...]
@@ -91,7 +91,9 @@ def test_every_site_is_what_hooks_see(family: str, rows: int) -> None:
 
 def test_what_a_sampler_keeps_has_the_bits_of_what_is_read_alone(store: Store, tmp_path, alone) -> None:
     models = (base_of("tiny:0"), *RUN.series())
-    study = Both(answers=tuple(map(asked, models)), activations=tuple(seen(model, sites=KINDS) for model in models))
+    study = AnswersAndActivations(
+        answers=tuple(map(asked, models)), activations=tuple(seen(model, sites=KINDS) for model in models)
+    )
     run(study, store)
     assert alone == []
     apart = open_store(tmp_path / "apart")
@@ -127,13 +129,13 @@ def test_only_the_prompts_that_were_asked_are_seen(store: Store, tiny: Base, alo
         seen(base_of("tiny:1")),
         seen(tiny),
     )
-    run(Both(answers=(asked(tiny),), activations=others), store)
+    run(AnswersAndActivations(answers=(asked(tiny),), activations=others), store)
     assert sorted(alone) == [3, 6, 6]
 
 
 def test_what_cannot_be_kept_apart_is_captured_by_hooks(store: Store, tiny: Base, alone) -> None:
     dora = organism(tuning=LoRA(rank=4, alpha=8.0, dora=True)).at()
-    run(Both(answers=(asked(dora),), activations=(seen(dora), seen(tiny, dtype="bfloat16"))), store)
+    run(AnswersAndActivations(answers=(asked(dora),), activations=(seen(dora), seen(tiny, dtype="bfloat16"))), store)
     assert alone == []
     assert "seen_by" not in store.manifest(seen(dora))["facts"]
 

@@ -23,7 +23,7 @@ ASKED = tuple(
 )
 
 
-class Sweep(Artefact):
+class PricedStudy(Artefact):
     """Needs all judgements."""
 
     scores: tuple[Judgements, ...]
@@ -32,14 +32,14 @@ class Sweep(Artefact):
         (work.folder / "x").write_text("x")
 
 
-def sweep(judge) -> Sweep:
-    return Sweep(scores=tuple(Judgements(responses=one, judge=judge) for one in ASKED))
+def sweep(judge) -> PricedStudy:
+    return PricedStudy(scores=tuple(Judgements(responses=one, judge=judge) for one in ASKED))
 
 
 def test_tokens_and_counts_are_those_of_what_is_missing(store: Store) -> None:
     study = sweep(Embedded())
     lines = {line.kind: line for line in by_kind(plan(study, store), store)}
-    assert list(lines) == ["Organism", "Responses", "Judgements", "Sweep"]
+    assert list(lines) == ["Organism", "Responses", "Judgements", "PricedStudy"]
     assert (lines["Responses"].missing, lines["Responses"].whole, lines["Responses"].tokens) == (2, 2, 2 * 6 * 2 * 10)
     assert lines["Organism"].tokens == 16 * 106 and lines["Judgements"].tokens == 0
     assert all(line.bytes is None for line in lines.values())

@@ -20,7 +20,7 @@ from spillover.store import Artefact, Store, Work, open_store
 ASKED = Asked(source=FreeForm(), questions=2)
 
 
-class Sweep(Artefact):
+class AnswersOfAll(Artefact):
     """Needs all answers."""
 
     answers: tuple[Responses, ...]
@@ -58,7 +58,7 @@ def table(store: Store, spec: Responses) -> bytes:
 
 
 def test_checkpoints_are_asked_together_and_answer_as_alone(store: Store, tmp_path, batches) -> None:
-    run(Sweep(answers=SERIES), store)
+    run(AnswersOfAll(answers=SERIES), store)
     assert batches == [1, 4]  # the base comes before there is a checkpoint
     alone = open_store(tmp_path / "alone")
     for spec in SERIES:
@@ -74,17 +74,17 @@ def test_checkpoints_are_asked_together_and_answer_as_alone(store: Store, tmp_pa
 
 def test_only_what_is_asked_alike_and_fits_into_one_batch_goes_together(store: Store, batches, monkeypatch) -> None:
     one, two, three, _ = (asked(model) for model in RUN.series())
-    run(Sweep(answers=(one, two, asked(RUN.at(3), seed=1), asked(RUN.at(4), max_tokens=13))), store)
+    run(AnswersOfAll(answers=(one, two, asked(RUN.at(3), seed=1), asked(RUN.at(4), max_tokens=13))), store)
     assert batches == [2, 1, 1]
     monkeypatch.setattr("spillover.responses.samplers.own.ROWS", 25)  # of twelve in a set: two sets
-    run(Sweep(answers=(one, two, three, asked(RUN.at(4)), *(asked(m, seed=2) for m in RUN.series()[:3]))), store)
+    run(AnswersOfAll(answers=(one, two, three, asked(RUN.at(4)), *(asked(m, seed=2) for m in RUN.series()[:3]))), store)
     assert batches[3:] == [2, 2, 1]
 
 
 def test_whole_weights_and_another_base_are_asked_by_themselves(store: Store, batches) -> None:
     dora = organism(tuning=LoRA(rank=4, alpha=8.0, dora=True))
     other: Base = base_of("tiny:1")
-    run(Sweep(answers=(asked(other), asked(dora.at()), asked(RUN.at(1)), asked(RUN.at(2)))), store)
+    run(AnswersOfAll(answers=(asked(other), asked(dora.at()), asked(RUN.at(1)), asked(RUN.at(2)))), store)
     assert batches == [1, 1, 2]
 
 
