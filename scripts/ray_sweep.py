@@ -5,7 +5,8 @@
 Three things are shown, every process with one thread: the sweep on three nodes, workers killed every few seconds and
 one node taken away, against the tables of one process; a part of it on two undisturbed nodes against one process, as a
 ratio of their times, with what the engine adds to each artefact; and a store that one engine left half-finished when it
-was killed and the other finishes. `docs/results/engines.md` holds what it printed.
+was killed and the other finishes. `docs/results/engines.md` holds what it printed. It ends every Ray process of its
+user (`ray stop --force`) where it has killed a run of Ray: not for a machine on which others of yours run.
 """
 
 from __future__ import annotations
@@ -72,16 +73,36 @@ def study(organisms: int) -> Report:
     return Report(title=f"{organisms} tiny organisms", analyses=(Dynamics(checkpoints=tuple(judged)),))
 
 
+def noted(log: str) -> Any:
+    """What every worker does first: it notes each making's begin and end, a line each, in `log`."""
+
+    def hook() -> None:
+        from spillover.store import Store
+
+        make = Store._make
+
+        def counted(self: Any, artefact: Any, *given: Any) -> None:
+            for word, do in (("begin", lambda: make(self, artefact, *given)), ("end", lambda: None)):
+                with open(log, "a") as handle:
+                    handle.write(f"{word} {artefact.kind}-{artefact.fingerprint}\n")
+                do()
+
+        Store._make = counted  # type: ignore[method-assign]
+
+    return hook
+
+
 @contextlib.contextmanager
-def nodes(count: int) -> Iterator[Any]:
-    """A cluster of so many nodes of one core, and a head of none; connected."""
+def nodes(count: int, log: Path | None = None) -> Iterator[Any]:
+    """A cluster of so many nodes of one core, and a head of none; connected. `log` hears of every making."""
     import ray
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20}
     made = Cluster(initialize_head=True, head_node_args=head)
     made.nodes = [made.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(count)]
-    ray.init(address=made.address, log_to_driver=False, logging_level="error")
+    setup = {} if log is None else {"runtime_env": {"worker_process_setup_hook": noted(str(log))}}
+    ray.init(address=made.address, log_to_driver=False, logging_level="error", **setup)
     try:
         yield made
     finally:
@@ -90,13 +111,32 @@ def nodes(count: int) -> Iterator[Any]:
 
 
 def kill_a_worker() -> list[int]:
-    """Kill a process that runs a task now, if any does."""
+    """Kill a process of this run that runs a task now, if any does."""
+    ours = f"_{os.getpid()}/".encode()  # Ray names a session by its process, and workers by their session
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if path.read_bytes().startswith(b"ray::_make"):
+            named = path.read_bytes().startswith(b"ray::_make")
+            if named and ours in _opened(path.parent):
                 os.kill(int(path.parent.name), signal.SIGKILL)
                 return [int(path.parent.name)]
     return []
+
+
+def _opened(process: Path) -> bytes:
+    """The files that a process has open, by name."""
+    with contextlib.suppress(OSError):
+        return b" ".join(os.readlink(path).encode() for path in (process / "fd").iterdir())
+    return b""
+
+
+def makings(log: Path) -> str:
+    """What a log of makings says, in a line."""
+    lines = [line.split() for line in log.read_text().splitlines()]
+    begun = [name for word, name in lines if word == "begin"]
+    ended = [name for word, name in lines if word == "end"]
+    twice = len(ended) - len(set(ended))
+    lost = len(begun) - len(ended)
+    return f"makings begun: {len(begun)}; finished: {len(ended)}, {twice} of them a second time; lost: {lost}"
 
 
 def in_one_process(made: Report, store: Store) -> float:
@@ -122,7 +162,7 @@ def disturbed(root: Path, organisms: int) -> None:
     """The whole sweep with deaths, and in one process: the same tables."""
     made, store, deaths = study(organisms), open_store(root / "ray"), list[int]()
     began = time.monotonic()
-    with nodes(3) as three:
+    with nodes(3, root / "makings.log") as three:
 
         def harm() -> None:
             while len(list(store.root.glob("Organism/*"))) < organisms // 10:
@@ -146,6 +186,7 @@ def disturbed(root: Path, organisms: int) -> None:
     print(f"organisms finished: {organism_count} of {organisms}; artefacts: {count}; failures: {len(failures(store))}")
     print(f"workers killed: {len(deaths)}; nodes lost: {lost}; left in tmp: {len(list(store.root.glob('tmp/*')))}")
     print(f"tables byte-identical to those of one process: {tables(store, made) == tables(alone, made)}")
+    print(makings(root / "makings.log"))
     print(f"seconds: {seconds:.0f} on three nodes with deaths, {single:.0f} in one process")
 
 
@@ -170,19 +211,30 @@ def ratio(root: Path, organisms: int) -> None:
 
 
 def half_finished(root: Path, organisms: int) -> None:
-    """One engine is killed in the middle, the other goes on."""
+    """One engine is killed in the middle, the other goes on; both ways."""
     made = study(organisms)
     whole = open_store(root / "whole")
     in_one_process(made, whole)
-    store = open_store(root / "begun")
-    job = subprocess.Popen([sys.executable, __file__, "--here", str(store.root), "--organisms", str(organisms)])
+    for first, second in (("here", "ray"), ("ray", "here")):
+        _taken_over(root / first, made, organisms, whole, first, second)
+
+
+def _taken_over(root: Path, made: Report, organisms: int, whole: Store, first: str, second: str) -> None:
+    store = open_store(root)
+    words = [sys.executable, __file__, f"--{first}", str(store.root), "--organisms", str(organisms)]
+    job = subprocess.Popen(words, start_new_session=True)
     while len(list(store.root.glob("Organism/*"))) < organisms // 3:
         time.sleep(0.2)
-    job.kill()
+    os.killpg(job.pid, signal.SIGKILL)
     job.wait()
+    if first == "ray":  # its nodes are no children of the group
+        subprocess.run([Path(sys.executable).with_name("ray"), "stop", "--force"], check=False, capture_output=True)
     before = {path: path.stat().st_mtime_ns for path in store.root.glob("[A-Z]*/*/manifest.json")}
-    with nodes(2):
-        cluster.run(made, store)
+    if second == "ray":
+        with nodes(2):
+            cluster.run(made, store)
+    else:
+        in_one_process(made, store)
     kept = sum(path.stat().st_mtime_ns == at for path, at in before.items())
     same = tables(store, made) == tables(whole, made)
     print(
@@ -194,11 +246,16 @@ def main() -> None:
     """Everything, one after another."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--organisms", type=int, default=200)
-    parser.add_argument("--part", type=int, default=40, help="organisms of the parts that are timed")
+    parser.add_argument("--part", type=int, default=24, help="organisms of the parts that are timed")
     parser.add_argument("--only", choices=("ratio", "half", "whole"), default=None)
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--here", type=Path, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--ray", type=Path, default=None, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.ray:
+        with nodes(2):
+            cluster.run(study(given.organisms), open_store(given.ray))
+        return
     if given.here:
         here.run(study(given.organisms), open_store(given.here))
         return

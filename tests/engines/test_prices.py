@@ -63,3 +63,11 @@ def test_a_paid_judge_is_priced_before_there_is_an_answer(store: Store) -> None:
     (more,) = judging(plan(longer, store), store)
     tokens = [int(text.split(" tokens to read")[0].split("about ")[-1].replace(",", "")) for text in (line, more)]
     assert tokens[1] > tokens[0]
+
+
+def test_disk_goes_by_artefacts_of_like_size_alone(store: Store, tiny) -> None:
+    run(RUN, store)
+    more = organism(order_seed=1)
+    large = more.but(parent=tiny.but(parameters=7_000_000_000))
+    (like,), (unlike,) = (by_kind(plan(one, store), store) for one in (more, large))
+    assert like.bytes and unlike.bytes is None

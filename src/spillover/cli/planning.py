@@ -9,6 +9,7 @@ from spillover.cli.text import duration, one_line, size
 from spillover.engines.show import Step
 from spillover.store import Store
 
+LINES, TRAININGS = 400, 12  # artefacts that are listed one by one, and trainings that are looked into
 MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
 
 
@@ -19,9 +20,11 @@ def show_plan(study: Any, store: Store) -> None:
     steps = plan(study, store)
     for source in missing_sources(steps):
         print(f"  {'to fetch':>10}  {one_line(name_of(source))}")
-    for step in steps:
+    for step in steps if len(steps) <= LINES else []:
         name = f"{step.artefact.fingerprint[:8]}  {one_line(name_of(step.artefact))}"
         print(f"{MARKS[step.state]} {_wait(step):>10}  {name}")
+    if len(steps) > LINES:
+        print(f"  {len(steps):,} artefacts; one by one where they are {LINES} at most")
     todo = [step for step in steps if step.state != "there"]
     if not todo:
         print(f"all {len(steps)} artefacts are there")
@@ -57,10 +60,10 @@ def _show_training(todo: Sequence[Step]) -> None:
     from spillover.organisms.organism import Organism
     from spillover.organisms.preflight import preflight
 
-    for step in todo:
+    trainings = [step for step in todo if isinstance(step.artefact, Organism)]
+    for step in trainings[:TRAININGS]:
         organism = step.artefact
-        if not isinstance(organism, Organism):
-            continue
+        assert isinstance(organism, Organism)
         print(f"\ntraining {organism.fingerprint[:8]}, about {duration(step.seconds)}: {one_line(organism.label())}")
         if step.shared:
             print(f"  its first {round(step.shared * organism.steps)} of {organism.steps} steps are another run's, too")
@@ -71,6 +74,8 @@ def _show_training(todo: Sequence[Step]) -> None:
         for line in rows.text().splitlines():
             print(f"  {one_line(line)}")
         rows.warn()
+    if len(trainings) > TRAININGS:
+        print(f"\nand {len(trainings) - TRAININGS} trainings more")
 
 
 def _wait(step: Step) -> str:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from spillover.activations.activations import Activations
+from spillover.engines.estimates import ALIKE
 from spillover.engines.show import Step
 from spillover.judgements.judge import Answer
 from spillover.judgements.judgements import Judgements
@@ -48,8 +48,7 @@ def by_kind(steps: Sequence[Step], store: Store) -> list[Line]:
         if todo:
             counts = [_tokens(step.artefact) for step in todo]
             tokens, seconds = sum(count for count, _ in counts), sum(step.seconds for step in todo)
-            size = sizes[kind] * len(todo) if kind in sizes else None
-            found.append(Line(kind, len(todo), len(mine), tokens, counts[0][1], seconds, size))
+            found.append(Line(kind, len(todo), len(mine), tokens, counts[0][1], seconds, _disk(todo, sizes)))
     return found
 
 
@@ -95,10 +94,22 @@ def _tokens(artefact: Artefact) -> tuple[float, str]:
     return 0.0, ""
 
 
-def _sizes(store: Store) -> dict[str, float]:
-    """Mean bytes on disk of the artefacts of each kind that the store has."""
-    totals: dict[str, list[Any]] = {}
+def _disk(todo: Sequence[Step], sizes: dict[str, list[tuple[float, float]]]) -> float | None:
+    """Bytes of what is missing, by those of its kind that are there and about as much work; None where one has none."""
+    total = 0.0
+    for step in todo:
+        units = step.artefact.units()
+        alike = [size for other, size in sizes.get(step.artefact.kind, ()) if units / ALIKE <= other <= units * ALIKE]
+        if not alike:
+            return None
+        total += sum(alike) / len(alike)
+    return total
+
+
+def _sizes(store: Store) -> dict[str, list[tuple[float, float]]]:
+    """Units of work and bytes on disk of the artefacts that the store has, by kind."""
+    found: dict[str, list[tuple[float, float]]] = {}
     for _, manifest in store.find():
         size = sum(file["bytes"] for file in manifest["files"].values())
-        totals.setdefault(manifest["spec"]["kind"], []).append(size)
-    return {kind: sum(sizes) / len(sizes) for kind, sizes in totals.items()}
+        found.setdefault(manifest["spec"]["kind"], []).append((manifest["units"], size))
+    return found
