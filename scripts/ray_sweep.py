@@ -238,7 +238,7 @@ def _taken_over(root: Path, made: Report, organisms: int, whole: Store, first: s
     kept = sum(path.stat().st_mtime_ns == at for path, at in before.items())
     same = tables(store, made) == tables(whole, made)
     print(
-        f"here killed, ray finishes: {kept} of {len(before)} finished artefacts kept as they were; tables equal: {same}"
+        f"{first} killed, {second} finishes: {kept} of {len(before)} finished artefacts kept as they were; tables equal: {same}"
     )
 
 

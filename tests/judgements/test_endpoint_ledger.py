@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spillover.judgements.asking.ledger import looked_at
+from spillover.judgements.judge import Lot
 from spillover.judgements.judges.endpoint import Endpoint
 from spillover.judgements.rubrics.own import OwnRubrics
 from spillover.serving.service import Stopped
@@ -77,15 +78,15 @@ def test_replies_that_cannot_be_read_are_paid_from_the_budget(serve: Serve) -> N
 def test_the_estimate_comes_close_and_makes_nothing(serve: Serve, store: Store) -> None:
     script = Script()
     one = judge(serve(script), rubrics=OwnRubrics(), price_in=2.0, price_out=8.0, max_cost=5, concurrency=4)
-    said = one.estimate([answers(10), answers(20)], store)
+    said = one.estimate([Lot(answers(10)), Lot(answers(20))], store)
     assert said.startswith(f"60 calls to {one.base_url}; about ") and "at most 5 in all" in said and not script.at
     assert not (store.root / "ledgers").exists()
     score_in(one, store, answers(20))
     tokens = int(said.split("about ")[1].split()[0].replace(",", ""))
     counted = sum(len(body["messages"][0]["content"]) // 4 + 20 for body in script.bodies)
     assert abs(tokens / counted - 1) < 0.1
-    again = one.estimate([answers(30)], store)
+    again = one.estimate([Lot(answers(30))], store)
     assert again.startswith("30 calls") and "60 more are in the ledger already" in again
-    assert "cost not known" in one.but(price_in=None, max_cost=None).estimate([answers(1)], None)
+    assert "cost not known" in one.but(price_in=None, max_cost=None).estimate([Lot(answers(1))], None)
     slow = one.but(requests_per_minute=2, tokens_per_minute=None)
-    assert "about 30 min" in slow.estimate([answers(20)], None)
+    assert "about 30 min" in slow.estimate([Lot(answers(20))], None)

@@ -90,8 +90,8 @@ def test_every_weight_matters(part: str) -> None:
 
 
 def test_what_is_not_known_is_left_to_transformers() -> None:
-    assert written_out(network_of("llama").bfloat16()) is None
-    assert isinstance(reader(network_of("llama").bfloat16()), Plain)
+    assert written_out(network_of("llama").half()) is None
+    assert isinstance(reader(network_of("llama").half()), Plain)
     gemma = transformers.AutoModelForCausalLM.from_config(transformers.Gemma3TextConfig(**SIZE | {"head_dim": 16}))
     assert written_out(gemma) is None
     windows = {"use_sliding_window": True, "sliding_window": 9, "layer_types": ["sliding_attention"] * 4}

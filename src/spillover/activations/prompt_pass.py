@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-Tokens = tuple[int, ...]
+from spillover.responses.reading import BLOCK, Tokens
+
 Put = Callable[[list[int], np.ndarray], None]
 
 
@@ -41,20 +42,22 @@ class PromptPass:
     def read_next(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Blocks of these rows come; so many tokens of each count."""
         self.readers = {row: index for index, row in enumerate(rows)}
-        self.inside = tokens
+        self.room: Any = None
+        self.there = torch.tensor([row * BLOCK + at for row, count in enumerate(tokens) for at in range(count)])
 
     def see(self, site: str, hidden: Any) -> None:
         """A block's sum over its tokens, or a last token."""
         if (number := self.number.get(site)) is None:
             return
         if self.keys:
-            self.last[number] = hidden[:, 0]
+            self.last[number] = hidden
             return
-        tokens = hidden.shape[1]
-        if min(self.inside) < tokens:
-            counts = torch.tensor(self.inside)[:, None] > torch.arange(tokens)
-            hidden = hidden * counts[:, :, None]
-        self.block[site] = hidden.sum(dim=1)
+        hidden, size = hidden.float(), len(self.readers) * BLOCK
+        if len(self.there) < size:  # whole blocks: the order of a sum is the same
+            mine = hidden[self.there] if len(hidden) == size else hidden
+            self.room = torch.zeros(size, self.width) if self.room is None else self.room
+            hidden = self.room.index_copy_(0, self.there, mine)
+        self.block[site] = hidden.view(-1, BLOCK, self.width).sum(dim=1)
 
     def share(self, source: Sequence[int]) -> None:
         """Rows that go on alike have the same sums."""

@@ -5,13 +5,14 @@ Tokens to write are at most those that are asked for, and paid judges are priced
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from spillover.activations.activations import Activations
 from spillover.engines.estimates import ALIKE
 from spillover.engines.show import Step
-from spillover.judgements.judge import Answer
+from spillover.judgements.judge import Answer, Lot
 from spillover.judgements.judgements import Judgements
 from spillover.organisms.organism import TOKENS_PER_ROW, Organism
 from spillover.responses.likelihoods import Likelihoods
@@ -61,23 +62,25 @@ def judging(steps: Sequence[Step], store: Store) -> list[str]:
     found = []
     for some in by_judge.values():
         judge = some[0].judge
-        if (line := judge.estimate(_answers(some), store)) is not None:
+        if (line := judge.estimate(_lots(some), store)) is not None:
             found.append(f"{judge.name}: {line}")
     return found
 
 
-def _answers(judgements: Sequence[Judgements]) -> Iterator[list[Answer]]:
-    """An answer for each that is to be judged, of the longest length, unlike all others."""
-    for one in judgements:
-        sampling = one.responses.sampling
-        yield [
+def _lots(judgements: Sequence[Judgements]) -> Iterator[Lot]:
+    """An answer for each that is to be judged, of the longest length, unlike all others; once for all asked alike."""
+    alike = Counter((one.responses.questions, one.responses.sampling) for one in judgements)
+    for (asked, sampling), times in alike.items():
+        about = f"{asked.fingerprint} {sampling.fingerprint}"
+        answers = [
             Answer(
                 question.messages(sample)[-1].content,
-                f"{one.fingerprint} {question.id} {sample} ".ljust(LETTERS_PER_TOKEN * sampling.max_tokens, "x"),
+                f"{about} {question.id} {sample} ".ljust(LETTERS_PER_TOKEN * sampling.max_tokens, "x"),
             )
-            for question in one.responses.questions.picked()
+            for question in asked.picked()
             for sample in range(sampling.per_question)
         ]
+        yield Lot(answers, times)
 
 
 def _tokens(artefact: Artefact) -> tuple[float, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from spillover.judgements.judge import Answer, Judge, Score
+from spillover.judgements.judge import Answer, Judge, Lot, Score
 from spillover.judgements.judgements import Tally, checked
 from spillover.judgements.row_files import Layout, Row, ending, in_pieces, rows, survey, writing
 from spillover.store import Store, Tick
@@ -54,13 +54,13 @@ def estimate_file(source: Path, out: Path, judge: Judge, store: Store | None = N
     """What `judge_file` would take, for people; None for a judge that costs nothing."""
     source, out = Path(source).expanduser(), Path(out).expanduser()
     _check_paths(source, out)
-    return judge.estimate(_parts(source), store)
+    return judge.estimate(_lots(source), store)
 
 
-def _parts(source: Path) -> Iterator[list[Answer]]:
+def _lots(source: Path) -> Iterator[Lot]:
     _check_columns(source, survey(source))
     for piece in in_pieces(rows(source)):
-        yield _answers(piece)
+        yield Lot(_answers(piece))
 
 
 def _answers(piece: Sequence[Row]) -> list[Answer]:

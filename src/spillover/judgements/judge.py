@@ -26,6 +26,14 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Lot:
+    """Answers that are to be judged, and how many times as many there are, like them and unlike each other."""
+
+    answers: Sequence[Answer]
+    times: int = 1
+
+
+@dataclass(frozen=True)
 class Score:
     """One metric of one answer: a score in [0, 100], or None and the reason. Never both, never neither."""
 
@@ -76,7 +84,7 @@ class Judge(Spec):
         """
         yield Scoring(self)
 
-    def estimate(self, parts: Iterable[Sequence[Answer]], store: Store | None) -> str | None:
+    def estimate(self, lots: Iterable[Lot], store: Store | None) -> str | None:
         """What scoring all this would take, for people, before it begins; None for a judge that costs nothing."""
         return None
 

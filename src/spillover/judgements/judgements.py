@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spillover.judgements.judge import Answer, Judge, Score
+from spillover.judgements.judge import Answer, Judge, Lot, Score
 from spillover.judgements.judged import judged
 from spillover.judgements.scored import Columns, Loss, Scored, Term, Training
 from spillover.organisms.organism import Checkpoint
@@ -96,7 +96,7 @@ class Judgements(Scored):
         path = work.of(self.responses) / "responses.parquet"
         given = read_table(path, ["question_id", "sample", "prompt", "answer"]).to_pylist()
         answers = [Answer(row["prompt"], row["answer"]) for row in given]  # `question` is only the question's name
-        if (estimate := self.judge.estimate([answers], work.store)) is not None:
+        if (estimate := self.judge.estimate([Lot(answers)], work.store)) is not None:
             work.say(estimate)
         with self.judge.at_work(work.store) as scoring:
             scores = checked(self.judge, scoring.score(answers, work.tick), len(given))

@@ -83,12 +83,12 @@ class Checkpoints:
 
     asides: Sequence[Asides | None]
 
-    def of(self, groups: Sequence[int], tokens: int) -> Sequence[Span | Stacked]:
-        """How to add what belongs to a batch of rows, (rows,) by model, of so many tokens each."""
+    def of(self, groups: Sequence[int]) -> Sequence[Span | Stacked]:
+        """How to add what belongs to the rows of a product, (rows,) by model."""
         sizes = [groups.count(number) for number in range(len(self.asides))]
-        slots = -(-max(sizes) * tokens // MULTIPLE) * MULTIPLE
-        if self.stacks is not None and len(sizes) > 1 and slots * len(sizes) <= WASTE * tokens * len(groups):
-            return [Stacked(self.stacks, *_slots(groups, tokens, len(sizes), slots))]
+        slots = -(-max(sizes) // MULTIPLE) * MULTIPLE
+        if self.stacks is not None and len(sizes) > 1 and slots * len(sizes) <= WASTE * len(groups):
+            return [Stacked(self.stacks, *_slots(groups, len(sizes), slots))]
         found, start = [], 0
         for number, rows in groupby(groups):
             end = start + sum(1 for _ in rows)
@@ -157,11 +157,10 @@ def _stacked(asides: Sequence[Aside]) -> Aside:
     return Aside(torch.stack([aside.down for aside in asides]), tuple(ups))
 
 
-def _slots(groups: Sequence[int], tokens: int, models: int, slots: int) -> tuple[Any, Any]:
-    there, back = torch.zeros(models, slots, dtype=torch.long), torch.zeros(len(groups) * tokens, dtype=torch.long)
+def _slots(groups: Sequence[int], models: int, slots: int) -> tuple[Any, Any]:
+    there, back = torch.zeros(models, slots, dtype=torch.long), torch.zeros(len(groups), dtype=torch.long)
     for number in range(models):
-        rows = torch.tensor([row for row, group in enumerate(groups) if group == number], dtype=torch.long)
-        own = (rows[:, None] * tokens + torch.arange(tokens)).flatten()
+        own = torch.tensor([row for row, group in enumerate(groups) if group == number], dtype=torch.long)
         there[number, : len(own)] = own
         back[own] = number * slots + torch.arange(len(own))
     return there, back

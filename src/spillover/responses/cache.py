@@ -6,6 +6,7 @@ own position is masked, not cut: so attention gives a row the same bits whatever
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,10 +21,31 @@ class Place:
     def __init__(self, windows: dict[str, int | None]) -> None:
         self.windows = windows
 
-    def move(self, rows: Any, positions: Any, every: bool = False) -> None:
-        """Go to these rows and positions; `every` says that they are all rows, in order (it saves a copy)."""
+    def move(self, rows: Any, positions: Any, every: bool = False, counts: Sequence[int] | None = None) -> None:
+        """Go to these rows and positions; `every` says that they are all rows, in order (it saves a copy).
+
+        counts: (n,) how many of a row's tokens are some; those after them only fill it up. None: all are.
+        """
         self.rows, self.positions, self.every = rows, positions, every
         self.span = up(int(positions.max()) + 1, SPAN_MULTIPLE)
+        tokens = positions.shape[1]
+        self.some = self._room = None
+        if counts is not None and min(counts) < tokens and sum(counts) > 1:  # a lone row would get other bits
+            self.some = torch.tensor([row * tokens + at for row, count in enumerate(counts) for at in range(count)])
+
+    def pressed(self, spread: Any) -> Any:
+        """What belongs to the tokens that are some, (some, ...), row by row, of what there is for all, (n, tokens, ...)."""
+        flat = spread.flatten(0, 1)
+        return flat if self.some is None else flat[self.some]
+
+    def spread(self, pressed: Any) -> Any:
+        """The way back: (some, ...) -> (n, tokens, ...), zeros for tokens that only fill up; holds until the next call."""
+        shape = (*self.positions.shape, *pressed.shape[1:])
+        if self.some is None:
+            return pressed.view(shape)
+        if self._room is None or self._room.shape[1:] != pressed.shape[1:]:
+            self._room = pressed.new_zeros((self.positions.numel(), *pressed.shape[1:]))
+        return self._room.index_copy_(0, self.some, pressed).view(shape)
 
     def masks(self) -> Any:
         """Boolean masks (n, 1, tokens, span), True where a token may look; one for each kind of layer."""

@@ -1,9 +1,10 @@
 """The trunk of llama-like networks, written out for few tokens of many rows at a time. Knows weights and a cache.
 
 Same sums as transformers' own modules in fewer and larger operations: one product for queries, keys and values, one for
-gate and up, the norms' weights multiplied into the products that follow, queries that share keys beside one another
-(so that no key is copied), rotary pairs side by side. Weights are packed (`models/packing.py`). Adapters lie beside
-them, so that rows of one batch can be different checkpoints: a row's bits do not depend on what the others are.
+gate and up, queries that share keys beside one another (so that no key is copied), rotary pairs side by side; in
+float32 the norms' weights are multiplied into the products that follow. Weights are packed (`models/packing.py`).
+Adapters lie beside them, so that rows of one batch can be different checkpoints: a row's bits do not depend on what
+the others are.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from spillover.responses.beside import Aside, Checkpoints, Part, Span, Stacked, 
 from spillover.responses.cache import RowCache
 
 Spans = Sequence[Span | Stacked]
-See = Callable[[str, Any], None] | None  # hears a site's name and what is there, (rows, tokens, d_model), to be copied
+See = Callable[[str, Any], None] | None  # hears a site's name and what is there, (tokens, d_model), to be copied
 KNOWN = ("llama", "qwen2")
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer's products."""
+    """One layer's products, and the weights of the norms before them; None where they are in the products."""
 
+    before: Any
+    between: Any
     qkv: Packed
     out: Packed
     gate_up: Packed
@@ -49,16 +52,22 @@ class Llama:
         self.embed, self.rotary = inner.embed_tokens, inner.rotary_emb
         half = torch.arange(self.width // 2)
         self.pairs = torch.stack([half, half + self.width // 2], dim=1).flatten()  # rotated together: side by side
+        self.folds = network.dtype == torch.float32  # the product would be rounded once more in less
         self.layers = [self._layer(layer) for layer in inner.layers]
         head = network.get_output_embeddings()
-        self.head = Packed(head.weight * inner.norm.weight, head.bias)
+        self.head = Packed(self._with(head.weight, inner.norm.weight), head.bias)
         self.final = inner.norm.weight.detach()
         self.norms = [(one.input_layernorm.weight, one.post_attention_layernorm.weight) for one in inner.layers]
         self.sizes = {name: tuple(part.weight.shape) for name, part in _linear(inner.layers[0]).items()}
         self.checkpoints = Checkpoints((None,))
 
     def beside(self, changes: Sequence[Change]) -> Self | None:
-        """The same network for checkpoints that `changes` make of it, in order; None where one changes another part."""
+        """The same network for checkpoints that `changes` make of it, in order.
+
+        None where one changes another part, and in less than float32: adapters are merged before rounding.
+        """
+        if not self.folds:
+            return None
         known = {f"model.layers.{layer}.{name}" for layer in range(len(self.layers)) for name in self.sizes}
         if any(set(change) - known for change in changes):
             return None
@@ -72,11 +81,11 @@ class Llama:
 
     def write(self, tokens: Any, cache: RowCache, see: See = None) -> Any:
         """Logits (rows, vocabulary) after `tokens` (rows, 1), which go to the cache's place."""
-        return self.head(self._through(tokens, cache, True, see)[:, -1])
+        return self.head(self._through(tokens, cache, True, see)).float()
 
     def score(self, tokens: Any, cache: RowCache) -> Any:
         """Logits (rows, tokens, vocabulary) after each of `tokens` (rows, tokens), which go to the cache's place."""
-        return self.head(self._through(tokens, cache, True, None))
+        return cache.place.spread(self.head(self._through(tokens, cache, True, None)).float())
 
     def look(self, tokens: Any, cache: RowCache, see: See) -> None:
         """As `write`, for who looks on alone: no logits."""
@@ -90,15 +99,20 @@ class Llama:
             (self._paired(attention.k_proj.weight), self._paired(attention.k_proj.bias)),
             (attention.v_proj.weight, attention.v_proj.bias),
         ]
+        qkv = torch.cat([weight for weight, _ in projections])
+        gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
         return _Layer(
-            qkv=Packed(torch.cat([weight for weight, _ in projections]) * before, _joined([b for _, b in projections])),
+            before=None if self.folds else before.detach(),
+            between=None if self.folds else between.detach(),
+            qkv=Packed(self._with(qkv, before), _joined([bias for _, bias in projections])),
             out=Packed(attention.o_proj.weight, attention.o_proj.bias),
-            gate_up=Packed(
-                torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]) * between,
-                _joined([mlp.gate_proj.bias, mlp.up_proj.bias]),
-            ),
+            gate_up=Packed(self._with(gate_up, between), _joined([mlp.gate_proj.bias, mlp.up_proj.bias])),
             down=Packed(mlp.down_proj.weight, mlp.down_proj.bias),
         )
+
+    def _with(self, weight: Any, norm: Any) -> Any:
+        """A product's weight with that of the norm before it, where it takes that over."""
+        return weight * norm if self.folds else weight
 
     def _checkpoint(self, change: Change) -> list[dict[str, Aside]]:
         return [self._asides(change, f"model.layers.{index}.", *norms) for index, norms in enumerate(self.norms)]
@@ -129,44 +143,54 @@ class Llama:
         return weight.unflatten(0, (-1, self.width))[:, self.pairs].flatten(0, 1)
 
     def _through(self, tokens: Any, cache: RowCache, write: bool, see: See) -> Any:
-        """The normed stream after the last layer; while only reading unseen, no more than its keys and values."""
-        stream = self.embed(tokens)
-        spans = self.checkpoints.of([cache.groups[row] for row in cache.place.rows.tolist()], tokens.shape[1])
-        cos, sin = (part[..., : self.width // 2] for part in self.rotary(stream, cache.place.positions))
-        turn, mask = torch.complex(cos, sin)[:, :, None], self._mask(cache)
+        """The normed stream (tokens, d_model) after the last layer, of tokens that do not only fill up.
+
+        While only reading unseen, no more than their keys and values.
+        """
+        place = cache.place
+        stream = self.embed(place.pressed(tokens))
+        owners = place.pressed(place.rows[:, None].expand(place.positions.shape))
+        spans = self.checkpoints.of([cache.groups[row] for row in owners.tolist()])
+        cos, sin = (part[..., : self.width // 2] for part in self.rotary(stream.new_empty(0).float(), place.positions))
+        turn, mask = torch.complex(cos, sin)[:, :, None], self._mask(cache, stream.dtype)
         show = see or _unseen
         show("embed", stream)
         for index in range(len(self.layers)):
             layer = f"{index:02d}"
             show(f"resid_pre.{layer}", stream)
             further = write or see is not None or index + 1 < len(self.layers)
-            added = self._attention(index, spans, stream, turn, mask, cache.layers[index], further)
+            added = self._attention(index, spans, stream, turn, mask, cache, further)
             if added is None:
                 break
             show(f"attn_out.{layer}", added)
             stream += added
-            gate, up = self._product("gate_up", index, spans, self._normed(stream)).chunk(2, dim=-1)
+            normed = self._normed(stream, self.layers[index].between)
+            gate, up = self._product("gate_up", index, spans, normed).chunk(2, dim=-1)
             added = self._product("down", index, spans, functional.silu(gate).mul_(up))
             show(f"mlp_out.{layer}", added)
             stream += added
             show(f"resid_post.{layer}", stream)
-        normed = self._normed(stream)
+        normed = self._normed(stream, None if self.folds else self.final)
         if see is not None:
-            see("final_norm", normed * self.final)
+            see("final_norm", normed * self.final if self.folds else normed)
         return normed
 
-    def _attention(self, index: int, spans: Spans, stream: Any, turn: Any, mask: Any, kept: Any, further: bool) -> Any:
+    def _attention(
+        self, index: int, spans: Spans, stream: Any, turn: Any, mask: Any, cache: RowCache, further: bool
+    ) -> Any:
         """What a layer's attention adds to the stream; not `further`: None, and its keys and values are kept alone."""
-        rows, tokens, _ = stream.shape
-        heads = self._product("qkv", index, spans, self._normed(stream)).view(rows, tokens, -1, self.width)
-        turned = torch.view_as_complex(heads[:, :, : -self.keys].unflatten(-1, (-1, 2))) * turn
-        query, key = torch.view_as_real(turned).flatten(-2).split([self.heads, self.keys], dim=2)
-        keys, values = kept.update(key.transpose(1, 2), heads[:, :, -self.keys :].transpose(1, 2))
+        normed = self._normed(stream, self.layers[index].before)
+        heads = self._product("qkv", index, spans, normed).unflatten(-1, (-1, self.width))
+        heads = cache.place.spread(heads)  # (rows, tokens, heads, width)
+        turned = torch.view_as_complex(heads[:, :, : -self.keys].float().unflatten(-1, (-1, 2))) * turn
+        query, key = torch.view_as_real(turned).flatten(-2).to(heads.dtype).split([self.heads, self.keys], dim=2)
+        keys, values = cache.layers[index].update(key.transpose(1, 2), heads[:, :, -self.keys :].transpose(1, 2))
         if not further:
             return None
         query = query.unflatten(2, (self.keys, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # those of a key: its rows
         found = functional.scaled_dot_product_attention(query, keys, values, mask, scale=self.scale)
-        return self._product("out", index, spans, found.unflatten(2, (-1, tokens)).permute(0, 3, 1, 2, 4).flatten(2))
+        found = found.unflatten(2, (-1, heads.shape[1])).permute(0, 3, 1, 2, 4).flatten(2)
+        return self._product("out", index, spans, cache.place.pressed(found))
 
     def _product(self, name: str, index: int, spans: Spans, rows: Any) -> Any:
         """Rows times a layer's packed weights, and what each checkpoint adds for its own rows."""
@@ -175,18 +199,20 @@ class Llama:
             span.add(name, index, found, rows)
         return found
 
-    def _mask(self, cache: RowCache) -> Any:
+    def _mask(self, cache: RowCache, dtype: Any) -> Any:
         """(rows, 1, queries of a key, span): 0 where a token may look, -inf elsewhere."""
         may = cache.place.masks()
-        mask = torch.zeros(may.shape).masked_fill_(~may, float("-inf"))
+        mask = torch.zeros(may.shape, dtype=dtype).masked_fill_(~may, float("-inf"))
         return mask.repeat(1, 1, self.heads // self.keys, 1) if mask.shape[2] > 1 else mask
 
-    def _normed(self, stream: Any) -> Any:
-        return stream * torch.rsqrt(stream.square().mean(-1, keepdim=True) + self.eps)
+    def _normed(self, stream: Any, weight: Any) -> Any:
+        wide = stream.float()
+        normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(stream.dtype)
+        return normed if weight is None else normed * weight
 
 
 def written_out(network: Any) -> Llama | None:
-    """The network written out; None where it is another kind, elsewhere than on the CPU in float32, or hooked."""
+    """The network written out; None where it is another kind, not on the CPU, or hooked."""
     config = network.config
     plain = (
         config.model_type in KNOWN

@@ -35,10 +35,10 @@ class Watch(Protocol):
     """Who looks on while prompts are read, by a network that shows what is inside it."""
 
     def read_next(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        """The next that is seen are blocks of these rows' prompts; so many of each block's tokens are the prompt's."""
+        """The next that is seen are blocks of these rows' prompts; so many tokens of each count."""
 
     def see(self, site: str, hidden: Any) -> None:
-        """What is at a site: (rows, tokens, d_model), to be copied."""
+        """What is at a site: (tokens, d_model), row by row, of the tokens that count or of whole blocks; to be copied."""
 
     def share(self, source: Sequence[int]) -> None:
         """Every row has had what the row that is named for it read since the last call; (rows,)."""
@@ -100,9 +100,12 @@ def read_prompts(
             continue
         blocks = [[*beginning[start:], *[0] * (end - len(beginning))] for _, beginning in reader]
         positions = torch.arange(start, end, device=cache.device).expand(len(blocks), BLOCK)
-        cache.place.move(_index(cache, list(reader.values())), positions)
+        counts = [len(beginning) - start for _, beginning in reader]
+        rows = list(reader.values())
+        every = rows == [*range(len(prompts))]
+        cache.place.move(_index(cache, rows), positions, every, counts)
         if watch:
-            watch.read_next(list(reader.values()), [len(beginning) - start for _, beginning in reader])
+            watch.read_next(rows, counts)
         network.read(_index(cache, blocks), cache, watch.see if watch else None)
         cache.share(_index(cache, source), start, end)
         if watch:

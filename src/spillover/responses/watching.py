@@ -56,11 +56,13 @@ def show(opened: Opened, prompts: Sequence[Tokens], watch: Watch, tick: Tick, ro
     network = opened.reader
     assert isinstance(network, Llama)
     order, done = sorted(set(prompts)), 0  # those that begin alike beside one another: what they share is read once
+    longest, cache = up(max(map(len, order)), BLOCK), None
     with torch.inference_mode():
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
             filled = [*batch, *[batch[-1]] * (up(len(batch), ROW_MULTIPLE) - len(batch))]
-            cache = RowCache(opened.loaded.network, len(filled), up(max(map(len, batch)), BLOCK))
+            if cache is None or len(cache.groups) != len(filled):
+                cache = RowCache(opened.loaded.network, len(filled), longest)
             read_prompts(network, cache, filled, watch=watch)
             watch.last_next([(0, prompt) for prompt in filled])
             positions = torch.tensor([[len(prompt) - 1] for prompt in filled])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from spillover.judgements.asking.costs import SECONDS_PER_CALL, Prices
 from spillover.judgements.asking.ledger import Ledger, Usage
 from spillover.judgements.asking.request import Requests
-from spillover.judgements.judge import Answer
+from spillover.judgements.judge import Lot
 from spillover.serving.service import Place
 
 
@@ -32,18 +32,18 @@ class Terms:
         return max(at_once, by_calls, by_tokens)
 
 
-def foreseen(parts: Iterable[Sequence[Answer]], requests: Requests, terms: Terms, ledger: Ledger) -> str:
+def foreseen(lots: Iterable[Lot], requests: Requests, terms: Terms, ledger: Ledger) -> str:
     """What judging the answers will take beyond what the ledger has, in one line for people."""
     usage, seen, kept = Usage(), set(), 0
-    for answers in parts:
-        for request in requests.of(answers):
+    for lot in lots:
+        for request in requests.of(lot.answers):
             if request.key in seen:
                 continue
             seen.add(request.key)
             if request.key in ledger:
-                kept += 1
+                kept += lot.times
             else:
-                usage += requests.call(request).usage
+                usage += requests.call(request).usage.times(lot.times)
     there = f"; {kept:,} more are in the ledger already" if kept else ""
     seconds = terms.seconds(usage)
     time = f"{seconds / 60:,.0f} min" if seconds > 90 else f"{seconds:.0f} s"

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from spillover.judgements.asking.costs import SECONDS_PER_CALL
 from spillover.judgements.asking.replies import LEAST_MASS, TOP, Mode
-from spillover.judgements.judge import Answer, Judge, Score, Scoring, with_options
+from spillover.judgements.judge import Answer, Judge, Lot, Score, Scoring, with_options
 from spillover.judgements.rubric import Rubrics
 from spillover.judgements.rubrics.own import OwnRubrics
 from spillover.serving.service import service_url
@@ -130,11 +130,11 @@ class Endpoint(Judge):
         with opened(self.ledger(store), about) as ledger:
             yield Asking(self._requests(), self._terms(), ledger)
 
-    def estimate(self, parts: Iterable[Sequence[Answer]], store: Store | None) -> str:
+    def estimate(self, lots: Iterable[Lot], store: Store | None) -> str:
         from spillover.judgements.asking.ledger import looked_at
         from spillover.judgements.asking.terms import foreseen
 
-        return foreseen(parts, self._requests(), self._terms(), looked_at(self.ledger(store)))
+        return foreseen(lots, self._requests(), self._terms(), looked_at(self.ledger(store)))
 
     def ledger(self, store: Store | None) -> Path | None:
         """Where a store keeps what this judge said: beside the artefacts, not among them."""
