@@ -238,7 +238,8 @@ def _taken_over(root: Path, made: Report, organisms: int, whole: Store, first: s
     kept = sum(path.stat().st_mtime_ns == at for path, at in before.items())
     same = tables(store, made) == tables(whole, made)
     print(
-        f"{first} killed, {second} finishes: {kept} of {len(before)} finished artefacts kept as they were; tables equal: {same}"
+        f"{first} killed, {second} finishes: {kept} of {len(before)} finished artefacts kept as they were; "
+        f"tables equal: {same}"
     )
 
 

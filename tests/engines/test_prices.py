@@ -61,8 +61,24 @@ def test_a_paid_judge_is_priced_before_there_is_an_answer(store: Store) -> None:
     assert judging(plan(sweep(Embedded()), store), store) == []  # costs nothing
     longer = Judgements(responses=ASKED[0].but(sampling=SAMPLING.but(max_tokens=500)), judge=judge)
     (more,) = judging(plan(longer, store), store)
-    tokens = [int(text.split(" tokens to read")[0].split("about ")[-1].replace(",", "")) for text in (line, more)]
-    assert tokens[1] > tokens[0]
+    assert more != line and "to pay" in more
+
+
+def test_a_sweep_asked_alike_is_priced_as_one_by_one(store: Store) -> None:
+    """Counted once and multiplied; tokens are those of every judgement by itself, added up."""
+    judge = Endpoint(model="m", price_in=2.0, price_out=8.0)
+    parts = [Judgements(responses=one, judge=judge) for one in ASKED]
+    longer = Judgements(responses=ASKED[0].but(sampling=SAMPLING.but(max_tokens=500)), judge=judge)
+    one, other, all_ = (
+        tokens_to_read(plan(PricedStudy(scores=tuple(some)), store), store)
+        for some in (parts[:1], [longer], [*parts, longer])
+    )
+    assert all_ == 2 * one + other and other > one
+
+
+def tokens_to_read(steps, store: Store) -> int:
+    (line,) = judging(steps, store)
+    return int(line.split(" tokens to read")[0].split("about ")[-1].replace(",", ""))
 
 
 def test_disk_goes_by_artefacts_of_like_size_alone(store: Store, tiny) -> None:

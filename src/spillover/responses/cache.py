@@ -29,17 +29,18 @@ class Place:
         self.rows, self.positions, self.every = rows, positions, every
         self.span = up(int(positions.max()) + 1, SPAN_MULTIPLE)
         tokens = positions.shape[1]
-        self.some = self._room = None
+        self.some: Any = None
+        self._room: Any = None
         if counts is not None and min(counts) < tokens and sum(counts) > 1:  # a lone row would get other bits
             self.some = torch.tensor([row * tokens + at for row, count in enumerate(counts) for at in range(count)])
 
     def pressed(self, spread: Any) -> Any:
-        """What belongs to the tokens that are some, (some, ...), row by row, of what there is for all, (n, tokens, ...)."""
+        """Of what there is for all tokens, (n, tokens, ...), what belongs to those that are some: (some, ...)."""
         flat = spread.flatten(0, 1)
         return flat if self.some is None else flat[self.some]
 
     def spread(self, pressed: Any) -> Any:
-        """The way back: (some, ...) -> (n, tokens, ...), zeros for tokens that only fill up; holds until the next call."""
+        """The way back: (some, ...) -> (n, tokens, ...), zeros for the others; holds until the next call."""
         shape = (*self.positions.shape, *pressed.shape[1:])
         if self.some is None:
             return pressed.view(shape)

@@ -13,7 +13,7 @@ from spillover.responses.opening import Opened
 from spillover.responses.reading import BLOCK, Tokens, Watch, read_prompts
 from spillover.store import Tick
 
-ROWS = 128  # prompts read at once
+ROWS = 128  # prompts read at once, at most
 
 
 class Watches:
@@ -56,13 +56,12 @@ def show(opened: Opened, prompts: Sequence[Tokens], watch: Watch, tick: Tick, ro
     network = opened.reader
     assert isinstance(network, Llama)
     order, done = sorted(set(prompts)), 0  # those that begin alike beside one another: what they share is read once
-    longest, cache = up(max(map(len, order)), BLOCK), None
+    rows = up(-(-len(order) // -(-len(order) // rows)), ROW_MULTIPLE)  # as many in each batch: one cache for all
     with torch.inference_mode():
+        cache = RowCache(opened.loaded.network, rows, up(max(map(len, order)), BLOCK))
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
-            filled = [*batch, *[batch[-1]] * (up(len(batch), ROW_MULTIPLE) - len(batch))]
-            if cache is None or len(cache.groups) != len(filled):
-                cache = RowCache(opened.loaded.network, len(filled), longest)
+            filled = [*batch, *[batch[-1]] * (rows - len(batch))]
             read_prompts(network, cache, filled, watch=watch)
             watch.last_next([(0, prompt) for prompt in filled])
             positions = torch.tensor([[len(prompt) - 1] for prompt in filled])
