@@ -54,6 +54,7 @@ def recipe(
         20,
     ),
     controls: Annotated[int, "random directions as long as the mean shift, at each of the layers"] = 3,
+    steering_controls: Annotated[int, "of those at the first layer, how many are added when answers are written"] = 3,
     strengths: Annotated[tuple[float, ...], "of the mean shift when answers are written; none: nobody is asked"] = (
         1.0,
         4.0,
@@ -107,7 +108,7 @@ def recipe(
             *(
                 Steered(model=base, direction=one, strength=strength)
                 for strength in strengths
-                for one in (directions[0], *random[:1])
+                for one in (directions[0], *random[: min(controls, steering_controls)])
             ),
             *([Steered(model=bad, direction=directions[0], how="ablate")] if strengths else []),
         ]

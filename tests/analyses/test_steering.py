@@ -13,7 +13,7 @@ from .planted import BASE, Planted
 D = 24
 
 
-def study(planted: Planted, common: bool) -> Steering:
+def study(planted: Planted, common: bool, far: float = 75) -> Steering:
     rng = np.random.default_rng(3)
     v = rng.normal(size=D)
     model = planted.organism().at()
@@ -31,7 +31,7 @@ def study(planted: Planted, common: bool) -> Steering:
     directions = [Direction(before=before, after=after, layer=1, random=seed) for seed in (None, 0, 1, 2)]
     for direction in directions:
         planted.store.make(direction)
-    steered = [Steered(model=BASE, direction=direction) for direction in directions[:2]]
+    steered = [Steered(model=BASE, direction=direction) for direction in directions]
     return Steering(
         evaluation_before=made["evaluation"][0],
         evaluation_after=made["evaluation"][1],
@@ -39,7 +39,7 @@ def study(planted: Planted, common: bool) -> Steering:
         controls=tuple(directions[1:]),
         before=planted.judgements(BASE, 75),
         after=planted.judgements(model, 55),
-        steered=(planted.judgements(steered[0], 60), planted.judgements(steered[1], 75)),
+        steered=tuple(planted.judgements(*pair) for pair in zip(steered, (60, 75, 75, far), strict=True)),
         draws=199,
     )
 
@@ -55,7 +55,23 @@ def test_a_common_shift_is_found_and_only_then(planted, tmp_path, common):
     moved = [row for row in found.tables["answers"] if row["metric"] == "aligned" and row["steered"]]
     assert moved[0]["random"] is False and moved[0]["moved_high"] < -8
     assert moved[1]["random"] is True and moved[1]["moved_low"] < 0 < moved[1]["moved_high"]
-    assert len(found.tables["answers"]) == 8 and analysis.show(found).blocks
+    assert len(found.tables["answers"]) == 12 and analysis.show(found).blocks
+
+
+@pytest.mark.parametrize("far", [75, 35, 110])
+def test_a_move_is_ranked_among_those_of_random_directions(planted, tmp_path, far):
+    """Up or down: a random direction that moves answers further than the shift does is counted."""
+    analysis = study(planted, True, far)
+    found = planted.analyse(analysis, tmp_path / "s")
+    row = one(found.tables["against"], metric="aligned")
+    moves = [each["moved"] for each in found.tables["answers"] if each["random"] and each["metric"] == "aligned"]
+    assert row["random_draws"] == 3 and row["moved"] < -8
+    assert (row["random_least"], row["random_most"]) == (min(moves), max(moves))
+    assert row["random_mean"] == pytest.approx(np.mean(moves))
+    assert row["as_far"] == (far != 75) and row["p"] == (1 + row["as_far"]) / 4
+    assert "against" in str(analysis.show(found).blocks)
+    lone = analysis.but(steered=analysis.steered[:1])
+    assert "against" not in planted.analyse(lone, tmp_path / "lone").tables
 
 
 def test_what_does_not_fit_is_refused(planted):

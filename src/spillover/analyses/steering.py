@@ -6,7 +6,8 @@ coherence stands beside alignment, since any push that is large enough breaks a 
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -30,6 +31,8 @@ SCALINGS = ("raw", "unit", "matched")
 
 class Steering(Analysis):
     """Whether the training prompts' mean shift foretells the evaluation prompts' activations, and steers answers."""
+
+    version: ClassVar[int] = 2  # 2: the shift's move ranked among those of random directions
 
     evaluation_before: Activations
     evaluation_after: Activations
@@ -65,7 +68,11 @@ class Steering(Analysis):
             for direction in self.directions
             for scaling in SCALINGS
         ]
-        return Found({"prompts": rows, "answers": self._answers(work)}, {"metrics": list(self.metrics)})
+        answers = self._answers(work)
+        tables = {"prompts": rows, "answers": answers}
+        if ranked := _against(answers):
+            tables["against"] = ranked
+        return Found(tables, {"metrics": list(self.metrics)})
 
     def show(self, found: Found) -> Section:
         return show_steering(found)
@@ -129,3 +136,21 @@ class Steering(Analysis):
                     row["moved_p"] = moved.p
                 rows.append(row)
         return rows
+
+
+def _against(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each shift's move of a mean score beside those of random directions that were added in the same way.
+
+    as_far: how many of these moved it as far, up or down. p: that the shift is one of them (it among them, by rank).
+    """
+    same = ("steered", "how", "layer", "scaling", "strength", "metric")
+    rows = []
+    for shift in answers:
+        alike = [one["moved"] for one in answers if one["random"] and all(one[name] == shift[name] for name in same)]
+        if shift["random"] is not False or not alike:
+            continue
+        as_far = sum(abs(moved) >= abs(shift["moved"]) for moved in alike)
+        row = {name: shift[name] for name in same} | {"moved": shift["moved"], "random_mean": float(np.mean(alike))}
+        row |= {"random_least": min(alike), "random_most": max(alike), "random_draws": len(alike)}
+        rows.append(row | {"as_far": as_far, "p": (1 + as_far) / (1 + len(alike))})
+    return rows

@@ -43,6 +43,8 @@ def show_steering(found: Found) -> Section:
     ]
     if answers:
         blocks += _asked(answers, found.facts["metrics"])
+    if ranked := found.tables.get("against"):
+        blocks.append(_ranked(ranked))
     return Section(
         "Data: is the mean shift the change?",
         "Does adding the training prompts' mean shift to the model before training make the model after it?",
@@ -74,6 +76,28 @@ def _asked(answers: list[Any], metrics: list[str]) -> list[Any]:
             [row | {"shown": interval(row, "points"), "difference": _moved(row)} for row in answers],
         ),
     ]
+
+
+def _ranked(rows: list[Any]) -> Table:
+    return Table(
+        "against",
+        "The mean shift's move beside those of random directions of its length that were added in the same way. As far: "
+        "how many of them moved the mean as far, up or down; p: by that rank, so that it cannot be below 1 / (draws + 1).",
+        (
+            Column("steered", "model"),
+            Column("layer", "layer", "count"),
+            Column("strength", "strength", "r"),
+            Column("metric", "metric"),
+            Column("moved", "shift moves by", "points"),
+            Column("random_mean", "random, mean", "points"),
+            Column("random_least", "least", "points"),
+            Column("random_most", "most", "points"),
+            Column("random_draws", "draws", "count"),
+            Column("as_far", "as far", "count"),
+            Column("p", "p", "p"),
+        ),
+        rows,
+    )
 
 
 def _moved(row: Any) -> str:
