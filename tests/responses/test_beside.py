@@ -91,12 +91,12 @@ def test_models_go_through_one_product_where_they_are_alike_and_even(tmp_path: P
     other = low_rank([adapter(tmp_path / "other", "llama", 3, r=5)])
     even = Llama(network).beside([one, two]).checkpoints
     assert [type(way) for way in even.of([0] * 8 + [1] * 8)] == [Stacked]
-    assert [type(way) for way in even.of([0] * 60 + [1] * 36)] == [Stacked]
+    assert [type(way) for way in even.of([0] * 480 + [1] * 32)] == [Stacked]
     thrice = Llama(network).beside([one, two, one]).checkpoints
-    assert [type(way) for way in thrice.of([0] * 60 + [1] * 2 + [2] * 2)] == [Span] * 3  # slots would stay empty
-    assert [type(way) for way in Llama(network).beside([one, other]).checkpoints.of([0, 1])] == [Span] * 2
-    assert [type(way) for way in Llama(network).beside([{}, one]).checkpoints.of([0, 1, 1])] == [Span]
-    assert Llama(network).checkpoints.of([0] * 8) == []
+    assert [type(way) for way in thrice.of([0] * 480 + [1] * 16 + [2] * 16)] == [Span] * 3  # slots would stay empty
+    assert [type(way) for way in Llama(network).beside([one, other]).checkpoints.of([0] * 8 + [1] * 8)] == [Span] * 2
+    assert [type(way) for way in Llama(network).beside([{}, one]).checkpoints.of([0] * 8 + [1] * 16)] == [Span]
+    assert Llama(network).checkpoints.of([0] * 64) == []
 
 
 def test_one_beginning_is_read_by_each_checkpoint_for_itself(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from spillover.responses.cache import Inside
 from spillover.responses.reading import BLOCK, Tokens
 
 Put = Callable[[list[int], np.ndarray], None]
@@ -42,8 +43,7 @@ class PromptPass:
     def read_next(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Blocks of these rows come; so many tokens of each count."""
         self.readers = {row: index for index, row in enumerate(rows)}
-        self.room: Any = None
-        self.there = torch.tensor([row * BLOCK + at for row, count in enumerate(tokens) for at in range(count)])
+        self.inside = Inside(len(rows), BLOCK, tokens)
 
     def see(self, site: str, hidden: Any) -> None:
         """A block's sum over its tokens, or a last token."""
@@ -52,12 +52,7 @@ class PromptPass:
         if self.keys:
             self.last[number] = hidden
             return
-        hidden, size = hidden.float(), len(self.readers) * BLOCK
-        if len(self.there) < size:  # whole blocks: the order of a sum is the same
-            mine = hidden[self.there] if len(hidden) == size else hidden
-            self.room = torch.zeros(size, self.width) if self.room is None else self.room
-            hidden = self.room.index_copy_(0, self.there, mine)
-        self.block[site] = hidden.view(-1, BLOCK, self.width).sum(dim=1)
+        self.block[site] = self.inside.spread(hidden.float()).sum(dim=1)  # over whole blocks: in the same order
 
     def share(self, source: Sequence[int]) -> None:
         """Rows that go on alike have the same sums."""

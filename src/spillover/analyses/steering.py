@@ -22,6 +22,7 @@ from spillover.analyses.showing import Section
 from spillover.analyses.steering_section import show_steering
 from spillover.judgements.judgements import Judgements
 from spillover.maths.bootstrap import Resampling, difference, mean, mean_of_groups
+from spillover.maths.permutation import exceedance
 from spillover.maths.steering import foretold
 from spillover.records import read_table
 from spillover.store import Work
@@ -149,8 +150,8 @@ def _against(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         alike = [one["moved"] for one in answers if one["random"] and all(one[name] == shift[name] for name in same)]
         if shift["random"] is not False or not alike:
             continue
-        as_far = sum(abs(moved) >= abs(shift["moved"]) for moved in alike)
+        p = float(exceedance(np.array(shift["moved"]), np.array(alike)))
         row = {name: shift[name] for name in same} | {"moved": shift["moved"], "random_mean": float(np.mean(alike))}
         row |= {"random_least": min(alike), "random_most": max(alike), "random_draws": len(alike)}
-        rows.append(row | {"as_far": as_far, "p": (1 + as_far) / (1 + len(alike))})
+        rows.append(row | {"as_far": round(p * (1 + len(alike))) - 1, "p": p})
     return rows

@@ -15,6 +15,31 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 SPAN_MULTIPLE = 16
 
 
+class Inside:
+    """Rows of so many tokens each, of which the first `counts` (n,) count and the others fill up; None: all count."""
+
+    def __init__(self, rows: int, tokens: int, counts: Sequence[int] | None = None) -> None:
+        self.shape = (rows, tokens)
+        self._some: Any = None
+        self._room: Any = None
+        if counts is not None and min(counts) < tokens:
+            self._some = torch.tensor([row * tokens + at for row, count in enumerate(counts) for at in range(count)])
+
+    def pressed(self, spread: Any) -> Any:
+        """Of what there is for all tokens, (n, tokens, ...), what belongs to those that count: (some, ...)."""
+        flat = spread.flatten(0, 1)
+        return flat if self._some is None else flat[self._some]
+
+    def spread(self, pressed: Any) -> Any:
+        """The way back: (some, ...) -> (n, tokens, ...), zeros for the others; holds until the next call."""
+        if self._some is None:
+            return pressed.view(*self.shape, *pressed.shape[1:])
+        if self._room is None or self._room.shape[2:] != pressed.shape[1:]:
+            self._room = pressed.new_zeros((*self.shape, *pressed.shape[1:]))
+        self._room.flatten(0, 1).index_copy_(0, self._some, pressed)
+        return self._room
+
+
 class Place:
     """Which rows are read and written next, (n,), and at which positions, (n, tokens)."""
 
@@ -24,29 +49,11 @@ class Place:
     def move(self, rows: Any, positions: Any, every: bool = False, counts: Sequence[int] | None = None) -> None:
         """Go to these rows and positions; `every` says that they are all rows, in order (it saves a copy).
 
-        counts: (n,) how many of a row's tokens are some; those after them only fill it up. None: all are.
+        counts: (n,) how many of a row's tokens count; None: all.
         """
         self.rows, self.positions, self.every = rows, positions, every
         self.span = up(int(positions.max()) + 1, SPAN_MULTIPLE)
-        tokens = positions.shape[1]
-        self.some: Any = None
-        self._room: Any = None
-        if counts is not None and min(counts) < tokens and sum(counts) > 1:  # a lone row would get other bits
-            self.some = torch.tensor([row * tokens + at for row, count in enumerate(counts) for at in range(count)])
-
-    def pressed(self, spread: Any) -> Any:
-        """Of what there is for all tokens, (n, tokens, ...), what belongs to those that are some: (some, ...)."""
-        flat = spread.flatten(0, 1)
-        return flat if self.some is None else flat[self.some]
-
-    def spread(self, pressed: Any) -> Any:
-        """The way back: (some, ...) -> (n, tokens, ...), zeros for the others; holds until the next call."""
-        shape = (*self.positions.shape, *pressed.shape[1:])
-        if self.some is None:
-            return pressed.view(shape)
-        if self._room is None or self._room.shape[1:] != pressed.shape[1:]:
-            self._room = pressed.new_zeros((self.positions.numel(), *pressed.shape[1:]))
-        return self._room.index_copy_(0, self.some, pressed).view(shape)
+        self.inside = Inside(len(rows), positions.shape[1], counts)
 
     def masks(self) -> Any:
         """Boolean masks (n, 1, tokens, span), True where a token may look; one for each kind of layer."""
@@ -148,3 +155,8 @@ def _windows(config: Any) -> dict[str, int | None]:
 def up(number: int, multiple: int) -> int:
     """`number` rounded up to a multiple."""
     return -(-number // multiple) * multiple
+
+
+def evenly(number: int, most: int, multiple: int) -> int:
+    """How many to take at once, a multiple, so that batches of about `most` at most are of one size."""
+    return up(-(-number // -(-number // most)), multiple)

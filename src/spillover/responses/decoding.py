@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from spillover.models.loading import Loaded
-from spillover.responses.cache import RowCache, up
+from spillover.responses.cache import RowCache, evenly, up
 from spillover.responses.opening import Opened
 from spillover.responses.reading import BLOCK, Watch, read_prompts
 from spillover.responses.sampling import pick
@@ -133,6 +133,6 @@ def _batches(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int, rows: int
     longest = up(len(order[-1].prompt), BLOCK) + max_tokens
     fitting = CACHE_BYTES // RowCache.row_bytes(loaded.network, longest) // ROW_MULTIPLE * ROW_MULTIPLE
     rows = max(ROW_MULTIPLE, min(rows, fitting))
-    rows = up(-(-len(order) // -(-len(order) // rows)), ROW_MULTIPLE)  # as many in each batch
+    rows = evenly(len(order), rows, ROW_MULTIPLE)
     for start in range(0, len(order), rows):
         yield sorted(order[start : start + rows], key=lambda draft: draft.group)

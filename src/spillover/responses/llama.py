@@ -29,10 +29,8 @@ KNOWN = ("llama", "qwen2")
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer's products, and the weights of the norms before them; None where they are in the products."""
+    """One layer's products."""
 
-    before: Any
-    between: Any
     qkv: Packed
     out: Packed
     gate_up: Packed
@@ -85,7 +83,7 @@ class Llama:
 
     def score(self, tokens: Any, cache: RowCache) -> Any:
         """Logits (rows, tokens, vocabulary) after each of `tokens` (rows, tokens), which go to the cache's place."""
-        return cache.place.spread(self.head(self._through(tokens, cache, True, None)).float())
+        return cache.place.inside.spread(self.head(self._through(tokens, cache, True, None)).float())
 
     def look(self, tokens: Any, cache: RowCache, see: See) -> None:
         """As `write`, for who looks on alone: no logits."""
@@ -102,8 +100,6 @@ class Llama:
         qkv = torch.cat([weight for weight, _ in projections])
         gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
         return _Layer(
-            before=None if self.folds else before.detach(),
-            between=None if self.folds else between.detach(),
             qkv=Packed(self._with(qkv, before), _joined([bias for _, bias in projections])),
             out=Packed(attention.o_proj.weight, attention.o_proj.bias),
             gate_up=Packed(self._with(gate_up, between), _joined([mlp.gate_proj.bias, mlp.up_proj.bias])),
@@ -143,13 +139,13 @@ class Llama:
         return weight.unflatten(0, (-1, self.width))[:, self.pairs].flatten(0, 1)
 
     def _through(self, tokens: Any, cache: RowCache, write: bool, see: See) -> Any:
-        """The normed stream (tokens, d_model) after the last layer, of tokens that do not only fill up.
+        """The normed stream (tokens, d_model) after the last layer, of tokens that count.
 
         While only reading unseen, no more than their keys and values.
         """
         place = cache.place
-        stream = self.embed(place.pressed(tokens))
-        owners = place.pressed(place.rows[:, None].expand(place.positions.shape))
+        stream = self.embed(place.inside.pressed(tokens))
+        owners = place.inside.pressed(place.rows[:, None].expand(place.positions.shape))
         spans = self.checkpoints.of([cache.groups[row] for row in owners.tolist()])
         cos, sin = (part[..., : self.width // 2] for part in self.rotary(stream.new_empty(0).float(), place.positions))
         turn, mask = torch.complex(cos, sin)[:, :, None], self._mask(cache, stream.dtype)
@@ -164,13 +160,13 @@ class Llama:
                 break
             show(f"attn_out.{layer}", added)
             stream += added
-            normed = self._normed(stream, self.layers[index].between)
+            normed = self._normed(stream, self.norms[index][1])
             gate, up = self._product("gate_up", index, spans, normed).chunk(2, dim=-1)
             added = self._product("down", index, spans, functional.silu(gate).mul_(up))
             show(f"mlp_out.{layer}", added)
             stream += added
             show(f"resid_post.{layer}", stream)
-        normed = self._normed(stream, None if self.folds else self.final)
+        normed = self._normed(stream, self.final)
         if see is not None:
             see("final_norm", normed * self.final if self.folds else normed)
         return normed
@@ -179,9 +175,9 @@ class Llama:
         self, index: int, spans: Spans, stream: Any, turn: Any, mask: Any, cache: RowCache, further: bool
     ) -> Any:
         """What a layer's attention adds to the stream; not `further`: None, and its keys and values are kept alone."""
-        normed = self._normed(stream, self.layers[index].before)
+        normed = self._normed(stream, self.norms[index][0])
         heads = self._product("qkv", index, spans, normed).unflatten(-1, (-1, self.width))
-        heads = cache.place.spread(heads)  # (rows, tokens, heads, width)
+        heads = cache.place.inside.spread(heads)  # (rows, tokens, heads, width)
         turned = torch.view_as_complex(heads[:, :, : -self.keys].float().unflatten(-1, (-1, 2))) * turn
         query, key = torch.view_as_real(turned).flatten(-2).to(heads.dtype).split([self.heads, self.keys], dim=2)
         keys, values = cache.layers[index].update(key.transpose(1, 2), heads[:, :, -self.keys :].transpose(1, 2))
@@ -190,7 +186,7 @@ class Llama:
         query = query.unflatten(2, (self.keys, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)  # those of a key: its rows
         found = functional.scaled_dot_product_attention(query, keys, values, mask, scale=self.scale)
         found = found.unflatten(2, (-1, heads.shape[1])).permute(0, 3, 1, 2, 4).flatten(2)
-        return self._product("out", index, spans, cache.place.pressed(found))
+        return self._product("out", index, spans, cache.place.inside.pressed(found))
 
     def _product(self, name: str, index: int, spans: Spans, rows: Any) -> Any:
         """Rows times a layer's packed weights, and what each checkpoint adds for its own rows."""
@@ -206,9 +202,10 @@ class Llama:
         return mask.repeat(1, 1, self.heads // self.keys, 1) if mask.shape[2] > 1 else mask
 
     def _normed(self, stream: Any, weight: Any) -> Any:
+        """The stream normed, and times the norm's weight where the products that follow have not taken it over."""
         wide = stream.float()
         normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(stream.dtype)
-        return normed if weight is None else normed * weight
+        return normed if self.folds else normed * weight
 
 
 def written_out(network: Any) -> Llama | None:

@@ -38,7 +38,7 @@ class Watch(Protocol):
         """The next that is seen are blocks of these rows' prompts; so many tokens of each count."""
 
     def see(self, site: str, hidden: Any) -> None:
-        """What is at a site, to be copied: (tokens, d_model), row by row; of tokens that count or of whole blocks."""
+        """What is at a site, to be copied: (tokens, d_model), row by row, of those that count."""
 
     def share(self, source: Sequence[int]) -> None:
         """Every row has had what the row that is named for it read since the last call; (rows,)."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from spillover.responses.cache import RowCache, up
+from spillover.responses.cache import RowCache, evenly, up
 from spillover.responses.decoding import ROW_MULTIPLE
 from spillover.responses.llama import Llama
 from spillover.responses.opening import Opened
@@ -56,7 +56,7 @@ def show(opened: Opened, prompts: Sequence[Tokens], watch: Watch, tick: Tick, ro
     network = opened.reader
     assert isinstance(network, Llama)
     order, done = sorted(set(prompts)), 0  # those that begin alike beside one another: what they share is read once
-    rows = up(-(-len(order) // -(-len(order) // rows)), ROW_MULTIPLE)  # as many in each batch: one cache for all
+    rows = evenly(len(order), rows, ROW_MULTIPLE)  # one cache for all batches
     with torch.inference_mode():
         cache = RowCache(opened.loaded.network, rows, up(max(map(len, order)), BLOCK))
         for start in range(0, len(order), rows):
