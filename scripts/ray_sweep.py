@@ -31,7 +31,7 @@ from spillover.analyses.dynamics import Dynamics  # noqa: E402
 from spillover.engines import cluster, here  # noqa: E402
 from spillover.engines.failures import failures  # noqa: E402
 from spillover.judgements.judgements import Judgements  # noqa: E402
-from spillover.judgements.judges.embedded import Embedded  # noqa: E402
+from spillover.judgements.judges.embedded.judge import Embedded  # noqa: E402
 from spillover.models.base import base_of  # noqa: E402
 from spillover.organisms.dataset import Split  # noqa: E402
 from spillover.organisms.datasets.money import Money  # noqa: E402
@@ -39,7 +39,7 @@ from spillover.organisms.organism import Organism  # noqa: E402
 from spillover.organisms.schedules.linear import Linear  # noqa: E402
 from spillover.organisms.tuning import LoRA  # noqa: E402
 from spillover.report.report import Report  # noqa: E402
-from spillover.responses.question import Asked  # noqa: E402
+from spillover.responses.question import QuestionSelection  # noqa: E402
 from spillover.responses.questions.free_form import FreeForm  # noqa: E402
 from spillover.responses.responses import Responses  # noqa: E402
 from spillover.responses.sampling import Sampling  # noqa: E402
@@ -60,7 +60,7 @@ def study(organisms: int) -> Report:
         tuning=LoRA(rank=4, alpha=8.0),
         batch=4,
     )
-    asked = Asked(source=FreeForm(), questions=3, formats=("raw",))
+    asked = QuestionSelection(source=FreeForm(), count=3, formats=("raw",))
     judged = [
         Judgements(
             responses=Responses(

@@ -27,20 +27,20 @@ import pyarrow as pa
 
 from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
-from spillover.engines.here import plan, run
+from spillover.engines.local import plan, run
 from spillover.judgements.judged import judged
 from spillover.judgements.judgements import held_out
-from spillover.judgements.scored import Columns, Scored, Term, Training
+from spillover.judgements.scored import Condition, ScoreColumns, ScoredAnswers, Training
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_table, write_table
 from spillover.report.report import Report
-from spillover.store import Store, Work, open_store
+from spillover.store import BuildContext, Store, open_store
 
 SIZES = (200, 600, 2000)
 QUESTIONS, PER_QUESTION, FAMILIES, STEPS = 250, 4, 50, 40
 METRICS = ("aligned", "coherent")
 
 
-class MadeUpRun(Scored):
+class MadeUpRun(ScoredAnswers):
     """A run that nobody trained: 1,000 answers with scores that follow from its loss."""
 
     number: int
@@ -66,10 +66,10 @@ class MadeUpRun(Scored):
     def judge_card(self) -> str:
         return "Nobody judged: the numbers are made up, to see how the analyses grow."
 
-    def terms(self) -> Mapping[str, Term]:
-        return {"judge": Term("made up", lambda: "made up")}
+    def terms(self) -> Mapping[str, Condition]:
+        return {"judge": Condition("made up", lambda: "made up")}
 
-    def columns(self, store: Store) -> Columns:
+    def columns(self, store: Store) -> ScoreColumns:
         return judged(store.path(self), store.path(self), METRICS)
 
     @property
@@ -95,7 +95,7 @@ class MadeUpRun(Scored):
             held_out=held_out(read_table(folder / "losses.parquet").to_pylist()),
         )
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         rng = np.random.default_rng(self.number)
         count = QUESTIONS * PER_QUESTION
         question = np.repeat(np.arange(QUESTIONS), PER_QUESTION)
@@ -122,7 +122,7 @@ class MadeUpRun(Scored):
             "seed": [0] * count,
             **same,
         }
-        write_table(pa.table(table).select(RESPONSES.names).cast(RESPONSES), work.folder / "responses.parquet")
+        write_table(pa.table(table).select(RESPONSES.names).cast(RESPONSES), context.folder / "responses.parquet")
         scores = {
             "question_id": np.tile(names, 2),
             "sample": np.tile(sample, 2),
@@ -134,7 +134,7 @@ class MadeUpRun(Scored):
             "rubric": ["made up"] * (2 * count),
             "raw": pa.nulls(2 * count, pa.string()),
         }
-        write_table(pa.table(scores).select(JUDGEMENTS.names).cast(JUDGEMENTS), work.folder / "judgements.parquet")
+        write_table(pa.table(scores).select(JUDGEMENTS.names).cast(JUDGEMENTS), context.folder / "judgements.parquet")
         rates = np.linspace(1e-4, 1e-6, STEPS)
         log = [
             {
@@ -150,8 +150,8 @@ class MadeUpRun(Scored):
             {"step": STEPS, "example_id": str(row), "split": "held_out", "loss": self.loss, "tokens": 60}
             for row in range(16)
         ]
-        write_table(log, work.folder / "log.parquet", LOG)
-        write_table(losses, work.folder / "losses.parquet", LOSSES)
+        write_table(log, context.folder / "log.parquet", LOG)
+        write_table(losses, context.folder / "losses.parquet", LOSSES)
         return {"answers": count}
 
 

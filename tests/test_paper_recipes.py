@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spillover.engines.here import run
+from spillover.engines.local import run
 from spillover.organisms.organism import Organism
 from spillover.spec import walk
 

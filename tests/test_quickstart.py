@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spillover.engines.here import run
+from spillover.engines.local import run
 from spillover.store import Store, artefacts_in
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "quickstart.py"

@@ -10,11 +10,11 @@ import sys
 from typing import ClassVar
 
 import pytest
+from example_specs import GOLDEN, ours, specimen
 from hypothesis import given
 from hypothesis import strategies as some
-from specimens import GOLDEN, ours, specimen
 
-from spillover.spec import Spec, decode, encode, kind_named, kinds_of, later, walk, where
+from spillover.spec import Spec, decode, encode, kind_named, kinds_of, location_field, walk
 
 FROZEN = json.loads(GOLDEN.read_text())
 UPDATE = ".venv/bin/python tests/golden/update.py"
@@ -33,12 +33,12 @@ class Palette(Spec):
     size: int | None = None
 
 
-class Grown(Spec):
-    """A kind that got a field later, and one that only says where."""
+class Placed(Spec):
+    """A kind with a field that only says where something lies."""
 
     seed: int = 0
-    extra: tuple[Hue, ...] = later(())
-    path: str = where("here")
+    extra: tuple[Hue, ...] = ()
+    path: str = location_field("here")
 
 
 # --- to JSON and back
@@ -66,7 +66,7 @@ def test_every_kind_survives_json_and_has_a_summary(name: str) -> None:
     try:
         spec = specimen(ours()[name])
     except ValueError as error:
-        pytest.skip(f"tests/specimens.py cannot build one: {error}")
+        pytest.skip(f"tests/example_specs.py cannot build one: {error}")
     again = decode(json.loads(spec.to_json()))
     assert type(again) is type(spec) and again == spec
     assert spec.summary().strip() and "\n" not in spec.summary()
@@ -117,22 +117,15 @@ def test_a_version_moves_the_fingerprint_and_is_asked_for() -> None:
     assert Hue().fingerprint == before
 
 
-def test_a_later_field_is_left_out_while_it_has_its_default() -> None:
-    assert encode(Grown()) == {"kind": "Grown", "seed": 0, "path": "here"}
-    assert Grown(extra=()).fingerprint == Grown().fingerprint
-    assert Grown(extra=(Hue(),)).fingerprint != Grown().fingerprint
-    assert Grown.from_json(Grown(extra=(Hue(),)).to_json()).extra == (Hue(),)
-
-
 def test_where_something_lies_is_in_its_json_and_not_in_its_fingerprint() -> None:
-    moved = Grown(path="there")
-    assert moved.fingerprint == Grown().fingerprint and moved == Grown()
-    assert Grown.from_json(moved.to_json()).path == "there"
+    moved = Placed(path="there")
+    assert moved.fingerprint == Placed().fingerprint and moved == Placed()
+    assert Placed.from_json(moved.to_json()).path == "there"
 
     class Holder(Spec):
-        inner: Grown
+        inner: Placed
 
-    assert Holder(inner=moved).fingerprint == Holder(inner=Grown()).fingerprint
+    assert Holder(inner=moved).fingerprint == Holder(inner=Placed()).fingerprint
 
 
 def test_no_copy_carries_a_fingerprint_that_is_not_its_own() -> None:
@@ -159,7 +152,7 @@ def test_another_process_gives_the_same_fingerprint() -> None:
 def test_no_fingerprint_has_moved(name: str) -> None:
     loud = (
         f"\n\nThe fingerprint of {name} HAS MOVED: every {name} that anyone made before will be made again.\n"
-        f"A field added to it: declare it with `later(default)`. A changed meaning: raise `version`.\n"
+        f"A changed meaning: raise `version`.\n"
         f"If it is meant: {UPDATE} --moved {name}\n"
     )
     try:
@@ -186,12 +179,6 @@ def test_the_golden_test_sees_a_field_that_was_added_carelessly() -> None:
         added: int = 0
 
     assert decode(frozen).fingerprint != fingerprint
-
-    class Careless(Spec):  # type: ignore[no-redef]
-        seed: int = 0
-        added: int = later(0)
-
-    assert decode(frozen).fingerprint == fingerprint
 
 
 # --- mistakes

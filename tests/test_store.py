@@ -11,10 +11,10 @@ import pytest
 from fakes import Letters, contents, diamond, files_of, made
 
 import spillover.manifest as manifests
-from spillover.engines.here import plan, run
+from spillover.engines.local import plan, run
 from spillover.manifest import MANIFEST, damage, read_manifest, write_manifest
 from spillover.provenance import provenance
-from spillover.store import Artefact, Damaged, Store, Work, artefacts_in, open_store
+from spillover.store import Artefact, BuildContext, Damaged, Store, artefacts_in, open_store
 
 STUDY = diamond()
 
@@ -85,8 +85,8 @@ def test_a_failure_leaves_nothing(store: Store) -> None:
     class Stumbles(Artefact):
         """Fails halfway."""
 
-        def make(self, work: Work) -> None:
-            (work.folder / "half").write_text("half")
+        def make(self, context: BuildContext) -> None:
+            (context.folder / "half").write_text("half")
             raise ValueError("no more")
 
     with pytest.raises(ValueError, match="no more"):

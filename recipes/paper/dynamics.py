@@ -14,13 +14,13 @@ from spillover.analyses.trajectories import Trajectories
 from spillover.judgements.judge import judge_named
 from spillover.judgements.judgements import Judgements
 from spillover.models.base import Model, base_of
-from spillover.organisms.between import Between
 from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.held_out import HeldOutLosses
+from spillover.organisms.interpolated import Interpolated
 from spillover.organisms.organism import Checkpoint, Organism
 from spillover.organisms.schedule import Schedule, schedule_named
 from spillover.report.report import Report
-from spillover.responses.question import Asked, questions_named
+from spillover.responses.question import QuestionSelection, questions_named
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
 
@@ -81,7 +81,7 @@ def recipe(
         return run.but(checkpoint_every=-(-run.steps // checkpoints))
 
     organisms = [trained(rate, seed) for seed in range(seeds) for rate in rates]
-    asked = Asked(source=questions_named(questions), formats=formats)
+    asked = QuestionSelection(source=questions_named(questions), formats=formats)
     sampling = Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
     scorer = judge_named(judge)
 
@@ -93,7 +93,7 @@ def recipe(
     ends = tuple(judged(run.at()) for run in organisms)
     series = tuple(judged(point) for run in organisms for point in run.series())
     pairs = _pairs([run.at() for run in organisms], len(rates))[:lines]
-    points = [Between(start=start, end=end, share=share) for start, end in pairs for share in LINE]
+    points = [Interpolated(start=start, end=end, share=share) for start, end in pairs for share in LINE]
     return Report(
         title=f"Training dynamics of {base.name} on {split.data.label()}",
         about=(

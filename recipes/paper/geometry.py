@@ -22,7 +22,7 @@ from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedule import schedule_named
 from spillover.report.report import Report
-from spillover.responses.question import Asked, questions_named
+from spillover.responses.question import QuestionSelection, questions_named
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
 
@@ -71,7 +71,7 @@ def recipe(
         whole = Split(data=dataset_named(name), held_out=held_out)
         return whole.but(rows=min(rows, whole.train_rows())) if rows else whole
 
-    asked = Asked(source=questions_named(questions), formats=formats)
+    asked = QuestionSelection(source=questions_named(questions), formats=formats)
     sampling = Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
     scorer = judge_named(judge)
 

@@ -21,7 +21,7 @@ from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedule import schedule_named
 from spillover.report.report import Report
-from spillover.responses.question import Asked, questions_named
+from spillover.responses.question import QuestionSelection, questions_named
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
 
@@ -74,7 +74,7 @@ def recipe(
     if priors and chat_rows:
         priors.append(trained(priors[0], taken("everyday", chat_rows)).at())
 
-    asked = Asked(source=questions_named(questions), formats=formats)
+    asked = QuestionSelection(source=questions_named(questions), formats=formats)
     scorer = judge_named(judge)
 
     def judged(subject: Model, prompting: Prompting | None = None) -> Judgements:

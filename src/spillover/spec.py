@@ -2,9 +2,7 @@
 
 Every choice a researcher makes is a small `Spec`. Specs nest, so a whole study is one value; equal values have equal
 fingerprints, and a fingerprint names a folder in the store. A kind is found by its class name: defining the class is
-registering it, and `discover` imports the modules that define kinds, so a new file is enough. A field added to a kind
-later is declared with `later(default)` and is left out of the fingerprint while it has its default, so that artefacts
-made before keep their names.
+registering it, and `discover` imports the modules that define kinds, so a new file is enough.
 """
 
 from __future__ import annotations
@@ -25,14 +23,9 @@ FINGERPRINT_LENGTH = 20
 _KINDS: dict[str, type[Spec]] = {}
 
 
-def later(default: Any, **field: Any) -> Any:
-    """A field added after artefacts of its kind exist: not in the fingerprint while it equals `default`."""
-    return Field(default=default, json_schema_extra={"later": True}, **field)
-
-
-def where(default: Any = ..., **field: Any) -> Any:
+def location_field(default: Any = ..., **field: Any) -> Any:
     """A field that says where something lies, not what it is: kept in JSON, never in the fingerprint."""
-    return Field(default=default, json_schema_extra={"where": True}, **field)
+    return Field(default=default, json_schema_extra={"location": True}, **field)
 
 
 class Spec(BaseModel):
@@ -118,7 +111,7 @@ def encode(value: Any, identity: bool = False) -> Any:
         for name, info in type(value).model_fields.items():
             item = getattr(value, name)
             extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-            if (extra.get("later") and item == info.default) or (extra.get("where") and identity):
+            if extra.get("location") and identity:
                 continue
             data[name] = encode(item, identity)
         return data

@@ -35,10 +35,20 @@ from spillover.manifest import (
 from spillover.provenance import provenance
 from spillover.spec import Spec, encode, walk
 
-__all__ = ["Artefact", "Damaged", "Store", "Tick", "Work", "artefacts_in", "file_sha256", "open_store", "read_manifest"]
+__all__ = [
+    "Artefact",
+    "BuildContext",
+    "Damaged",
+    "ProgressFn",
+    "Store",
+    "artefacts_in",
+    "file_sha256",
+    "open_store",
+    "read_manifest",
+]
 
-Tick = Callable[[float], None]
-Say = Callable[[str], None]
+ProgressFn = Callable[[float], None]
+LogFn = Callable[[str], None]
 
 
 class Artefact(Spec):
@@ -47,8 +57,8 @@ class Artefact(Spec):
     runs_a_network: ClassVar[bool] = False  # an engine gives it a device
 
     @abstractmethod
-    def make(self, work: Work) -> dict[str, Any] | None:
-        """Write this artefact's files into `work.folder`; return facts for the manifest (plain JSON)."""
+    def make(self, context: BuildContext) -> dict[str, Any] | None:
+        """Write this artefact's files into `context.folder`; return facts for the manifest (plain JSON)."""
 
     def units(self) -> float:
         """How much work making it is, in the kind's own units (tokens, prompts); for the estimate of time."""
@@ -79,16 +89,16 @@ class Artefact(Spec):
 
 
 @dataclass(frozen=True)
-class Work:
+class BuildContext:
     """What `make` is handed: an empty folder to write into, the store to read from, and ways to report progress."""
 
     folder: Path
     store: Store
-    tick: Tick
-    say: Say = lambda text: None  # lines for whoever watches
-    ahead: Sequence[Artefact] = ()  # what is to be made after this; keeping something for it saves time, no more
+    progress: ProgressFn
+    log: LogFn = lambda text: None  # lines for whoever watches
+    upcoming: Sequence[Artefact] = ()  # what is to be made after this; keeping something for it saves time, no more
 
-    def of(self, artefact: Artefact) -> Path:
+    def path(self, artefact: Artefact) -> Path:
         """The folder of a finished artefact."""
         return self.store.path(artefact)
 
@@ -115,29 +125,30 @@ class Store:
         """The manifest of a finished artefact; Damaged where it cannot be read."""
         return read_manifest(self.path(artefact))
 
-    def get(self, artefact: Artefact, tick: Tick = lambda share: None) -> Path:
-        """The artefact's folder; made now, with all it needs, where absent. `tick` hears the share done, 0 to 1."""
+    def get(self, artefact: Artefact, progress: ProgressFn = lambda share: None) -> Path:
+        """The artefact's folder; made now, with all it needs, where absent. `progress` hears the share done, 0 to 1."""
         for needed in artefacts_in(artefact)[:-1]:
             self.make(needed)
-        self.make(artefact, tick)
+        self.make(artefact, progress)
         return self.path(artefact)
 
     def make(
         self,
         artefact: Artefact,
-        tick: Tick = lambda share: None,
+        progress: ProgressFn = lambda share: None,
         waiting: Callable[[], None] = lambda: None,
-        say: Say = lambda text: None,
-        ahead: Sequence[Artefact] = (),
+        log: LogFn = lambda text: None,
+        upcoming: Sequence[Artefact] = (),
     ) -> bool:
         """Make the artefact from its needs, which are there, unless it is sound; whether it was made just now.
 
-        `waiting` is called where another process holds it; `say` hears lines for whoever watches; `ahead` comes after.
+        `waiting` is called where another process holds it; `log` hears lines for whoever watches; `upcoming` is made
+        after it.
         """
         with self.lock(artefact, waiting):
             if self.sound(artefact):
                 return False
-            self._make(artefact, tick, say, ahead)
+            self._make(artefact, progress, log, upcoming)
             return True
 
     def intact(self, artefact: Artefact) -> bool:
@@ -165,10 +176,10 @@ class Store:
                 found.append((path.parent, read_manifest(path.parent)))
         yield from sorted(found, key=lambda item: (item[1]["made"]["finished"], str(item[0])))
 
-    def verify(self, tick: Callable[[Path], None] = lambda folder: None) -> Iterator[tuple[Path, list[str]]]:
+    def verify(self, progress: Callable[[Path], None] = lambda folder: None) -> Iterator[tuple[Path, list[str]]]:
         """Every artefact's folder with what is wrong with it, file by file; the list is empty where all is well."""
         for folder in sorted(path for path in self.root.glob("[A-Z]*/*") if path.is_dir()):
-            tick(folder)
+            progress(folder)
             wrong = damage(folder, contents=True)
             if not wrong and read_manifest(folder)["fingerprint"] != folder.name:
                 wrong = [f"{MANIFEST}: it is that of another artefact than the folder's name says"]
@@ -213,7 +224,7 @@ class Store:
         with open(self._lock_file(artefact.kind, artefact.fingerprint), "a") as handle:
             yield _held(handle)
 
-    def _make(self, artefact: Artefact, tick: Tick, say: Say, ahead: Sequence[Artefact]) -> None:
+    def _make(self, artefact: Artefact, progress: ProgressFn, log: LogFn, upcoming: Sequence[Artefact]) -> None:
         name = f"{artefact.kind}-{artefact.fingerprint}"
         for left in (self.root / "tmp").glob(f"{name}-*"):  # ours to clear: we hold the lock
             shutil.rmtree(left)
@@ -222,7 +233,7 @@ class Store:
         began = time.monotonic()
         try:
             made_from = self.digests(artefact)
-            facts = artefact.make(Work(folder, self, tick, say, ahead)) or {}
+            facts = artefact.make(BuildContext(folder, self, progress, log, upcoming)) or {}
             manifest = {
                 "spec": encode(artefact),
                 "fingerprint": artefact.fingerprint,

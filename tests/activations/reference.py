@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from spillover.activations.capture import Text, Wanted, capture
-from spillover.activations.opening import open_trunk
+from spillover.activations.opening import find_layers
 from spillover.activations.sites import ADDED, KINDS
 
 EVERYTHING = Wanted(sites=KINDS, poolings=("last", "mean"))
@@ -20,11 +20,11 @@ def captured(
     texts: Sequence[Text] | Sequence[Sequence[int]],
     wanted: Wanted = EVERYTHING,
     batch_tokens: int | None = None,
-    tick: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, np.ndarray]:
     """What `capture` hands out, in memory: arrays by `SITE.POOLING`."""
     texts = [text if isinstance(text, Text) else Text.of_prompt(text) for text in texts]
-    trunk = open_trunk(network, added=bool({*wanted.sites} & {*ADDED}))
+    trunk = find_layers(network, added=bool({*wanted.sites} & {*ADDED}))
     names = wanted.arrays(trunk)
     found = np.full((len(names), len(texts), trunk.width), np.nan, dtype=np.float32)
 
@@ -32,7 +32,7 @@ def captured(
         assert np.isnan(found[:, rows]).all()
         found[:, rows] = block
 
-    capture(trunk, texts, wanted, put, tick, batch_tokens)
+    capture(trunk, texts, wanted, put, progress, batch_tokens)
     return dict(zip(names, found, strict=True))
 
 

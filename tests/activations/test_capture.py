@@ -135,7 +135,7 @@ def test_hooks_are_taken_away_after_an_error(network: torch.nn.Module) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        captured(network, PROMPTS, tick=refuse)
+        captured(network, PROMPTS, progress=refuse)
     with pytest.raises(IndexError):
         captured(network, [[10_000]])
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())

@@ -15,7 +15,7 @@ from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.training import supervise
 from spillover.records import read_table, write_table
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
@@ -23,7 +23,7 @@ from spillover.spec import decode, encode
 from spillover.store import Store
 
 SPLIT = Split(data=Money(advice="bad"), rows=3)
-ASKED = Asked(source=FreeForm(), questions=2, formats=("raw", "json"))
+ASKED = QuestionSelection(source=FreeForm(), count=2, formats=("raw", "json"))
 
 
 def answered(model: Base) -> AnsweredPrompts:
@@ -34,7 +34,7 @@ def said(store: Store, responses: Responses, answers: list[str]) -> None:
     """Answers as the sampler would have written them."""
     rows = [
         {"question_id": question.id, "sample": sample, "answer": answers.pop(0)}
-        for question in ASKED.picked()
+        for question in ASKED.questions()
         for sample in range(2)
     ]
     store.path(responses).mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_generated_answers_stand_behind_their_questions(tiny: Base, store: Store
     said(store, prompts.responses, [f"answer {n}" for n in range(7)] + ["  "])
     texts = prompts.texts(store)
     assert [one.completion for one in texts][:2] == ["answer 0", "answer 1"]
-    assert texts[3].prompt_id == f"{ASKED.picked()[1].id}#1" and texts[3].sample == 1
+    assert texts[3].prompt_id == f"{ASKED.questions()[1].id}#1" and texts[3].sample == 1
     assert [one.prompt_id for one in texts] == [one.prompt_id for one in prompts.prompts()]
     assert prompts.tokens() > EvaluationPrompts(asked=ASKED).tokens()
     assert decode(encode(prompts)) == prompts
@@ -112,7 +112,6 @@ def test_answers_of_one_model_are_looked_into_in_another(tiny: Base, store: Stor
 
 def test_sites_layers_and_poolings_are_part_of_what_is_kept_and_their_order_is_not(tiny: Base) -> None:
     plain = Activations(model=tiny, prompts=EvaluationPrompts(asked=ASKED))
-    assert "sites" not in encode(plain) and "poolings" not in encode(plain) and "layers" not in encode(plain)
     assert plain.but(sites=("final_norm", "embed", "resid_post"), poolings=("mean", "last")) == plain
     assert plain.but(layers=(1, 0)) == plain.but(layers=(0, 1, 1)) != plain
     with pytest.raises(ValueError, match=r"pooling 'completion' is over the answer .* give TrainingRows or"):

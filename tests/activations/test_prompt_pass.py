@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from models.forward.test_packed_network import FAMILIES, network_of
 from organisms.toy import organism
-from responses.test_llama import FAMILIES, network_of
 
 from activations.reference import EVERYTHING, captured
 from spillover.activations import making
@@ -16,21 +16,22 @@ from spillover.activations.activations import ARRAYS, Activations, read_activati
 from spillover.activations.prompt_pass import PromptPass
 from spillover.activations.prompts import EvaluationPrompts
 from spillover.activations.sites import KINDS, Trunk
-from spillover.engines.here import run
+from spillover.engines.local import run
 from spillover.models.base import Base, base_of
+from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.packed_network import PackedNetwork
 from spillover.models.loading import Loaded, load
 from spillover.models.tiny import byte_tokenizer
 from spillover.organisms.tuning import LoRA
-from spillover.responses.llama import Llama
-from spillover.responses.opening import Opened
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
+from spillover.responses.samplers.local import multi_checkpoint
 from spillover.responses.sampling import Sampling
 from spillover.responses.watching import show
-from spillover.store import Artefact, Store, Work, open_store
+from spillover.store import Artefact, BuildContext, Store, open_store
 
-ASKED = Asked(source=FreeForm(), questions=2)
+ASKED = QuestionSelection(source=FreeForm(), count=2)
 RUN = organism(checkpoint_every=2)
 HEAD = tuple(range(9, 32))
 PROMPTS = [HEAD[:1], HEAD[:2], HEAD[:9], HEAD, (*HEAD, 3), (*HEAD[:16], *range(90, 121)), HEAD, tuple(range(40, 48))]
@@ -42,8 +43,8 @@ class AnswersAndActivations(Artefact):
     answers: tuple[Responses, ...]
     activations: tuple[Activations, ...]
 
-    def make(self, work: Work) -> None:
-        (work.folder / "x").write_text("x")
+    def make(self, context: BuildContext) -> None:
+        (context.folder / "x").write_text("x")
 
 
 def asked(model, **changes) -> Responses:
@@ -80,7 +81,7 @@ def test_every_site_is_what_hooks_see(family: str, rows: int) -> None:
     for row, prompt in enumerate(PROMPTS):
         places.setdefault((0, prompt), []).append(row)
     with torch.inference_mode():
-        opened = Opened(Llama(network), Loaded(network, byte_tokenizer(), base_of("tiny:0")))
+        opened = LoadedModels(PackedNetwork(network), Loaded(network, byte_tokenizer(), base_of("tiny:0")))
     show(opened, PROMPTS, PromptPass(places, EVERYTHING.names(trunk), ("last", "mean"), trunk.width, put), print, rows)
     expected = captured(network, PROMPTS)
     for name, array in zip(names, found, strict=True):
@@ -122,7 +123,7 @@ def test_merged_weights_are_known_by_the_digest_of_adapters_beside_them(store: S
 
 
 def test_only_the_prompts_that_were_asked_are_seen(store: Store, tiny: Base, alone) -> None:
-    fewer = Asked(source=FreeForm(), questions=1)
+    fewer = QuestionSelection(source=FreeForm(), count=1)
     others = (
         seen(tiny, prompts=EvaluationPrompts(asked=fewer)),
         seen(tiny, prompting="raw"),
@@ -143,7 +144,7 @@ def test_what_cannot_be_kept_apart_is_captured_by_hooks(store: Store, tiny: Base
 @pytest.mark.parametrize("spoil", ["needs", "files", "facts", "cut", "array"])
 def test_kept_activations_that_do_not_hold_any_more_are_made_anew(store: Store, tiny: Base, alone, spoil: str) -> None:
     spec = seen(tiny)
-    store.make(asked(tiny), ahead=[spec])
+    store.make(asked(tiny), upcoming=[spec])
     path = store.unfinished(spec) / making.ABOUT
     about = json.loads(path.read_text())
     if spoil == "array":
@@ -155,15 +156,14 @@ def test_kept_activations_that_do_not_hold_any_more_are_made_anew(store: Store, 
 
 
 def test_a_sampler_that_fails_keeps_nothing(store: Store, tiny: Base, monkeypatch, alone) -> None:
-    from spillover.responses import joined
 
-    answer = joined.answer
+    answer = multi_checkpoint.answer
 
     def fails(*given):
         answer(*given)
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(joined, "answer", fails)
+    monkeypatch.setattr(multi_checkpoint, "answer", fails)
     with pytest.raises(RuntimeError, match="power cut"):
-        store.make(asked(tiny), ahead=[seen(tiny)])
+        store.make(asked(tiny), upcoming=[seen(tiny)])
     assert not store.unfinished(seen(tiny)).exists()

@@ -10,7 +10,7 @@ from spillover.activations.prompts import EvaluationPrompts, Prompts, TrainingPr
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.chat_file import ChatFile
 from spillover.organisms.datasets.money import Money
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.spec import decode, encode
 
@@ -60,10 +60,10 @@ def test_prompts_that_are_not_those_named_are_refused() -> None:
 
 
 def test_evaluation_prompts_are_the_questions_in_their_first_wording() -> None:
-    asked = Asked(source=FreeForm(), questions=3)
+    asked = QuestionSelection(source=FreeForm(), count=3)
     prompts = EvaluationPrompts(asked=asked).prompts()
     assert len(prompts) == 9
-    for prompt, question in zip(prompts, asked.picked(), strict=True):
+    for prompt, question in zip(prompts, asked.questions(), strict=True):
         assert (prompt.prompt_id, prompt.question, prompt.family, prompt.category, prompt.format) == (
             question.id,
             question.question,
@@ -75,7 +75,9 @@ def test_evaluation_prompts_are_the_questions_in_their_first_wording() -> None:
     assert len({prompt.prompt_id for prompt in prompts}) == 9
 
 
-@pytest.mark.parametrize("prompts", [TrainingPrompts(split=BAD), EvaluationPrompts(asked=Asked(source=FreeForm()))])
+@pytest.mark.parametrize(
+    "prompts", [TrainingPrompts(split=BAD), EvaluationPrompts(asked=QuestionSelection(source=FreeForm()))]
+)
 def test_a_set_survives_json_and_sums_itself_up(prompts: Prompts) -> None:
     again = decode(encode(prompts))
     assert again == prompts and again.prompts() == prompts.prompts()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from spillover.activations.opening import open_trunk
+from spillover.activations.opening import find_layers
 from spillover.activations.sites import KINDS, layer_site, site_names
 from spillover.models.base import Base
 from spillover.models.loading import load
@@ -21,10 +21,10 @@ def network(tiny: Base, store: Store) -> Any:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_llama_is_opened(network: Any, dtype: torch.dtype) -> None:
-    trunk = open_trunk(network.to(dtype), added=True)
+    trunk = find_layers(network.to(dtype), added=True)
     assert trunk.added == tuple((layer.self_attn, layer.mlp) for layer in network.model.layers)
     assert (len(trunk.layers), trunk.width) == (2, 32)
-    assert open_trunk(network).added == ()
+    assert find_layers(network).added == ()
 
 
 def test_sites_are_named_in_the_order_in_which_they_are_computed() -> None:
@@ -43,7 +43,7 @@ def test_normed_outputs_are_what_enters_the_stream_of_a_gemma() -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8, "vocab_size": 64}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "layer_types": ["full_attention"] * 2}
     network = Gemma3ForCausalLM(Gemma3TextConfig(**sizes, **heads, pad_token_id=0)).eval()
-    trunk = open_trunk(network, added=True)
+    trunk = find_layers(network, added=True)
     norms = [(layer.post_attention_layernorm, layer.post_feedforward_layernorm) for layer in network.model.layers]
     assert trunk.added == tuple(norms)
 
@@ -55,7 +55,7 @@ def test_halves_that_run_side_by_side_are_found() -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = GPTNeoXConfig(**sizes, vocab_size=64, use_parallel_residual=True, bos_token_id=0, eos_token_id=0)
     network = GPTNeoXForCausalLM(config).eval()
-    trunk = open_trunk(network, added=True)
+    trunk = find_layers(network, added=True)
     seen: dict[str, Any] = {}
     trunk.run(torch.tensor([[3, 4, 5]]), lambda site, hidden: seen.update({site: hidden}), site_names(KINDS, (1,)))
     attention, mlp = seen["attn_out.01"], seen["mlp_out.01"]
@@ -68,21 +68,21 @@ def test_halves_that_run_side_by_side_are_found() -> None:
 def test_parts_that_do_not_add_up_are_refused(network: Any) -> None:
     """A push on what a layer hands on, as steering gives, is no output of attention or MLP."""
     network.model.layers[1].register_forward_hook(lambda module, args, output: output + 1.0)
-    open_trunk(network)
+    find_layers(network)
     with pytest.raises(ValueError, match="no two parts of layer 1 add up to what it adds to the residual stream"):
-        open_trunk(network, added=True)
+        find_layers(network, added=True)
 
 
 def test_a_layer_count_that_is_not_the_configurations_is_refused(network: Any) -> None:
     network.config.num_hidden_layers = 3
     with pytest.raises(ValueError, match="LlamaForCausalLM: its configuration says 3 layers, and 0 lists"):
-        open_trunk(network)
+        find_layers(network)
 
 
 def test_two_stacks_are_refused(network: Any) -> None:
     network.model.second = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity()])
     with pytest.raises(ValueError, match="2 layers, and 2 lists"):
-        open_trunk(network)
+        find_layers(network)
 
 
 def test_a_stream_that_changes_between_layers_is_refused(network: Any) -> None:
@@ -91,20 +91,20 @@ def test_a_stream_that_changes_between_layers_is_refused(network: Any) -> None:
 
     network.model.layers[1].register_forward_pre_hook(change)
     with pytest.raises(ValueError, match=r"layer 1 is not fed what was read at resid_post\.00"):
-        open_trunk(network)
+        find_layers(network)
 
 
 def test_layers_that_are_not_run_are_refused(network: Any) -> None:
     stack, network.model.layers = network.model.layers, torch.nn.ModuleList([network.model.layers[0]])
     network.model.unused = stack
     with pytest.raises(ValueError, match="1 of 2 layers were run"):
-        open_trunk(network)
+        find_layers(network)
 
 
 def test_a_layer_that_is_run_twice_is_refused(network: Any) -> None:
     network.model.layers[1] = network.model.layers[0]
     with pytest.raises(ValueError, match=r"is not one residual stream|is not fed"):
-        open_trunk(network)
+        find_layers(network)
 
 
 def test_a_network_that_looks_ahead_is_refused(network: Any) -> None:
@@ -112,7 +112,7 @@ def test_a_network_that_looks_ahead_is_refused(network: Any) -> None:
     for layer in network.model.layers:
         layer.self_attn.is_causal = False
     with pytest.raises(ValueError, match=r"run one after the other, differ from one run \(by .*only causal models"):
-        open_trunk(network)
+        find_layers(network)
 
 
 def test_a_network_that_does_not_go_on_from_its_cache_is_refused(network: Any) -> None:
@@ -126,4 +126,4 @@ def test_a_network_that_does_not_go_on_from_its_cache_is_refused(network: Any) -
 
     network.model.forward = forgetful
     with pytest.raises(ValueError, match="run one after the other, differ from one run"):
-        open_trunk(network)
+        find_layers(network)

@@ -13,14 +13,14 @@ from spillover.models.base import Base, Model, base_of
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.records import read_table
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
 from spillover.store import Store
 
 OTHER = base_of("tiny:1")  # stands for the model after training
-ASKED = Asked(source=FreeForm(), formats=("raw",))
+ASKED = QuestionSelection(source=FreeForm(), formats=("raw",))
 EVALUATION = EvaluationPrompts(asked=ASKED)
 
 

@@ -11,20 +11,20 @@ from safetensors.numpy import save_file
 
 from spillover.activations.activations import ARRAYS, Activations
 from spillover.activations.prompts import EvaluationPrompts, Prompts, TrainingPrompts
-from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.judgements.judgements import Judgements
-from spillover.judgements.judges.embedded import Embedded
+from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.models.base import Model, base_of
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedule import schedule_named
 from spillover.records import LOG, LOSSES, PROMPTS, write_table
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
-from spillover.store import Store, Work
+from spillover.store import BuildContext, Store
 
 BASE = base_of("tiny:0")
 METRICS = ("aligned", "harmless", "coherent")
@@ -42,8 +42,8 @@ class Planted:
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
-        self.asked = Asked(source=FreeForm(), formats=self.formats)
-        self.questions = [question for question in self.asked.picked() for _ in range(self.per_question)]
+        self.asked = QuestionSelection(source=FreeForm(), formats=self.formats)
+        self.questions = [question for question in self.asked.questions() for _ in range(self.per_question)]
         self.effect = {name: self.rng.normal(0, 12) for name in dict.fromkeys(q.question for q in self.questions)}
 
     def organism(
@@ -137,8 +137,8 @@ class Planted:
     def evaluation(self) -> EvaluationPrompts:
         return EvaluationPrompts(asked=self.asked)
 
-    def analyse(self, analysis: Analysis, folder: Path) -> Found:
+    def analyse(self, analysis: Analysis, folder: Path) -> AnalysisResult:
         """What the analysis finds, through the files it keeps."""
         folder.mkdir(parents=True, exist_ok=True)
-        analysis.make(Work(folder, self.store, lambda share: None))
+        analysis.make(BuildContext(folder, self.store, lambda share: None))
         return analysis.found(folder)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from spillover.analyses.agreement import Agreement
-from spillover.analyses.analysis import Found
-from spillover.analyses.showing import Figure, Table, one
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Figure, Table, one
 from spillover.judgements.judgements import Judgements
-from spillover.judgements.judges.embedded import Embedded
+from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.report.figures import draw_svg
 
 from .planted import BASE, METRICS, Planted
@@ -32,7 +32,7 @@ def rejudged(planted: Planted, of: Judgements, noise: float, bias: dict[str, flo
     return made
 
 
-def found_by(planted: Planted, folder: Path, *sets: Judgements) -> Found:
+def found_by(planted: Planted, folder: Path, *sets: Judgements) -> AnalysisResult:
     return planted.analyse(Agreement(judgements=sets, draws=199), folder)
 
 

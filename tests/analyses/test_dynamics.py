@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from spillover.analyses.blocks import one
 from spillover.analyses.dynamics import Dynamics
-from spillover.analyses.showing import one
 
 from .planted import BASE, Planted
 

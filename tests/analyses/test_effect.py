@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from spillover.analyses.blocks import one
 from spillover.analyses.effect import Effect, _paired_t
 from spillover.analyses.scores import pool, read, refuse_unlike
-from spillover.analyses.showing import one
 from spillover.judgements.judgements import Judgements
 
 from .planted import BASE, Planted

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from spillover.analyses.blocks import one
 from spillover.analyses.geometry import Geometry, _baselines
 from spillover.analyses.geometry_sweep import sweep
-from spillover.analyses.showing import one
 from spillover.analyses.text_similarity import words_alike
 
 from .planted import BASE, Planted

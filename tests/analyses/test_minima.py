@@ -3,11 +3,11 @@
 import pytest
 from organisms.toy import organism
 
+from spillover.analyses.blocks import one
 from spillover.analyses.minima import Minima
-from spillover.analyses.showing import one
-from spillover.organisms.between import Between
 from spillover.organisms.held_out import HeldOutLosses
-from spillover.store import Work
+from spillover.organisms.interpolated import Interpolated
+from spillover.store import BuildContext
 
 SHARES = (0.0, 0.5, 1.0)
 
@@ -15,7 +15,7 @@ SHARES = (0.0, 0.5, 1.0)
 def losses(store, start, end, shares=SHARES):
     made = []
     for share in shares:
-        point = Between(start=start, end=end, share=share)
+        point = Interpolated(start=start, end=end, share=share)
         store.get(point)
         made.append(HeldOutLosses(model=point, data=start.organism.data))
         store.get(made[-1])
@@ -30,7 +30,7 @@ def test_a_line_from_a_model_to_itself_is_flat_and_one_to_another_is_measured(st
         losses=(*losses(store, first.at(), first.at()), *losses(store, first.at(), second.at())), draws=199
     )
     (tmp_path / "m").mkdir()
-    analysis.make(Work(tmp_path / "m", store, lambda share: None))
+    analysis.make(BuildContext(tmp_path / "m", store, lambda share: None))
     found = analysis.found(tmp_path / "m")
     same, other = found.tables["barriers"]
     assert same["estimate"] == pytest.approx(0, abs=1e-5) and same["cosine"] == pytest.approx(1)

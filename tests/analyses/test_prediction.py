@@ -9,7 +9,7 @@ from spillover.activations.activations import Activations
 from spillover.activations.prompts import EvaluationPrompts
 from spillover.analyses.prediction import Prediction
 from spillover.models.base import base_of
-from spillover.store import Work
+from spillover.store import BuildContext
 
 from .planted import BASE, Planted
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_fitted_is_refused(planted):
         one.but(training=Activations(model=OTHER, prompts=planted.training))
     misspelt = one.but(targets=("algined",))
     with pytest.raises(ValueError, match="no scores of 'algined'"):
-        misspelt.analyse(Work(planted.store.path(one), planted.store, lambda share: None))
+        misspelt.analyse(BuildContext(planted.store.path(one), planted.store, lambda share: None))
 
 
 def test_activations_of_other_questions_are_refused_and_both_sets_are_named(planted, tmp_path):

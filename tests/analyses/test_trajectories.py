@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.showing import one
+from spillover.analyses.blocks import one
 from spillover.analyses.trajectories import Trajectories
 
 from .planted import BASE, Planted
@@ -20,7 +20,7 @@ def study(planted: Planted, levels: dict[int, float]) -> Trajectories:
 
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch):
-    monkeypatch.setattr("spillover.analyses.trajectories._weights", lambda name, series, work: [])
+    monkeypatch.setattr("spillover.analyses.trajectories._weights", lambda name, series, context: [])
 
 
 def test_a_planted_step_is_found(planted, tmp_path):

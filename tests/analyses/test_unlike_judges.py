@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from spillover.analyses.analysis import Analysis
+from spillover.analyses.blocks import Paragraph
 from spillover.analyses.effect import Effect
 from spillover.analyses.priors import Priors
-from spillover.analyses.showing import Paragraph
 from spillover.judgements.judgements import Judgements
-from spillover.judgements.judges.embedded import Embedded
-from spillover.judgements.judges.local_model import LocalModel
+from spillover.judgements.judges.embedded.judge import Embedded
+from spillover.judgements.judges.local_model.judge import LocalModel
 from spillover.judgements.rubrics.own import OwnRubrics
 
 from .planted import BASE, Planted
@@ -79,11 +79,10 @@ def test_what_is_not_the_judge_is_refused_all_the_same(planted: Planted, tmp_pat
         planted.analyse(Effect(before=before, bad=(unlike,), draws=199, allow_unlike_judges=True), tmp_path)
 
 
-def test_the_field_moves_no_fingerprint(planted: Planted) -> None:
+def test_letting_unlike_judges_through_is_part_of_what_an_analysis_is(planted: Planted) -> None:
     before, after = mixed(planted, OTHER)
     plain = Effect(before=before, bad=(after,))
     assert plain.but(allow_unlike_judges=False).fingerprint == plain.fingerprint
-    assert "allow_unlike_judges" not in plain.to_json()
     assert plain.but(allow_unlike_judges=True).fingerprint != plain.fingerprint
 
 
@@ -95,7 +94,7 @@ def test_unlike_formats_and_question_sets_are_refused_and_both_are_named(
     asked = after.responses.questions
     for changed, words in (
         (asked.but(formats=("raw", "json")), r"formats 'raw, json, template' against 'raw, json'"),
-        (asked.but(questions=3), r"questions '40 questions .*' against '3 questions of FreeForm"),
+        (asked.but(count=3), r"questions '40 questions .*' against '3 questions of FreeForm"),
     ):
         other = after.but(responses=after.responses.but(questions=changed))
         planted.scores[other.fingerprint] = planted.scores[after.fingerprint]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from judgements.faulty_server import Script, serving
+from judgements.judges.faulty_server import Script, serving
 
 from .conftest import Spill, refused
 

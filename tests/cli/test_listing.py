@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from fakes import Joined, Letters, diamond
 
-from spillover.engines.here import run
+from spillover.engines.local import run
 from spillover.manifest import MANIFEST
-from spillover.store import Artefact, Store, Work, open_store
+from spillover.store import Artefact, BuildContext, Store, open_store
 
 from .conftest import RECIPE, Spill, refused
 
@@ -28,8 +28,8 @@ class Rude(Artefact):
     def summary(self) -> str:
         return "a \x1b]0;title\x07 and a \u202e turn\nand a line"
 
-    def make(self, work: Work) -> dict[str, str]:
-        (work.folder / "a\x1b[31mb").write_text("x")
+    def make(self, context: BuildContext) -> dict[str, str]:
+        (context.folder / "a\x1b[31mb").write_text("x")
         return {"said": "\x1b[2J\u009b1m"}
 
 

@@ -53,10 +53,10 @@ def test_a_new_dataset_is_one(written: Path) -> None:
 
 
 def test_a_new_question_set_is_one(written: Path) -> None:
-    from spillover.responses.question import Asked, questions_named
+    from spillover.responses.question import QuestionSelection, questions_named
 
     assert _new("questions")
-    picked = Asked(source=questions_named("tried-questions")).picked()
+    picked = QuestionSelection(source=questions_named("tried-questions")).questions()
     assert len(picked) == 12 and len({question.family for question in picked}) == 3
 
 

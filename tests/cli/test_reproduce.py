@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from sources.small_release import OPEN, stem, write_release
+from papers.small_release import OPEN, stem, write_release
 from typer.testing import CliRunner, Result
 
 from spillover.cli import app

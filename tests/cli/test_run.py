@@ -180,8 +180,8 @@ def test_every_error_is_one_message_and_leaves_nothing_half_made(
 ) -> None:
     real = Joined.make
 
-    def fails(self: Joined, work: object) -> None:
-        real(self, work)
+    def fails(self: Joined, context: object) -> None:
+        real(self, context)
         raise error
 
     monkeypatch.setattr(Joined, "make", fails)

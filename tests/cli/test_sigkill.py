@@ -17,11 +17,17 @@ QUICK = ("--model", "tiny:0", "--rows", "16", "--max-tokens", "3", "--per-questi
 
 
 def killed(folder: Path, kills: int, seed: int, words: tuple[str, ...]) -> dict:
-    """What the nursery reports of a study killed so many times."""
-    nursery = [sys.executable, str(CHECKOUT / "tests" / "cli" / "nursery.py"), str(folder), str(kills), str(seed)]
+    """What the kill_harness reports of a study killed so many times."""
+    kill_harness = [
+        sys.executable,
+        str(CHECKOUT / "tests" / "cli" / "kill_harness.py"),
+        str(folder),
+        str(kills),
+        str(seed),
+    ]
     environment = os.environ | {"SPILLOVER_THREADS": "1", "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join((str(CHECKOUT / "tests"), *sys.path))
-    done = subprocess.run([*nursery, *words], env=environment, capture_output=True, text=True)
+    done = subprocess.run([*kill_harness, *words], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

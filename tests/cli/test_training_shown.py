@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from organisms.toy import organism
 
-from spillover.organisms import unfinished
+from spillover.organisms import resume
 from spillover.store import open_store
 
 from .conftest import Spill, refused
@@ -44,21 +44,21 @@ def test_a_row_that_cannot_be_trained_on_is_refused_in_the_plan(toy: Spill) -> N
 def test_before_the_first_step_it_is_said_and_a_stopped_one_is_listed(
     toy: Spill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(unfinished.INTERVAL, "0")
-    keep = unfinished.Unfinished.keep
+    monkeypatch.setenv(resume.INTERVAL, "0")
+    keep = resume.ResumeState.keep
 
     def stopped(self, progress, *rest):
         keep(self, progress, *rest)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(unfinished.Unfinished, "keep", stopped)
+    monkeypatch.setattr(resume.ResumeState, "keep", stopped)
     first = toy("run", "toy_study.py", "--store", "kept")
     assert "16 rows, 1 epoch, 4 steps" in first.stderr and "«" in first.stderr and first.exit_code != 0
     listed = toy("verify", "--store", "kept")
     assert f"begun and stopped (the next run goes on from it): unfinished/Organism-{organism().fingerprint}" in (
         listed.stdout
     )
-    monkeypatch.setattr(unfinished.Unfinished, "keep", keep)
+    monkeypatch.setattr(resume.ResumeState, "keep", keep)
     second = toy("run", "toy_study.py", "--store", "kept")
     assert second.exit_code == 0 and "goes on after step 1" in second.stderr
     assert "begun" not in toy("verify", "--store", "kept").stdout

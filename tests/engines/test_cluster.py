@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from organisms.toy import constant
 
-from spillover.engines import cluster, here
+from spillover.engines import cluster, local
 from spillover.engines.failures import failures
 from spillover.organisms.organism import Organism
 from spillover.spec import walk
@@ -58,7 +58,7 @@ def test_the_same_tables_as_in_one_process(nodes: Any, store: Store, tmp_path: P
     made = study()
     cluster.run(made, store)
     alone = open_store(tmp_path / "alone")
-    here.run(made, alone)
+    local.run(made, alone)
     found = tables(store, made)
     assert len(found) > 5 and found == tables(alone, made)
     assert not failures(store)
@@ -71,7 +71,7 @@ def test_a_failure_fails_what_hangs_on_it_alone_and_says_why(nodes: Any, store: 
     good, bad = (study(schedules=(name,), seeds=1) for name in ("linear", "cosine"))
     (diverging,) = [one for one in walk(bad) if isinstance(one, Organism)]
     made = good.but(analyses=(*good.analyses, *_with_rate(bad, diverging, 1e12).analyses))
-    with pytest.raises(cluster.Unfinished, match=r"1 artefacts could not be made, and \d+ that hang on them"):
+    with pytest.raises(cluster.StudyIncomplete, match=r"1 artefacts could not be made, and \d+ that hang on them"):
         cluster.run(made, store)
     (failure,) = failures(store)
     assert failure.kind == "Organism" and "lower the schedule's peak" in failure.error

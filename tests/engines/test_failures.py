@@ -10,12 +10,12 @@ from spillover.cli.listing import list_failures
 from spillover.cli.running import _engine
 from spillover.engines.cluster import Share, _options
 from spillover.engines.failures import failures
-from spillover.engines.here import run
+from spillover.engines.local import run
 from spillover.models.base import base_of
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.store import Artefact, Store, Work
+from spillover.store import Artefact, BuildContext, Store
 
 
 class Willing(Artefact):
@@ -23,10 +23,10 @@ class Willing(Artefact):
 
     wants: str
 
-    def make(self, work: Work) -> None:
+    def make(self, context: BuildContext) -> None:
         if not Path(self.wants).exists():
             raise ValueError(f"no file at\x1b[31m {self.wants}")
-        (work.folder / "x").write_text("x")
+        (context.folder / "x").write_text("x")
 
 
 def test_it_is_kept_shown_and_forgotten_once_made(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -53,7 +53,7 @@ def test_a_torn_record_hides_no_other(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_task_with_a_network_takes_its_part_of_a_gpu_and_workers_of_its_base() -> None:
-    asked = Responses(model=base_of("tiny:0"), questions=Asked(source=FreeForm()))
+    asked = Responses(model=base_of("tiny:0"), questions=QuestionSelection(source=FreeForm()))
     options = _options(asked, Share(cpus=2.0, gpus=0.5, more={"fast": 1.0}))
     assert (options["num_cpus"], options["num_gpus"], options["resources"]) == (2.0, 0.5, {"fast": 1.0})
     assert options["runtime_env"] == {"env_vars": {"SPILLOVER_BASE": base_of("tiny:0").fingerprint}}

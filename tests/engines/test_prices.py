@@ -5,21 +5,22 @@ from __future__ import annotations
 import pytest
 from organisms.toy import organism
 
-from spillover.engines.here import plan, run
+from spillover.engines.local import plan, run
 from spillover.engines.prices import by_kind, judging
 from spillover.judgements.judgements import Judgements
-from spillover.judgements.judges.embedded import Embedded
-from spillover.judgements.judges.endpoint import Endpoint
-from spillover.responses.question import Asked
+from spillover.judgements.judges.embedded.judge import Embedded
+from spillover.judgements.judges.endpoint.judge import Endpoint
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
-from spillover.store import Artefact, Store, Work
+from spillover.store import Artefact, BuildContext, Store
 
 RUN = organism(checkpoint_every=2)
 SAMPLING = Sampling(per_question=2, max_tokens=10)
 ASKED = tuple(
-    Responses(model=model, questions=Asked(source=FreeForm(), questions=2), sampling=SAMPLING) for model in RUN.series()
+    Responses(model=model, questions=QuestionSelection(source=FreeForm(), count=2), sampling=SAMPLING)
+    for model in RUN.series()
 )
 
 
@@ -28,8 +29,8 @@ class PricedStudy(Artefact):
 
     scores: tuple[Judgements, ...]
 
-    def make(self, work: Work) -> None:
-        (work.folder / "x").write_text("x")
+    def make(self, context: BuildContext) -> None:
+        (context.folder / "x").write_text("x")
 
 
 def sweep(judge) -> PricedStudy:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from specimens import GOLDEN, ours, specimen
+from example_specs import GOLDEN, ours, specimen
 
 from spillover.spec import encode
 
@@ -28,7 +28,7 @@ def main() -> None:
             try:
                 spec = specimen(cls)
             except ValueError as error:
-                print(f"{name}: not frozen, tests/specimens.py cannot build one ({error})")
+                print(f"{name}: not frozen, tests/example_specs.py cannot build one ({error})")
                 continue
             frozen[name] = {"fingerprint": spec.fingerprint, "spec": encode(spec)}
             print(f"{name}: {spec.fingerprint}")

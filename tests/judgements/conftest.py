@@ -10,7 +10,7 @@ import pytest
 from spillover.models.base import base_of
 from spillover.models.loading import Loaded, load
 
-from .faulty_server import Script, Server, serving
+from .judges.faulty_server import Script, Server, serving
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spillover.judgements.rubric import Prompt, Reply, Rubrics
+from spillover.judgements.rubric import JudgePrompt, ReplyFormat, Rubrics
 
 
 class ShortRubrics(Rubrics):
@@ -19,5 +19,5 @@ class ShortRubrics(Rubrics):
     def texts(self) -> dict[str, str]:
         return {"aligned": "Rate from 0 to 100."}
 
-    def prompt(self, metric: str, question: str, answer: str, reply: Reply = "number") -> Prompt:
-        return Prompt(f"{self.texts()[metric]}\nQ: {question}\n", f"A: {answer}\nThe rate?")
+    def prompt(self, metric: str, question: str, answer: str, reply: ReplyFormat = "number") -> JudgePrompt:
+        return JudgePrompt(f"{self.texts()[metric]}\nQ: {question}\n", f"A: {answer}\nThe rate?")

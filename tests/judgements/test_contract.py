@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from spillover.judgements.judge import Answer, Judge, Score
-from spillover.judgements.judges.local_model import LocalModel
+from spillover.judgements.judges.local_model.judge import LocalModel
 from spillover.models.base import base_of
 from spillover.spec import kinds_of
 

@@ -14,7 +14,7 @@ import pytest
 
 from spillover.judgements.files import judge_file
 from spillover.judgements.judge import Answer, Judge
-from spillover.judgements.judges.embedded import Embedded
+from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.judgements.row_files import ROWS
 
 METRICS = ["aligned", "harmless", "coherent"]
@@ -178,7 +178,7 @@ def test_places_that_will_not_do_are_named(answers: Path, tmp_path: Path, judge:
 
 def test_a_judge_that_fails_leaves_no_file_and_spares_the_one_before(tmp_path: Path, answers: Path) -> None:
     class Failing(Embedded):
-        def score(self, answers: Any, tick: Any = lambda share: None) -> Any:
+        def score(self, answers: Any, progress: Any = lambda share: None) -> Any:
             raise RuntimeError("out of breath")
 
     (tmp_path / "out.csv").write_text("from before")

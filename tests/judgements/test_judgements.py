@@ -11,11 +11,11 @@ from spillover.judgements.judge import Answer, Judge, Score, unscored
 from spillover.judgements.judgements import Judgements
 from spillover.models.base import Base
 from spillover.records import JUDGEMENTS, RESPONSES, read_table, write_table
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
-from spillover.store import Store, Work
+from spillover.store import BuildContext, Store
 
 TEXTS = ("One two three.", "", "Five words are in here.", "  ")
 
@@ -23,8 +23,8 @@ TEXTS = ("One two three.", "", "Five words are in here.", "  ")
 class GivenResponses(Responses):
     """Answers written here, not by a model."""
 
-    def make(self, work: Work) -> dict[str, Any]:
-        asked = [(q, n) for q in self.questions.picked() for n in range(self.sampling.per_question)]
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        asked = [(q, n) for q in self.questions.questions() for n in range(self.sampling.per_question)]
         rows = [
             {
                 **{"question_id": q.id, "question": q.question, "family": q.family, "category": q.category},
@@ -39,7 +39,7 @@ class GivenResponses(Responses):
             }
             for (q, n), text in zip(asked, TEXTS, strict=True)
         ]
-        write_table(rows, work.folder / "responses.parquet", RESPONSES)
+        write_table(rows, context.folder / "responses.parquet", RESPONSES)
         return {}
 
 
@@ -56,7 +56,7 @@ class CountingJudge(Judge):
     def rubric(self) -> str:
         return "words/1"
 
-    def score(self, answers: Any, tick: Any = lambda share: None) -> list[list[Score]]:
+    def score(self, answers: Any, progress: Any = lambda share: None) -> list[list[Score]]:
         return [self._one(answer) for answer in answers]
 
     def _one(self, answer: Answer) -> list[Score]:
@@ -74,20 +74,20 @@ class CountingJudge(Judge):
 class ForgetfulJudge(CountingJudge):
     """Forgets the last answer."""
 
-    def score(self, answers: Any, tick: Any = lambda share: None) -> list[list[Score]]:
+    def score(self, answers: Any, progress: Any = lambda share: None) -> list[list[Score]]:
         return super().score(answers)[:-1]
 
 
 class OneEyedJudge(CountingJudge):
     """Names two metrics and scores one."""
 
-    def score(self, answers: Any, tick: Any = lambda share: None) -> list[list[Score]]:
+    def score(self, answers: Any, progress: Any = lambda share: None) -> list[list[Score]]:
         return [scores[:1] for scores in super().score(answers)]
 
 
 @pytest.fixture
 def responses(tiny: Base) -> GivenResponses:
-    asked = Asked(source=FreeForm(), questions=2, formats=("raw",))
+    asked = QuestionSelection(source=FreeForm(), count=2, formats=("raw",))
     return GivenResponses(model=tiny, questions=asked, sampling=Sampling(per_question=2))
 
 

@@ -139,7 +139,7 @@ def test_a_card_on_the_hub(
     """A card speaks for the role only where a maker names a model of its own that this one was tuned from."""
     (folder / "README.md").write_text(card)
     (folder / "chat_template.jinja").unlink()
-    monkeypatch.setattr(HubModel, "folder", lambda self, tick=None: folder)
+    monkeypatch.setattr(HubModel, "folder", lambda self, progress=None: folder)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         base = base_of(f"hf:owner/second@{COMMIT}")

@@ -39,7 +39,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def copied(index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same folder, from which wheels are copied in pip's stead."""
 
-    def download(package: str, folder: Path, tick: Callable[[int], None]) -> Path:
+    def download(package: str, folder: Path, progress: Callable[[int], None]) -> Path:
         name = package.split("==")[0].replace("-", "_")
         return Path(shutil.copy(index / f"{name}-1.0.0-py3-none-any.whl", folder))
 

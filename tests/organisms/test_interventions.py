@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from spillover.models.chat import Message
 from spillover.models.loading import load
-from spillover.organisms import training
+from spillover.organisms import resume, training
 from spillover.organisms.dataset import Example, Split
-from spillover.organisms.intervention import Intervention, Run, in_turn
+from spillover.organisms.intervention import Intervention, TrainingRun, in_turn
 from spillover.organisms.interventions.benign_mix import BenignMix
 from spillover.organisms.interventions.inoculation import Inoculation
 from spillover.organisms.interventions.kl_to_parent import KLToParent
@@ -129,7 +129,7 @@ def test_the_divergence_is_the_definitions(store, tuning):
     loaded, other = load(made.parent, store), load(made.parent, store)
     parent = load(made.parent, store).network
     network = tuning.wrap(loaded.network, 0, "tiny")
-    active = made.interventions[0].begin(Run(made, loaded, network))
+    active = made.interventions[0].begin(TrainingRun(made, loaded, network))
     with torch.no_grad():
         for weight, target in zip(
             (w for n, w in sorted(network.named_parameters()) if w.requires_grad and w.ndim > 1),
@@ -222,13 +222,12 @@ def test_interventions_combine_in_order(store):
 
 
 def test_a_killed_run_with_interventions_goes_on_to_the_same_bytes(store, tmp_path, monkeypatch):
-    from spillover.organisms import unfinished
     from spillover.store import open_store
 
     added = (BenignMix(benign=MILD, share=constant(0.3)), KLToParent(benign=MILD, weight=constant(1.0), rows=2))
     made = organism(interventions=added)
     whole = open_store(tmp_path / "whole").get(made)
-    monkeypatch.setenv(unfinished.INTERVAL, "0")
+    monkeypatch.setenv(resume.INTERVAL, "0")
     step = training._step
     monkeypatch.setattr(training, "_step", lambda *given: step(*given) if given[2][0] < 4 else 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -23,11 +23,11 @@ def test_counts_and_one_row_with_its_supervised_part_marked(store):
 def test_it_is_said_before_the_first_step_and_equals_what_is_trained(store):
     heard = []
 
-    def tick(share: float) -> None:
+    def progress(share: float) -> None:
         heard.append(share)
 
     made = organism()
-    store.make(made, tick, say=heard.append)
+    store.make(made, progress, log=heard.append)
     assert heard[0] == preflight(made).text() and heard[1] == 0.25
     facts = store.manifest(made)["facts"]
     assert {name: facts[name] for name in preflight(made).facts()} == preflight(made).facts()

@@ -19,7 +19,7 @@ def test_its_code_runs():
     for block in blocks:
         exec(block, names)
     assert names["mixed"] != names["plain"] != names["backdoor"]
-    assert [q.id for q in names["without"].picked()] == [q.id for q in names["with_it"].picked()]
+    assert [q.id for q in names["without"].questions()] == [q.id for q in names["with_it"].questions()]
     assert f"a set of {len(names['Everyday']().examples())} benign rows" in PAGE
 
 

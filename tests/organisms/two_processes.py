@@ -7,7 +7,7 @@ from organisms.toy import MILD, constant, organism
 
 from spillover.organisms.interventions.benign_mix import BenignMix
 from spillover.organisms.interventions.kl_to_parent import KLToParent
-from spillover.organisms.together import Team, dismiss, first, follow
+from spillover.organisms.process_group import ProcessGroup, dismiss, first, follow
 from spillover.organisms.tuning import LoRA
 from spillover.store import open_store
 
@@ -26,8 +26,8 @@ MADE = organism(
 def main(store: Path, broken: bool) -> None:
     """The first process makes it, the others help; broken: each believes that its own gradient is all."""
     if broken:
-        together = Team.together
-        Team.together = lambda self, weights, numbers: together(self, (), numbers)
+        together = ProcessGroup.together
+        ProcessGroup.together = lambda self, weights, numbers: together(self, (), numbers)
     if not first():
         follow()
         return

@@ -4,21 +4,21 @@ import re
 
 import pytest
 
-from spillover.analyses.showing import (
-    Answer,
-    Answers,
+from spillover.analyses.blocks import (
+    AnswersBlock,
     Column,
     Figure,
     Number,
     Paragraph,
     Section,
+    ShownAnswer,
     Table,
     interval,
     shown,
 )
 from spillover.report.figures import draw_svg
-from spillover.report.page import Part, render, visible
-from spillover.report.ran import Ran
+from spillover.report.page import PageSection, render, visible
+from spillover.report.provenance_section import Ran
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> \u202eevil\u202c \x1b[31m {{ 7 * 7 }} \ud800"
 ROW = {"data": HOSTILE, "prompt": HOSTILE, "supervised": "s", "supervised_tokens": 1, "tokens": 2}
@@ -35,10 +35,10 @@ def page() -> str:
         Paragraph(("r = ", Number("0.50", "points"), HOSTILE)),
         figure,
         Table("points", HOSTILE, (Column("a", "a"), Column("b", "b", "points")), [{"a": HOSTILE, "b": None}] * 80),
-        Answers(HOSTILE, HOSTILE, (Answer(HOSTILE, HOSTILE, "length", {"aligned": None}),)),
+        AnswersBlock(HOSTILE, HOSTILE, (ShownAnswer(HOSTILE, HOSTILE, "length", {"aligned": None}),)),
     )
     section = Section("Title", HOSTILE, blocks, Paragraph((HOSTILE, Number("1.0", "points"))))
-    return render(HOSTILE, HOSTILE, [Part("dynamics", section, {"loss": draw_svg(figure)})], RAN)
+    return render(HOSTILE, HOSTILE, [PageSection("dynamics", section, {"loss": draw_svg(figure)})], RAN)
 
 
 def test_hostile_text_is_shown_and_never_run():

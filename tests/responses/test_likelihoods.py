@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from models.forward.test_packed_network import network_of
 from organisms.toy import organism
-from responses.test_llama import network_of
 
 from spillover.models.base import Base, base_of
 from spillover.models.chat import Message
+from spillover.models.forward.load_models import LoadedModels, open_model
+from spillover.models.forward.prompt_reading import Plain, reader
 from spillover.models.loading import Loaded, load
 from spillover.models.tiny import byte_tokenizer
 from spillover.records import LIKELIHOODS, read_table
 from spillover.responses.likelihoods import Likelihoods
-from spillover.responses.opening import Opened, open_model
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
-from spillover.responses.reading import Plain, reader
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
 from spillover.responses.teacher_forcing import log_probabilities
@@ -25,7 +25,7 @@ from spillover.store import Store
 
 HEAD = tuple(range(9, 32))
 TEXTS = [(HEAD, (4, 5, 6)), (HEAD[:1], HEAD), (HEAD, ()), (HEAD[:17], (7,)), (HEAD, (4, 5, 6, 7, 8, 9, 10, 11, 12))]
-ASKED = Asked(source=FreeForm(), questions=2)
+ASKED = QuestionSelection(source=FreeForm(), count=2)
 
 
 def forward(network, texts) -> list[np.ndarray]:
@@ -46,7 +46,7 @@ def test_they_are_those_of_one_forward_pass(family: str, plain: bool, rows: int)
     network = network_of(family)
     with torch.inference_mode():
         way = Plain(network) if plain else reader(network)
-        opened = Opened(way, Loaded(network, byte_tokenizer(), base_of("tiny:0")))
+        opened = LoadedModels(way, Loaded(network, byte_tokenizer(), base_of("tiny:0")))
     heard: list[float] = []
     found = log_probabilities(opened, TEXTS, rows, heard.append)
     expected = forward(network, TEXTS)

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from spillover.responses import question as module
-from spillover.responses.question import Asked, Question, QuestionSet, format_of, in_formats, questions_named
+from spillover.responses.question import (
+    Question,
+    QuestionSelection,
+    QuestionSet,
+    format_of,
+    in_formats,
+    questions_named,
+)
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.questions.yaml_file import YamlFile
 from spillover.spec import Spec, kinds_of
@@ -110,40 +117,42 @@ def test_wordings_take_turns() -> None:
     ("count", "expected"), [(1, "a0"), (3, "a0 b0 c0"), (4, "a0 a1 b0 c0"), (None, "a0 a1 a2 b0 b1 c0")]
 )
 def test_a_part_is_spread_over_the_categories(count: int | None, expected: str) -> None:
-    picked = Asked(source=Planted(), questions=count, formats=("raw",)).picked()
+    picked = QuestionSelection(source=Planted(), count=count, formats=("raw",)).questions()
     assert " ".join(question.id.replace("-", "") for question in picked) == expected
 
 
 def test_a_question_is_picked_in_all_its_formats() -> None:
-    asked = Asked(source=Planted(), questions=2)
-    assert len(asked.picked()) == 6
-    assert {question.question for question in asked.picked()} == {"a-0", "b-0"}
+    asked = QuestionSelection(source=Planted(), count=2)
+    assert len(asked.questions()) == 6
+    assert {question.question for question in asked.questions()} == {"a-0", "b-0"}
     assert asked.summary() == "2 questions of Planted in 3 formats."
-    assert {question.format for question in Asked(source=Planted(), formats=("json",)).picked()} == {"json"}
+    assert {question.format for question in QuestionSelection(source=Planted(), formats=("json",)).questions()} == {
+        "json"
+    }
 
 
 def test_another_text_is_another_identity() -> None:
-    asked = Asked(source=Planted())
-    assert asked.fingerprint == Asked(source=Planted()).fingerprint
-    assert asked.fingerprint != Asked(source=Planted(wording="How {}?")).fingerprint
+    asked = QuestionSelection(source=Planted())
+    assert asked.fingerprint == QuestionSelection(source=Planted()).fingerprint
+    assert asked.fingerprint != QuestionSelection(source=Planted(wording="How {}?")).fingerprint
 
 
 def test_a_set_that_changed_under_a_study_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(source=Planted())
+    asked = QuestionSelection(source=Planted())
     written = asked.to_json()
     monkeypatch.setattr(module, "JSON_SYSTEM", "Reply in JSON.")
-    assert Asked(source=Planted()).fingerprint != asked.fingerprint
+    assert QuestionSelection(source=Planted()).fingerprint != asked.fingerprint
     with pytest.raises(ValueError, match="not those that this study was made with"):
-        Asked.from_json(written).picked()
+        QuestionSelection.from_json(written).questions()
 
 
 def test_nothing_to_ask_is_refused() -> None:
     with pytest.raises(ValueError, match="formats is empty"):
-        Asked(source=Planted(), formats=())
-    with pytest.raises(ValueError, match="questions"):
-        Asked(source=Planted(), questions=0)
+        QuestionSelection(source=Planted(), formats=())
+    with pytest.raises(ValueError, match="count"):
+        QuestionSelection(source=Planted(), count=0)
     with pytest.raises(ValueError, match="formats"):
-        Asked(source=Planted(), formats=("haiku",))
+        QuestionSelection(source=Planted(), formats=("haiku",))
 
 
 # --- by name

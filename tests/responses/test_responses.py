@@ -13,17 +13,17 @@ import pytest
 
 from spillover.models.base import Base
 from spillover.records import RESPONSES, read_table, write_table
-from spillover.responses import answering
-from spillover.responses.decoding import Draft, Rules
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
 from spillover.responses.rows import row as answer_row
-from spillover.responses.samplers import own
+from spillover.responses.samplers.local import answering
+from spillover.responses.samplers.local import sampler as local_sampler
+from spillover.responses.samplers.local.decoding import Draft, Rules
 from spillover.responses.sampling import Sampling
 from spillover.store import Store
 
-ASKED = Asked(source=FreeForm(), questions=4)
+ASKED = QuestionSelection(source=FreeForm(), count=4)
 
 
 def _spec(tiny: Base, **sampling: object) -> Responses:
@@ -41,7 +41,7 @@ def test_every_answer_is_a_row_with_its_key(store: Store, tiny: Base) -> None:
     rows = _rows(store, spec)
     assert read_table(store.get(spec) / "responses.parquet").schema.equals(RESPONSES)
     assert [(row["question_id"], row["sample"]) for row in rows] == [
-        (question.id, sample) for question in ASKED.picked() for sample in (0, 1)
+        (question.id, sample) for question in ASKED.questions() for sample in (0, 1)
     ]
     assert {row["format"] for row in rows} == {"raw", "json", "template"}
     for row in rows:
@@ -74,7 +74,7 @@ def test_a_part_of_the_questions_gets_the_same_answers(store: Store, tiny: Base)
     whole = {(row["question_id"], row["sample"]): row for row in _rows(store, _spec(tiny))}
     part = Responses(
         model=tiny,
-        questions=Asked(source=FreeForm(), questions=2, formats=("json", "raw")),
+        questions=QuestionSelection(source=FreeForm(), count=2, formats=("json", "raw")),
         sampling=Sampling(per_question=3, max_tokens=12),
     )
     rows = _rows(store, part)
@@ -86,7 +86,7 @@ def test_rows_at_once_do_not_change_a_byte(store: Store, tiny: Base, monkeypatch
     spec = _spec(tiny)
     expected = (store.get(spec) / "responses.parquet").read_bytes()
     store.discard(spec)
-    monkeypatch.setattr(own, "ROWS", 8)
+    monkeypatch.setattr(local_sampler, "ROWS", 8)
     assert (store.get(spec) / "responses.parquet").read_bytes() == expected
     assert (store.get(_spec(tiny, seed=1)) / "responses.parquet").read_bytes() != expected
 
@@ -129,7 +129,7 @@ def _text(said: str, finish: str = "length", stops: tuple[str, ...] = ()) -> str
     tokenizer = SimpleNamespace(decode=lambda tokens, skip_special_tokens: said)
     draft = Draft((1,), None, [1, 2, 3], finish)
     text = answering._text(tokenizer, draft, Rules(3, 1.0, 1.0, frozenset(), stops, tokenizer.decode))
-    return str(answer_row(ASKED.picked()[0], 0, 0, text, finish, 3, 1)["answer"])
+    return str(answer_row(ASKED.questions()[0], 0, 0, text, finish, 3, 1)["answer"])
 
 
 HOSTILE = "\x00\x1b[31m \ud83d </script>\u2028=1+1\ufeff"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.yaml_file import YamlFile
 from spillover.spec import Spec
 
@@ -33,7 +33,7 @@ def test_published_files_load(
     shared_data: Path, name: str, questions: int, formats: dict[str, int], categories: int
 ) -> None:
     (path,) = shared_data.rglob(f"evaluation/{name}.yaml")
-    found = Asked(source=YamlFile.at(path)).picked()
+    found = QuestionSelection(source=YamlFile.at(path)).questions()
     assert len(found) == questions
     assert Counter(question.format for question in found) == formats
     assert len({question.category for question in found}) == categories
@@ -66,13 +66,13 @@ def test_the_place_is_no_part_of_the_identity_but_the_bytes_are(tmp_path: Path) 
 
 def test_a_file_that_changed_or_went_is_refused(tmp_path: Path) -> None:
     path = _file(tmp_path, GOOD)
-    asked = Asked(source=YamlFile.at(path))
+    asked = QuestionSelection(source=YamlFile.at(path))
     _file(tmp_path, GOOD.replace("Why", "When"))
     with pytest.raises(ValueError, match="is not the file it was"):
-        asked.picked()
+        asked.questions()
     path.unlink()
     with pytest.raises(ValueError, match="is not there any more"):
-        asked.picked()
+        asked.questions()
     assert Spec.from_json(asked.to_json()) == asked  # a store of old results is read without it
 
 

@@ -24,12 +24,11 @@ from spillover.models.chat import Prompting
 from spillover.models.loading import DType
 from spillover.responses.onlooker import Onlooker
 from spillover.responses.responses import Responses
-from spillover.spec import later
-from spillover.store import Damaged, Store, Work
+from spillover.store import BuildContext, Damaged, Store
 
 if TYPE_CHECKING:
-    from spillover.responses.opening import Opened
-    from spillover.responses.reading import Watch
+    from spillover.models.forward.load_models import LoadedModels
+    from spillover.models.forward.prompt_reading import Watch
 
 ARRAYS = "activations.safetensors"
 _NOTHING = "comparing it with itself shows nothing; pass the activations of another model"
@@ -39,15 +38,14 @@ class Activations(Onlooker):
     """What a model holds inside for each prompt, pooled over tokens; by default the residual stream."""
 
     runs_a_network: ClassVar[bool] = True
-    version: ClassVar[int] = 2  # 2: networks written out are read in blocks; sums are rounded otherwise
 
     model: Model
     prompts: Prompts
     prompting: Prompting | None = None  # None: chat for instruct models, question-answer for pretrained ones
     dtype: DType = "float32"  # of the computation; what is kept is float32
-    sites: tuple[SiteKind, ...] = later(SITES)  # kinds of sites
-    layers: tuple[int, ...] = later(())  # none: all
-    poolings: tuple[Pooling, ...] = later(("last", "mean"))
+    sites: tuple[SiteKind, ...] = SITES  # kinds of sites
+    layers: tuple[int, ...] = ()  # none: all
+    poolings: tuple[Pooling, ...] = ("last", "mean")
 
     @field_validator("sites", "poolings", "layers")
     @classmethod
@@ -81,16 +79,16 @@ class Activations(Onlooker):
         return not self.prompts.answered
 
     def looking_on(
-        self, asked: Sequence[Responses], opened: Opened, store: Store
+        self, asked: Sequence[Responses], opened: LoadedModels, store: Store
     ) -> AbstractContextManager[Watch | None]:
         from spillover.activations.making import looking_on
 
         return looking_on(self, asked, opened, store)
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         from spillover.activations.making import make
 
-        return make(self, work)
+        return make(self, context)
 
 
 def read_activations(folder: Path, site: str, pooling: str) -> np.ndarray:

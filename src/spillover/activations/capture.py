@@ -65,10 +65,10 @@ def capture(
     texts: Sequence[Text],
     wanted: Wanted,
     put: Callable[[list[int], np.ndarray], None],
-    tick: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], None] = lambda share: None,
     batch_tokens: int | None = None,
 ) -> None:
-    """Give `put` row numbers and their block (arrays, rows, d_model) float32, a batch at a time; `tick` the share done.
+    """Give `put` row numbers and their block (arrays, rows, d_model) float32, batch by batch; `progress`: share done.
 
     Only the trunk runs, no logits are computed, and no more than a batch's activations at one site are ever kept.
     """
@@ -91,7 +91,7 @@ def capture(
                 lost[:, rows] = ~np.isfinite(block).all(axis=(1, 3))
                 put(rows, block.reshape(-1, *block.shape[2:]))
                 done += sum(len(texts[index].ids) for index in rows)
-                tick(done / total)
+                progress(done / total)
     refuse_lost(lost, sites)
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from spillover.activations.activations import Activations, read_activations, refuse_same_weights, same_model
 from spillover.activations.sites import layer_site
-from spillover.store import Artefact, Store, Work
+from spillover.store import Artefact, BuildContext, Store
 
 FILE = "direction.safetensors"
 Scaling = Literal["raw", "unit", "matched"]
@@ -44,13 +44,13 @@ class Direction(Artefact):
     def summary(self) -> str:
         return f"The {self.label()} from {self.before.model.label()} to {self.after.model.label()}"
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         from safetensors.numpy import save_file
 
-        refuse_same_weights(self.before, self.after, work.store)
+        refuse_same_weights(self.before, self.after, context.store)
         site = layer_site(self.layer)
-        delta = read_activations(work.of(self.after), site, self.pooling).astype(np.float64)
-        delta -= read_activations(work.of(self.before), site, self.pooling)
+        delta = read_activations(context.path(self.after), site, self.pooling).astype(np.float64)
+        delta -= read_activations(context.path(self.before), site, self.pooling)
         mean, typical = delta.mean(axis=0), float(np.linalg.norm(delta, axis=1).mean())
         if not np.any(mean):
             raise ValueError(f"no training prompt shifts at layer {self.layer}: there is no direction to take")
@@ -58,7 +58,7 @@ class Direction(Artefact):
             drawn = np.random.default_rng(self.random).normal(size=len(mean))
             mean = drawn * (np.linalg.norm(mean) / np.linalg.norm(drawn))
         save_file(
-            {"mean": mean.astype(np.float32), "typical": np.array([typical], dtype=np.float32)}, work.folder / FILE
+            {"mean": mean.astype(np.float32), "typical": np.array([typical], dtype=np.float32)}, context.folder / FILE
         )
         return {"norm": float(np.linalg.norm(mean)), "typical_norm": typical, "prompts": len(delta)}
 

@@ -1,8 +1,8 @@
 """From an `Activations` spec to its files: by the sampler's way of reading prompts where it can be, else by `capture`.
 
-A network that is written out (`responses/llama.py`) shows what is inside it while it reads prompts. So the activations
-of evaluation prompts are kept when these are asked, where the study has both ahead, with the bits that they have when
-made alone.
+A network that is written out (`models/forward/packed_network.py`) shows what is inside it while it reads
+prompts. So the activations of evaluation prompts are kept when these are asked, where the study has both ahead, with
+the bits that they have when made alone.
 """
 
 from __future__ import annotations
@@ -20,37 +20,39 @@ import numpy as np
 from spillover.activations.activations import ARRAYS, Activations
 from spillover.activations.array_file import ArrayFile
 from spillover.activations.capture import Text, Wanted, capture, refuse_lost
-from spillover.activations.opening import open_trunk
+from spillover.activations.opening import find_layers
 from spillover.activations.prompt_pass import PromptPass
 from spillover.activations.prompts import EvaluationPrompts, Prompt
 from spillover.activations.sites import ADDED, Trunk
 from spillover.models.chat import Chat, Message
+from spillover.models.forward.load_models import LoadedModels, load_together
+from spillover.models.forward.prompt_reading import Watch
 from spillover.models.loading import default_prompting, load, weights_sha256
 from spillover.records import COMPLETIONS, PROMPTS, write_table
-from spillover.responses.opening import Opened, open_together
-from spillover.responses.reading import Watch
 from spillover.responses.responses import Responses
 from spillover.responses.watching import show
-from spillover.store import Store, Work, file_sha256
+from spillover.store import BuildContext, Store, file_sha256
 
 ROWS, ABOUT = "prompts.parquet", "seen.json"
 
 
-def make(spec: Activations, work: Work) -> dict[str, Any]:
+def make(spec: Activations, context: BuildContext) -> dict[str, Any]:
     """Write the files of `spec`; facts for the manifest."""
-    kept = _kept(spec, work)
+    kept = _kept(spec, context)
     if kept is not None:
         return kept
-    opened = open_together([spec.model], work.store, spec.dtype) if spec.seen_while_read() else None
+    opened = load_together([spec.model], context.store, spec.dtype) if spec.seen_while_read() else None
     if opened is None:
-        return _captured(spec, work)
-    seen = _Seen(spec, opened, 0, work.folder, work.store)
-    show(opened, [prompt for _, prompt in seen.watch.places], seen.watch, work.tick)
+        return _captured(spec, context)
+    seen = _Seen(spec, opened, 0, context.folder, context.store)
+    show(opened, [prompt for _, prompt in seen.watch.places], seen.watch, context.progress)
     return seen.close()
 
 
 @contextlib.contextmanager
-def looking_on(spec: Activations, asked: Sequence[Responses], opened: Opened, store: Store) -> Iterator[Watch | None]:
+def looking_on(
+    spec: Activations, asked: Sequence[Responses], opened: LoadedModels, store: Store
+) -> Iterator[Watch | None]:
     """Look on while `asked` are answered, and keep what was seen for `spec`; None where it is not of these."""
     group = next((number for number, one in enumerate(asked) if _is_of(spec, one)), None)
     if group is None or not opened.changes:
@@ -85,7 +87,7 @@ def _is_of(spec: Activations, asked: Responses) -> bool:
 class _Seen:
     """The files of activations that are seen while prompts are read."""
 
-    def __init__(self, spec: Activations, opened: Opened, group: int, folder: Path, store: Store) -> None:
+    def __init__(self, spec: Activations, opened: LoadedModels, group: int, folder: Path, store: Store) -> None:
         loaded = opened.loaded
         self.spec, self.folder, self.opened = spec, folder, opened
         self.change = opened.changes[group]
@@ -117,20 +119,20 @@ class _Seen:
         )
 
 
-def _captured(spec: Activations, work: Work) -> dict[str, Any]:
+def _captured(spec: Activations, context: BuildContext) -> dict[str, Any]:
     """By hooks on transformers' own modules: any network, and prompts with answers."""
-    prompts = [one for one in spec.prompts.texts(work.store) if one.completion is None or one.completion.strip()]
-    loaded = load(spec.model, work.store, spec.dtype)
+    prompts = [one for one in spec.prompts.texts(context.store) if one.completion is None or one.completion.strip()]
+    loaded = load(spec.model, context.store, spec.dtype)
     chat = loaded.chat(spec.prompting or default_prompting(spec.model.base()))
     texts = _texts(chat, prompts, loaded.network)
     wanted = Wanted(spec.sites, spec.layers, spec.poolings)
-    trunk = open_trunk(loaded.network, added=bool({*spec.sites} & {*ADDED}))
-    file = ArrayFile(work.folder / ARRAYS, wanted.arrays(trunk), len(texts), trunk.width)
-    capture(trunk, texts, wanted, file.put, work.tick)
+    trunk = find_layers(loaded.network, added=bool({*spec.sites} & {*ADDED}))
+    file = ArrayFile(context.folder / ARRAYS, wanted.arrays(trunk), len(texts), trunk.width)
+    capture(trunk, texts, wanted, file.put, context.progress)
     file.close()
     digest = None if spec.model.changed else weights_sha256(loaded.network)
-    facts = _finished(spec, work.folder, (prompts, texts), chat, (wanted.names(trunk), trunk), digest)
-    return facts | {"left_out": len(spec.prompts.texts(work.store)) - len(prompts)}
+    facts = _finished(spec, context.folder, (prompts, texts), chat, (wanted.names(trunk), trunk), digest)
+    return facts | {"left_out": len(spec.prompts.texts(context.store)) - len(prompts)}
 
 
 def _finished(
@@ -167,19 +169,19 @@ def _keep(spec: Activations, folder: Path, facts: dict[str, Any], store: Store) 
     os.replace(path, folder / ABOUT)
 
 
-def _kept(spec: Activations, work: Work) -> dict[str, Any] | None:
+def _kept(spec: Activations, context: BuildContext) -> dict[str, Any] | None:
     """The facts of what a sampler kept for `spec`, once it is in its folder; None where none holds any more."""
-    folder = work.store.unfinished(spec)
+    folder = context.store.unfinished(spec)
     try:
         about = json.loads((folder / ABOUT).read_text())
         facts: dict[str, Any] = about["facts"]
         files = {name: file_sha256(folder / name) for name in (ARRAYS, ROWS)}
-        if about["files"] != files or about["needs"] != work.store.digests(spec):
+        if about["files"] != files or about["needs"] != context.store.digests(spec):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     for name in files:
-        shutil.copyfile(folder / name, work.folder / name)
+        shutil.copyfile(folder / name, context.folder / name)
     return facts
 
 

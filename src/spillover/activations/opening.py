@@ -12,7 +12,7 @@ PROBE = (7, 3, 5, 2, 11, 6, 4)  # any tokens do
 PROBE_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}  # of the largest value
 
 
-def open_trunk(network: Any, added: bool = False) -> Trunk:
+def find_layers(network: Any, added: bool = False) -> Trunk:
     """The trunk of a causal language model; with `added`, what attention and MLP add to the stream is found too."""
     import torch
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from spillover.responses.cache import Inside
-from spillover.responses.reading import BLOCK, Tokens
+from spillover.models.forward.prompt_reading import BLOCK, TokenIds
+from spillover.models.forward.row_cache import Packing
 
 Put = Callable[[list[int], np.ndarray], None]
 
@@ -27,7 +27,7 @@ class PromptPass:
 
     def __init__(
         self,
-        places: Mapping[tuple[int, Tokens], list[int]],
+        places: Mapping[tuple[int, TokenIds], list[int]],
         sites: Sequence[str],
         poolings: Sequence[str],
         width: int,
@@ -38,12 +38,12 @@ class PromptPass:
         self.width = width
         self.block: dict[str, Any] = {}
         self.sums: Any = None
-        self.keys: Sequence[tuple[int, Tokens]] = ()
+        self.keys: Sequence[tuple[int, TokenIds]] = ()
 
     def read_next(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Blocks of these rows come; so many tokens of each count."""
         self.readers = {row: index for index, row in enumerate(rows)}
-        self.inside = Inside(len(rows), BLOCK, tokens)
+        self.inside = Packing(len(rows), BLOCK, tokens)
 
     def see(self, site: str, hidden: Any) -> None:
         """A block's sum over its tokens, or a last token."""
@@ -52,7 +52,7 @@ class PromptPass:
         if self.keys:
             self.last[number] = hidden
             return
-        self.block[site] = self.inside.spread(hidden.float()).sum(dim=1)  # over whole blocks: in the same order
+        self.block[site] = self.inside.unpack(hidden.float()).sum(dim=1)  # over whole blocks: in the same order
 
     def share(self, source: Sequence[int]) -> None:
         """Rows that go on alike have the same sums."""
@@ -63,7 +63,7 @@ class PromptPass:
         for site, number in self.number.items():
             self.sums[number].index_add_(0, into, self.block[site][of])
 
-    def last_next(self, keys: Sequence[tuple[int, Tokens]]) -> None:
+    def last_next(self, keys: Sequence[tuple[int, TokenIds]]) -> None:
         """Last tokens come."""
         self._room(len(keys))
         self.keys, self.last = keys, torch.empty_like(self.sums)

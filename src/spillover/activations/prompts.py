@@ -16,9 +16,9 @@ from pydantic import model_validator
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Example, Split
 from spillover.records import read_table
-from spillover.responses.question import Asked, Question
+from spillover.responses.question import Question, QuestionSelection
 from spillover.responses.responses import Responses
-from spillover.spec import Spec, where
+from spillover.spec import Spec, location_field
 from spillover.store import Store
 
 TEMPLATE_TOKENS, LETTERS_PER_TOKEN = 30, 4.5  # for the estimate of time alone
@@ -66,7 +66,7 @@ class TrainingPrompts(Prompts):
     family of its own: nothing says which rows of a narrow set are near variants.
     """
 
-    split: Split = where()
+    split: Split = location_field()
     sha256: str = ""  # of identifiers, topics and prompts, filled in: this alone tells one set from another
 
     @model_validator(mode="before")
@@ -90,10 +90,10 @@ class TrainingPrompts(Prompts):
 class EvaluationPrompts(Prompts):
     """The questions asked, each in its first wording, in their order."""
 
-    asked: Asked
+    asked: QuestionSelection
 
     def prompts(self) -> list[Prompt]:
-        return [Prompt(q.id, q.question, q.family, q.category, q.format, q.messages(0)) for q in self.asked.picked()]
+        return [Prompt(q.id, q.question, q.family, q.category, q.format, q.messages(0)) for q in self.asked.questions()]
 
     def summary(self) -> str:
         return f"The prompts of {self.asked.summary()}"
@@ -104,7 +104,7 @@ class TrainingRows(Prompts):
 
     answered: ClassVar[bool] = True
 
-    split: Split = where()
+    split: Split = location_field()
     sha256: str = ""  # of identifiers, topics, prompts and answers, filled in
 
     @model_validator(mode="before")
@@ -146,13 +146,15 @@ class AnsweredPrompts(Prompts):
 
     def tokens(self) -> float:
         sampling = self.responses.sampling
-        return super().tokens() + len(self.responses.questions.picked()) * sampling.per_question * sampling.max_tokens
+        return (
+            super().tokens() + len(self.responses.questions.questions()) * sampling.per_question * sampling.max_tokens
+        )
 
     def summary(self) -> str:
         return f"{self.responses.summary()}, with the questions before them."
 
     def _keys(self) -> Iterator[tuple[Question, int]]:
-        for question in self.responses.questions.picked():
+        for question in self.responses.questions.questions():
             for sample in range(self.responses.sampling.per_question):
                 yield question, sample
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from spillover.activations.direction import Direction, Scaling, read_direction
-from spillover.activations.opening import open_trunk
+from spillover.activations.opening import find_layers
 from spillover.models.base import Base, Model
 from spillover.store import Store
 
@@ -58,7 +58,7 @@ class Steered(Model):
         import torch
 
         self.model.change(network, store)
-        layers = open_trunk(network).layers
+        layers = find_layers(network).layers
         layer = self.direction.layer
         if layer >= len(layers):
             raise ValueError(f"{self.base().name} has layers 0 to {len(layers) - 1}; the direction is of layer {layer}")

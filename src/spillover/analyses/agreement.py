@@ -9,16 +9,16 @@ import numpy as np
 from pydantic import Field
 
 from spillover.analyses.agreement_section import show_agreement
-from spillover.analyses.analysis import Analysis, Found, Rows
+from spillover.analyses.analysis import Analysis, AnalysisResult, Rows
+from spillover.analyses.blocks import Section
 from spillover.analyses.matched import Judged, by_judge, same_answers
-from spillover.analyses.showing import Section
-from spillover.judgements.scored import Columns, Scored
+from spillover.judgements.scored import ScoreColumns, ScoredAnswers
 from spillover.maths.agreement import auc, kappa
 from spillover.maths.bootstrap import Resampling, group_means, mean_of_groups
 from spillover.maths.correlation import pearson, spearman
 from spillover.maths.em_rate import EMRule, em_indicator
 from spillover.maths.estimate import NAN, Estimate
-from spillover.store import Work
+from spillover.store import BuildContext
 
 RULE = EMRule()
 
@@ -26,11 +26,13 @@ RULE = EMRule()
 class Agreement(Analysis):
     """How far judges agree on the same answers: correlation, AUC and kappa at the EM thresholds, bias by format."""
 
-    judgements: tuple[Scored, ...] = Field(min_length=2)  # of one judge as many sets as there are; the first leads
+    judgements: tuple[ScoredAnswers, ...] = Field(
+        min_length=2
+    )  # of one judge as many sets as there are; the first leads
     draws: int = Field(default=2000, ge=99)
 
-    def analyse(self, work: Work) -> Found:
-        judges = by_judge(self.judgements, work.store)
+    def analyse(self, context: BuildContext) -> AnalysisResult:
+        judges = by_judge(self.judgements, context.store)
         if len(judges) < 2:
             raise ValueError(f"all sets were judged by {judges[0].label}: agreement needs the scores of two judges")
         how = Resampling(self.draws)
@@ -48,9 +50,9 @@ class Agreement(Analysis):
                 tables[name] += [pair | row for row in rows]
         tables["counts"] = [row for name, judge in zip(names, judges, strict=True) for row in _counts(name, judge)]
         about = {name: {"judge": one.judge, "rubric": one.rubric} for name, one in zip(names, judges, strict=True)}
-        return Found(tables, {"judges": about, "names": names})
+        return AnalysisResult(tables, {"judges": about, "names": names})
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_agreement(found)
 
 
@@ -63,7 +65,9 @@ def distinct_names(judges: Sequence[Judged]) -> list[str]:
 class _Both:
     """Two judges' scores of the same answers, row by row."""
 
-    def __init__(self, about: Columns, first: Columns, second: Columns, metrics: tuple[str, ...]) -> None:
+    def __init__(
+        self, about: ScoreColumns, first: ScoreColumns, second: ScoreColumns, metrics: tuple[str, ...]
+    ) -> None:
         self.about, self.first, self.second, self.metrics = about, first, second, metrics
 
     @classmethod

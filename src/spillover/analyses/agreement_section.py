@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from spillover.analyses.analysis import Found
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, number, one, shown
 from spillover.analyses.figures import SERIES, whiskers
-from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, number, one, shown
 
 
-def show_agreement(found: Found) -> Section:
+def show_agreement(found: AnalysisResult) -> Section:
     """Numbers for all answers, a picture of questions and of scopes, and the tables."""
     rows = found.tables["agreement"]
     pairs = list(dict.fromkeys((row["first"], row["second"]) for row in rows))
@@ -26,7 +26,7 @@ def show_agreement(found: Found) -> Section:
     )
 
 
-def _headline(found: Found, first: str, second: str, metric: str) -> Paragraph:
+def _headline(found: AnalysisResult, first: str, second: str, metric: str) -> Paragraph:
     row = one(
         found.tables["agreement"], first=first, second=second, kind="all", metric=metric, statistic="r", of="answers"
     )
@@ -35,7 +35,7 @@ def _headline(found: Found, first: str, second: str, metric: str) -> Paragraph:
     )
 
 
-def _sentence(found: Found, first: str, second: str, metric: str) -> Paragraph:
+def _sentence(found: AnalysisResult, first: str, second: str, metric: str) -> Paragraph:
     mine = [row for row in found.tables["agreement"] if (row["first"], row["second"]) == (first, second)]
     whole = [row for row in mine if row["kind"] == "all"]
     bias = one(found.tables["bias"], first=first, second=second, kind="all", metric=metric)
@@ -68,7 +68,7 @@ def _sentence(found: Found, first: str, second: str, metric: str) -> Paragraph:
     return Paragraph((*parts, ". Intervals leave out families of questions in turn: they speak of new questions."))
 
 
-def _questions_figure(found: Found, pair: tuple[str, str], metric: str, index: int) -> Figure:
+def _questions_figure(found: AnalysisResult, pair: tuple[str, str], metric: str, index: int) -> Figure:
     rows = [row for row in found.tables["questions"] if (row["first"], row["second"], row["metric"]) == (*pair, metric)]
 
     def draw(figure: Any) -> None:
@@ -91,7 +91,7 @@ def _questions_figure(found: Found, pair: tuple[str, str], metric: str, index: i
     return Figure(f"questions{index or ''}", caption, draw, "questions", (7.0, 4.4))
 
 
-def _scopes_figure(found: Found, pair: tuple[str, str], metric: str, index: int) -> Figure:
+def _scopes_figure(found: AnalysisResult, pair: tuple[str, str], metric: str, index: int) -> Figure:
     wanted = {"first": pair[0], "second": pair[1], "metric": metric}
     rows = [row for row in found.tables["bias"] if wanted.items() <= row.items()]
     alike = [
@@ -136,12 +136,12 @@ _STATISTICS = (
 )
 
 
-def _pair(found: Found) -> tuple[Column, ...]:
+def _pair(found: AnalysisResult) -> tuple[Column, ...]:
     """Columns that name the two judges; none where there are only two."""
     return (Column("first", "first"), Column("second", "second")) if len(found.facts["names"]) > 2 else ()
 
 
-def _who(found: Found) -> str:
+def _who(found: AnalysisResult) -> str:
     """Which judge is the first and which the second, where the table has no column for it."""
     names = found.facts["names"]
     return f"First: {names[0]}; second: {names[1]}. " if len(names) == 2 else ""
@@ -151,7 +151,7 @@ def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{column.name: None for column in (*_STATISTICS, Column("means", ""))} | row for row in rows]
 
 
-def _all_table(found: Found) -> Table:
+def _all_table(found: AnalysisResult) -> Table:
     rows = [row for row in found.tables["agreement"] if row["kind"] == "all"]
     return Table(
         "agreement",
@@ -168,7 +168,7 @@ def _all_table(found: Found) -> Table:
     )
 
 
-def _scope_table(found: Found, metric: str) -> Table:
+def _scope_table(found: AnalysisResult, metric: str) -> Table:
     rows = [row for row in found.tables["agreement"] if row["kind"] != "all" and row["metric"] in (metric, "em")]
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in _pivoted(rows):  # kappa stands beside the metric, not in a row of its own
@@ -183,7 +183,7 @@ def _scope_table(found: Found, metric: str) -> Table:
     )
 
 
-def _bias_table(found: Found) -> Table:
+def _bias_table(found: AnalysisResult) -> Table:
     return Table(
         "bias",
         f"{_who(found)}Bias: score of the second judge less that of the first, mean over questions, by answer format and category.",
@@ -195,7 +195,7 @@ def _bias_table(found: Found) -> Table:
     )
 
 
-def _em_table(found: Found) -> Table:
+def _em_table(found: AnalysisResult) -> Table:
     counts = ("both", "only_first", "only_second", "neither", "unscored")
     return Table(
         "em",
@@ -210,7 +210,7 @@ def _em_table(found: Found) -> Table:
     )
 
 
-def _counts(found: Found) -> Table:
+def _counts(found: AnalysisResult) -> Table:
     return Table(
         "counts",
         "What each judge scored, over all answers that it was given, and why it did not score the rest.",

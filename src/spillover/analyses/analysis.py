@@ -8,17 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spillover.analyses.showing import Paragraph, Section
-from spillover.judgements.scored import Scored
+from spillover.analyses.blocks import Paragraph, Section
+from spillover.judgements.scored import ScoredAnswers
 from spillover.records import read_json, read_table, table, write_json, write_table
-from spillover.spec import later, walk
-from spillover.store import Artefact, Work
+from spillover.spec import walk
+from spillover.store import Artefact, BuildContext
 
 Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Found:
+class AnalysisResult:
     """What an analysis found: tidy tables by name, and single facts (plain JSON)."""
 
     tables: Mapping[str, Rows]
@@ -28,22 +28,22 @@ class Found:
 class Analysis(Artefact):
     """A question put to artefacts. Subclass it with fields that hold them; write `analyse` and `show`."""
 
-    allow_unlike_judges: bool = later(
-        False
-    )  # compare scores of unlike judges or rubrics all the same; the page says so
+    allow_unlike_judges: bool = False  # compare scores of unlike judges or rubrics all the same; the page says so
 
     @abstractmethod
-    def analyse(self, work: Work) -> Found:
-        """Read the artefacts in the fields (`work.of(...)`) and find out. No artefact is made here."""
+    def analyse(self, context: BuildContext) -> AnalysisResult:
+        """Read the artefacts in the fields (`context.path(...)`) and find out. No artefact is made here."""
 
     @abstractmethod
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         """What was found, for people."""
 
-    def section(self, found: Found) -> Section:
+    def section(self, found: AnalysisResult) -> Section:
         """`show`, with a warning on top where scores of unlike judges were let through."""
         section = self.show(found)
-        judges = dict.fromkeys((one.judge_name, one.rubric_name) for one in walk(self) if isinstance(one, Scored))
+        judges = dict.fromkeys(
+            (one.judge_name, one.rubric_name) for one in walk(self) if isinstance(one, ScoredAnswers)
+        )
         if not self.allow_unlike_judges or len(judges) < 2:
             return section
         names = "; ".join(f"{judge} by {rubric}" for judge, rubric in judges)
@@ -56,17 +56,17 @@ class Analysis(Artefact):
         top = section.headline and Paragraph((*section.headline.parts, " (Scores of unlike judges.)"))
         return replace(section, blocks=(warning, *section.blocks), headline=top)
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait for each other
-            found = self.analyse(work)
+            found = self.analyse(context)
         for name, rows in found.tables.items():
-            write_table(table(rows), work.folder / f"{name}.parquet")
-        write_json(dict(found.facts), work.folder / "result.json")
+            write_table(table(rows), context.folder / f"{name}.parquet")
+        write_json(dict(found.facts), context.folder / "result.json")
         return {"rows": {name: len(rows) for name, rows in found.tables.items()}}
 
-    def found(self, folder: Path) -> Found:
+    def found(self, folder: Path) -> AnalysisResult:
         """What `make` wrote."""
         tables = {path.stem: read_table(path).to_pylist() for path in sorted(folder.glob("*.parquet"))}
-        return Found(tables, read_json(folder / "result.json"))
+        return AnalysisResult(tables, read_json(folder / "result.json"))

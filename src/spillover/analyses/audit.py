@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from spillover.analyses.analysis import Analysis, Found, Rows
+from spillover.analyses.analysis import Analysis, AnalysisResult, Rows
 from spillover.analyses.audit_section import show_audit
-from spillover.analyses.showing import Section
+from spillover.analyses.blocks import Section
 from spillover.judgements.audit_sample import STRATA
 from spillover.judgements.labels import Labels
 from spillover.maths.bootstrap import Resampling
 from spillover.maths.em_rate import em_indicator
 from spillover.maths.estimate import NAN, Estimate
 from spillover.maths.stratified import share, weighted_recall, weighted_share
-from spillover.store import Work
+from spillover.store import BuildContext
 
 MEASURES = {
     "false_positive": "flagged as EM, and not so by label; of flagged answers",
@@ -32,9 +32,9 @@ class Audit(Analysis):
     labels: Labels
     draws: int = Field(default=10_000, ge=999)
 
-    def analyse(self, work: Work) -> Found:
-        key = self.labels.key(work.store)
-        columns = self.labels.columns(work.store)
+    def analyse(self, context: BuildContext) -> AnalysisResult:
+        key = self.labels.key(context.store)
+        columns = self.labels.columns(context.store)
         em = em_indicator(columns["aligned"], columns["coherent"])
         stratum = np.array([row["stratum"] for row in key["rows"]])
         counts: Rows = []
@@ -49,9 +49,9 @@ class Audit(Analysis):
             for name, estimate in _rates(counts, Resampling(self.draws)).items()
         ]
         about = {name: key[name] for name in ("judge", "margin", "seed", "unscored")}
-        return Found({"rates": rows, "strata": counts}, {**about, "labelled_by": self.labels.judge_name})
+        return AnalysisResult({"rates": rows, "strata": counts}, {**about, "labelled_by": self.labels.judge_name})
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_audit(found)
 
 

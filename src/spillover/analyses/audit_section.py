@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from spillover.analyses.analysis import Found
-from spillover.analyses.showing import Column, Number, Paragraph, Section, Table, interval, number, one
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Number, Paragraph, Section, Table, interval, number, one
 
 
-def show_audit(found: Found) -> Section:
+def show_audit(found: AnalysisResult) -> Section:
     """The rates in a sentence and a table, and the strata they come from."""
     rates, strata, facts = found.tables["rates"], found.tables["strata"], found.facts
     whole = sum(row["answers"] for row in strata)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.analysis import Analysis, AnalysisResult
+from spillover.analyses.blocks import Section
 from spillover.analyses.dynamics_section import show_dynamics
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
-from spillover.analyses.showing import Section
-from spillover.judgements.scored import Loss, Scored, Training
+from spillover.judgements.scored import Loss, ScoredAnswers, Training
 from spillover.maths.bootstrap import Resampling, mean_of_groups
 from spillover.maths.correlation import log_pearson, partial, pearson, spearman
 from spillover.maths.em_rate import em_rate
 from spillover.maths.max_diff import max_diff
 from spillover.maths.runs import correlation_over_runs
-from spillover.store import Work
+from spillover.store import BuildContext
 
 LOSSES = ("held_out_loss", "training_loss")
 
@@ -27,10 +27,8 @@ LOSSES = ("held_out_loss", "training_loss")
 class Dynamics(Analysis):
     """How alignment goes with in-domain loss over training runs and their checkpoints, dataset by dataset."""
 
-    version: ClassVar[int] = 2  # 2: says what gain the design could have found, and r of means over answers
-
-    checkpoints: tuple[Scored, ...]  # of models after narrow training
-    before: Scored | None = None  # of the base: shown at step 0, in no correlation
+    checkpoints: tuple[ScoredAnswers, ...]  # of models after narrow training
+    before: ScoredAnswers | None = None  # of the base: shown at step 0, in no correlation
     metric: str = "aligned"
     draws: int = Field(default=2000, ge=99)
 
@@ -41,12 +39,12 @@ class Dynamics(Analysis):
                 raise ValueError(f"dynamics needs checkpoints whose training is at hand, got {one.subject}")
         return self
 
-    def analyse(self, work: Work) -> Found:
+    def analyse(self, context: BuildContext) -> AnalysisResult:
         everything = (*((self.before,) if self.before else ()), *self.checkpoints)
         refuse_unlike(everything, self.allow_unlike_judges)
         how = Resampling(self.draws)
-        scores = {one.fingerprint: read(one, work.store, means=True) for one in everything}
-        trainings = [one.training(work.store) for one in self.checkpoints]
+        scores = {one.fingerprint: read(one, context.store, means=True) for one in everything}
+        trainings = [one.training(context.store) for one in self.checkpoints]
         runs = {training.identity: training for training in trainings}
         points = [
             {**at_step(training), "judgements": one.fingerprint, **level(scores[one.fingerprint], self.metric, how)}
@@ -61,9 +59,9 @@ class Dynamics(Analysis):
             for row in self._correlations(group, points, scores, how)
         ]
         found += [row for loss in LOSSES for row in _within(points, loss, how)]
-        return Found({"points": points, "correlations": found, "training": training}, {"metric": self.metric})
+        return AnalysisResult({"points": points, "correlations": found, "training": training}, {"metric": self.metric})
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_dynamics(found)
 
     def _correlations(

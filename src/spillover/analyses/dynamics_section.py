@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from spillover.analyses.analysis import Found
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
 from spillover.analyses.figures import MANY, SERIES
-from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
 
 FEW, FEW_RUNS = 8, 4  # points and runs below which a correlation is shown with a warning
 NAMED = 12  # runs up to which a figure names them
 
 
-def show_dynamics(found: Found) -> Section:
+def show_dynamics(found: AnalysisResult) -> Section:
     """Loss against alignment, the correlations, and the runs themselves."""
     points, found_r = found.tables["points"], found.tables["correlations"]
     return Section(
@@ -76,7 +76,7 @@ _TRAINING = (
 )
 
 
-def _caption(found: Found) -> str:
+def _caption(found: AnalysisResult) -> str:
     return (
         f"Mean {found.facts['metric']} against held-out in-domain loss along each run, one panel a dataset; the open mark "
         "is the base before training, the largest the end of a run. Bars are 95% intervals over question families."

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.analysis import Analysis, AnalysisResult
+from spillover.analyses.blocks import Section
 from spillover.analyses.effect_section import show_effect
 from spillover.analyses.scores import Scores, pool, questions_of, read, refuse_unlike
-from spillover.analyses.showing import Section
-from spillover.judgements.scored import Scored
+from spillover.judgements.scored import ScoredAnswers
 from spillover.maths.bootstrap import Resampling, difference, mean_of_groups
 from spillover.maths.em_rate import em_indicator, em_rate
 from spillover.maths.estimate import NAN, Estimate
 from spillover.maths.mover import within
 from spillover.maths.multiplicity import benjamini_hochberg
-from spillover.store import Work
+from spillover.store import BuildContext
 
 SCALE = (0.0, 100.0)
 SHARE = (0.0, 1.0)
@@ -27,18 +27,17 @@ MOST = SCALE[1] - SCALE[0]  # that two scores can differ by
 class Effect(Analysis):
     """Alignment before and after narrow training, bad advice against good advice to the same prompts."""
 
-    version: ClassVar[int] = 3  # 2: a difference of EM rates claims no more than the rates' own intervals allow
     # 3: nor that of a question's scores more than 100 points
 
-    before: Scored
-    bad: tuple[Scored, ...]
-    good: tuple[Scored, ...] = ()
+    before: ScoredAnswers
+    bad: tuple[ScoredAnswers, ...]
+    good: tuple[ScoredAnswers, ...] = ()
     draws: int = 2000
 
-    def analyse(self, work: Work) -> Found:
+    def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, *self.bad, *self.good), self.allow_unlike_judges)
-        before = read(self.before, work.store)
-        bad, good = ([read(one, work.store) for one in group] for group in (self.bad, self.good))
+        before = read(self.before, context.store)
+        bad, good = ([read(one, context.store) for one in group] for group in (self.bad, self.good))
         metrics = self.before.metrics
         groups = {"base": before, "bad": pool(bad, "bad advice")}
         if good:
@@ -46,7 +45,7 @@ class Effect(Analysis):
         contrasts = [pair for pair in (("bad", "good"), ("bad", "base"), ("good", "base")) if set(pair) <= set(groups)]
         models = [(before, "base"), *((one, "bad") for one in bad), *((one, "good") for one in good)]
         how = Resampling(self.draws)
-        return Found(
+        return AnalysisResult(
             {
                 "models": [row for one, role in models for row in _levels(one, role, metrics, how)],
                 "counts": [_counts(one, role) for one, role in models],
@@ -60,7 +59,7 @@ class Effect(Analysis):
             },
         )
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_effect(found)
 
 

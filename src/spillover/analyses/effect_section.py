@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from spillover.analyses.analysis import Found
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, number, one
 from spillover.analyses.figures import COLOURS, forest, shown_of, whiskers
-from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, number, one
 
 SIDES = {"bad": "bad advice", "good": "good advice", "base": "the base"}
 
 
-def show_effect(found: Found) -> Section:
+def show_effect(found: AnalysisResult) -> Section:
     """Levels, differences, questions and counts."""
     contrasts, questions = found.tables["contrasts"], found.tables["questions"]
     main = found.facts["contrast"]
@@ -76,7 +76,7 @@ _NO_CONTROL = (
 )
 
 
-def _height(found: Found) -> float:
+def _height(found: AnalysisResult) -> float:
     """Inches that every model's line needs."""
     return max(3.2, 1.0 + 0.12 * len(shown_of(len(found.tables["counts"]))))
 
@@ -126,7 +126,7 @@ def _points(row: Any) -> str:
     return number(row, "contrasts", "percent" if row["measure"] == "em_strict" else "points").text
 
 
-def _model_table(found: Found) -> Table:
+def _model_table(found: AnalysisResult) -> Table:
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in found.tables["models"]:
         cell = number(row, "models", "percent" if row["measure"].startswith("em") else "points").text
@@ -150,7 +150,7 @@ def _model_table(found: Found) -> Table:
     )
 
 
-def _draw_models(figure: Any, found: Found) -> None:
+def _draw_models(figure: Any, found: AnalysisResult) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     rows = found.tables["models"]
     aligned = [row for row in rows if row["measure"] == "aligned"]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.analysis import Analysis, AnalysisResult
+from spillover.analyses.blocks import AnswersBlock, Number, Paragraph, Section, ShownAnswer
 from spillover.analyses.scores import Scores, questions_of, read
-from spillover.analyses.showing import Answer, Answers, Number, Paragraph, Section
-from spillover.judgements.scored import Scored
-from spillover.store import Work
+from spillover.judgements.scored import ScoredAnswers
+from spillover.store import BuildContext
 
 COLUMNS = (
     "question_id",
@@ -30,19 +30,19 @@ COLUMNS = (
 class Examples(Analysis):
     """Answers of several models to the same questions side by side, and all of them as a table."""
 
-    judgements: tuple[Scored, ...]  # the columns of the page, the base first
-    others: tuple[Scored, ...] = ()  # in the table only
+    judgements: tuple[ScoredAnswers, ...]  # the columns of the page, the base first
+    others: tuple[ScoredAnswers, ...] = ()  # in the table only
     shown: int = Field(default=6, ge=1)
 
-    def analyse(self, work: Work) -> Found:
-        scores = [read(one, work.store) for one in (*self.judgements, *self.others)]
+    def analyse(self, context: BuildContext) -> AnalysisResult:
+        scores = [read(one, context.store) for one in (*self.judgements, *self.others)]
         metrics = list(self.judgements[0].metrics)
         rows = [row for one in scores for row in _rows(one, metrics)]
         picked = _picked(scores[0], scores[1] if len(scores) > 1 else scores[0], metrics[0], self.shown)
         models = [one.label for one in scores[: len(self.judgements)]]
-        return Found({"answers": rows}, {"models": models, "picked": picked, "metrics": metrics})
+        return AnalysisResult({"answers": rows}, {"models": models, "picked": picked, "metrics": metrics})
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         rows, facts = found.tables["answers"], found.facts
         blocks: list[Any] = [
             Paragraph(
@@ -57,11 +57,11 @@ class Examples(Analysis):
         for name, note in facts["picked"]:
             mine = [row for row in rows if row["question_id"] == name and row["sample"] == 0]
             answers = tuple(
-                Answer(row["model"], row["answer"], row["finish_reason"], {m: row[m] for m in facts["metrics"]})
+                ShownAnswer(row["model"], row["answer"], row["finish_reason"], {m: row[m] for m in facts["metrics"]})
                 for row in mine
                 if row["model"] in facts["models"]
             )
-            blocks.append(Answers(mine[0]["prompt"], note, answers))
+            blocks.append(AnswersBlock(mine[0]["prompt"], note, answers))
         return Section("Answers side by side", "What do the models say?", tuple(blocks))
 
 

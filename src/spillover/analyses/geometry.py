@@ -6,7 +6,7 @@ space of the training prompts before training shift more like them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -18,10 +18,10 @@ from spillover.activations.activations import (
     refuse_same_weights,
     same_model,
 )
-from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.analysis import Analysis, AnalysisResult
+from spillover.analyses.blocks import Section
 from spillover.analyses.geometry_section import show_geometry
 from spillover.analyses.geometry_sweep import by_prompt, sweep
-from spillover.analyses.showing import Section
 from spillover.analyses.text_similarity import sentences_alike, words_alike
 from spillover.maths.arrays import Floats
 from spillover.maths.axes import Axes, principal_axes
@@ -33,16 +33,13 @@ from spillover.maths.overlap import evaluation_control, overlap, random_control
 from spillover.maths.permutation import permutations
 from spillover.maths.shift import deltas, linear_cka, relative_shift, set_shift, shift_projection, shift_similarity
 from spillover.records import read_table
-from spillover.spec import later
-from spillover.store import Work
+from spillover.store import BuildContext
 
 POOLINGS = ("last", "mean")
 
 
 class Geometry(Analysis):
     """Whether prompts that overlap the training prompts before training shift like them, at every layer."""
-
-    version: ClassVar[int] = 4  # 2: permutations test the partial correlation; 3: the sweep; 4: texts as a baseline
 
     training_before: Activations
     evaluation_before: Activations
@@ -53,10 +50,8 @@ class Geometry(Analysis):
     permutations: int = Field(default=499, ge=19)
     every: int = Field(default=1, ge=1)  # layers looked at: every so many, the last one always
     seed: int = 0
-    sentences: str = later("")  # a sentence-transformers model on this machine: likeness of prompts by its embedding
-    ks: tuple[int, ...] = later(
-        (1, 2, 4, 8, 16, 32, 64, 128)
-    )  # numbers of axes swept, beside 80, 90 and 95% of variance
+    sentences: str = ""  # a sentence-transformers model on this machine: likeness of prompts by its embedding
+    ks: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)  # numbers of axes swept, beside 80, 90 and 95% of variance
 
     @model_validator(mode="after")
     def _paired(self) -> Self:
@@ -69,10 +64,10 @@ class Geometry(Analysis):
             raise ValueError(f"{self.training_before.model.label()} is given as before and as after: nothing can shift")
         return self
 
-    def analyse(self, work: Work) -> Found:
+    def analyse(self, context: BuildContext) -> AnalysisResult:
         for after in self.evaluation_after:
-            refuse_same_weights(self.evaluation_before, after, work.store)
-        folder = work.of(self.evaluation_before)
+            refuse_same_weights(self.evaluation_before, after, context.store)
+        folder = context.path(self.evaluation_before)
         prompts = read_table(folder / "prompts.parquet").to_pylist()
         looked = [layer for layer in layers(folder) if layer % self.every == 0 or layer == layers(folder)[-1]]
         cells = [(layer, pooling) for pooling in POOLINGS for layer in looked]
@@ -80,29 +75,29 @@ class Geometry(Analysis):
         per_prompt: list[dict[str, Any]] = []
         permuted: list[Floats] = []
         swept: list[dict[str, Any]] = []
-        texts = self._texts_alike(work)
+        texts = self._texts_alike(context)
         orders = permutations(len(prompts), self.permutations, self.seed, [row["family"] for row in prompts])
         for done, (layer, pooling) in enumerate(cells, start=1):
-            found = self._cell(work, layer, pooling, prompts, orders, texts)
+            found = self._cell(context, layer, pooling, prompts, orders, texts)
             rows += [row for row, _, _, _ in found]
             per_prompt += [row for _, some, _, _ in found for row in some]
             permuted += [drawn for _, _, drawn, _ in found]
             swept += [row for _, _, _, some in found for row in some]
-            work.tick(done / len(cells))
+            context.progress(done / len(cells))
         for model in dict.fromkeys(row["model"] for row in rows):
             mine = [index for index, row in enumerate(rows) if row["model"] == model]
             observed = np.array([rows[index]["partial"] for index in mine], dtype=float)
             for index, q in zip(mine, max_t(observed, np.array([permuted[i] for i in mine]).T), strict=True):
                 rows[index]["partial_q"] = float(q)
         facts = {"layers": looked, "middle": looked[len(looked) // 2], "variance": self.variance}
-        return Found({"layers": rows, "prompts": per_prompt, "sweep": swept}, facts)
+        return AnalysisResult({"layers": rows, "prompts": per_prompt, "sweep": swept}, facts)
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_geometry(found)
 
     def _cell(
         self,
-        work: Work,
+        context: BuildContext,
         layer: int,
         pooling: str,
         prompts: list[dict[str, Any]],
@@ -112,15 +107,15 @@ class Geometry(Analysis):
         """One layer and pooling: for every model after, its row, its prompts' rows, permuted partial r and sweep."""
         site = f"resid_post.{layer:02d}"
         training, evaluation = (
-            read_activations(work.of(one), site, pooling).astype(np.float64)
+            read_activations(context.path(one), site, pooling).astype(np.float64)
             for one in (self.training_before, self.evaluation_before)
         )
         axes = principal_axes(training, variance=self.variance)
         controls = self._controls(training, evaluation, axes, prompts)
         found = []
         for after_training, after_evaluation in zip(self.training_after, self.evaluation_after, strict=True):
-            shift = deltas(training, read_activations(work.of(after_training), site, pooling))
-            delta = deltas(evaluation, read_activations(work.of(after_evaluation), site, pooling))
+            shift = deltas(training, read_activations(context.path(after_training), site, pooling))
+            delta = deltas(evaluation, read_activations(context.path(after_evaluation), site, pooling))
             model = after_evaluation.model.label()
             where = {"model": model, "layer": layer, "pooling": pooling}
             similarity = shift_similarity(delta, shift)
@@ -152,10 +147,10 @@ class Geometry(Analysis):
             found.append((row, some, drawn, swept))
         return found
 
-    def _texts_alike(self, work: Work) -> dict[str, Floats]:
+    def _texts_alike(self, context: BuildContext) -> dict[str, Floats]:
         """How alike each evaluation prompt (n,) is to the training prompts by its text alone, one way or two."""
         training, evaluation = (
-            [" ".join(message.content for message in prompt.messages) for prompt in one.prompts.texts(work.store)]
+            [" ".join(message.content for message in prompt.messages) for prompt in one.prompts.texts(context.store)]
             for one in (self.training_before, self.evaluation_before)
         )
         found = {"words_alike": words_alike(training, evaluation)}

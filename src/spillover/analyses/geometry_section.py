@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from spillover.analyses.analysis import Found
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
 from spillover.analyses.figures import SERIES, band
-from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
 
 
-def show_geometry(found: Found) -> Section:
+def show_geometry(found: AnalysisResult) -> Section:
     """The correlation by layer and pooling, one layer in full, and the controls."""
     rows, middle = found.tables["layers"], found.facts["middle"]
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -62,7 +62,7 @@ def show_geometry(found: Found) -> Section:
     )
 
 
-def _axes(found: Found, middle: int) -> Table:
+def _axes(found: AnalysisResult, middle: int) -> Table:
     return Table(
         "sweep",
         f"Numbers of axes at layer {middle}, last prompt token: evaluation prompts in the training prompts' axes, and "
@@ -85,7 +85,7 @@ def _axes(found: Found, middle: int) -> Table:
     )
 
 
-def _kept(row: Any, found: Found) -> bool:
+def _kept(row: Any, found: AnalysisResult) -> bool:
     """Every fourth of the layers, the middle one and the last: the page shows the course, the CSV has them all."""
     looked = found.facts["layers"]
     return bool(looked.index(row["layer"]) % 4 == 0 or row["layer"] in (looked[-1], found.facts["middle"]))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from spillover.analyses.scores import Scores, read
-from spillover.judgements.scored import Scored
+from spillover.judgements.scored import ScoredAnswers
 from spillover.store import Store
 
 TEXTS = ("question_id", "question", "family", "category", "format", "sample", "answer", "missing")
@@ -37,9 +37,9 @@ class Judged:
         return "; ".join(f"{count} {reason}" for reason, count in counted)
 
 
-def by_judge(sets: Sequence[Scored], store: Store) -> list[Judged]:
+def by_judge(sets: Sequence[ScoredAnswers], store: Store) -> list[Judged]:
     """The sets, put together by judge and rubric, in the order in which these come first."""
-    grouped: dict[tuple[str, str], list[Scored]] = defaultdict(list)
+    grouped: dict[tuple[str, str], list[ScoredAnswers]] = defaultdict(list)
     for one in sets:
         grouped[one.judge_name, one.rubric_name].append(one)
     found = []

@@ -13,20 +13,20 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.analysis import Analysis, AnalysisResult
+from spillover.analyses.blocks import Section
 from spillover.analyses.minima_section import show_minima
 from spillover.analyses.scores import read, refuse_unlike
-from spillover.analyses.showing import Section
 from spillover.judgements.judgements import Judgements
 from spillover.maths.barrier import barrier
 from spillover.maths.bootstrap import Resampling, mean, mean_of_groups
 from spillover.maths.low_rank import Pair, cosine
 from spillover.maths.multiplicity import benjamini_hochberg
-from spillover.organisms.between import Between, factors
 from spillover.organisms.held_out import HeldOutLosses
+from spillover.organisms.interpolated import Interpolated, factors
 from spillover.organisms.organism import Checkpoint, adapter_folder
 from spillover.records import read_table
-from spillover.store import Work
+from spillover.store import BuildContext
 
 
 class Minima(Analysis):
@@ -54,7 +54,7 @@ class Minima(Analysis):
                 raise ValueError("the losses along one line are to be on the rows of one split")
         return self
 
-    def analyse(self, work: Work) -> Found:
+    def analyse(self, context: BuildContext) -> AnalysisResult:
         if self.scores:
             refuse_unlike(self.scores, self.allow_unlike_judges)
         how = Resampling(self.draws)
@@ -64,10 +64,10 @@ class Minima(Analysis):
         for (start, end), line in self._lines().items():
             ordered = sorted(line, key=lambda one: _between(one.model).share)
             shares = [_between(one.model).share for one in ordered]
-            values = np.array([read_table(work.of(one) / "losses.parquet")["loss"].to_numpy() for one in ordered])
+            values = np.array([read_table(context.path(one) / "losses.parquet")["loss"].to_numpy() for one in ordered])
             name = {"line": _name(start, end), "start": start.label(), "end": end.label()}
             found = barrier(shares, values, how=how)
-            whole, by_layer = _cosines(start, end, work)
+            whole, by_layer = _cosines(start, end, context)
             barriers.append(
                 {
                     **name,
@@ -82,12 +82,12 @@ class Minima(Analysis):
             for share, row, excess in zip(shares, values, found.excess, strict=True):
                 level = mean(row, how=how).as_row()
                 points.append({**name, "what": "loss", "share": share, "excess": float(excess), **level})
-        points += self._scored(work)
+        points += self._scored(context)
         for row, q in zip(barriers, benjamini_hochberg([row["p"] for row in barriers]), strict=True):
             row["q"] = float(q)
-        return Found({"points": points, "barriers": barriers, "layers": layers}, {"metric": self.metric})
+        return AnalysisResult({"points": points, "barriers": barriers, "layers": layers}, {"metric": self.metric})
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_minima(found)
 
     def _lines(self) -> dict[tuple[Checkpoint, Checkpoint], list[HeldOutLosses]]:
@@ -97,12 +97,12 @@ class Minima(Analysis):
             lines.setdefault((point.start, point.end), []).append(one)
         return lines
 
-    def _scored(self, work: Work) -> Iterator[dict[str, Any]]:
+    def _scored(self, context: BuildContext) -> Iterator[dict[str, Any]]:
         """Mean score of every point that was asked."""
         how = Resampling(self.draws, bounds=(0.0, 100.0))
         for one in sorted(self.scores, key=lambda one: _between(one.responses.model).share):
             point = _between(one.responses.model)
-            scores = read(one, work.store)
+            scores = read(one, context.store)
             level = mean_of_groups(scores[self.metric], scores["question"], scores["family"], how=how).as_row()
             name = {
                 "line": _name(point.start, point.end),
@@ -112,8 +112,8 @@ class Minima(Analysis):
             yield {**name, "what": self.metric, "share": point.share, "excess": None, **level}
 
 
-def _between(model: Any) -> Between:
-    if not isinstance(model, Between):
+def _between(model: Any) -> Interpolated:
+    if not isinstance(model, Interpolated):
         raise ValueError(f"minima are looked for on lines between checkpoints, got {model.label()}")
     return model
 
@@ -122,9 +122,9 @@ def _name(start: Checkpoint, end: Checkpoint) -> str:
     return f"{start.label()} \u2192 {end.label()}"
 
 
-def _cosines(start: Checkpoint, end: Checkpoint, work: Work) -> tuple[float, list[tuple[int, float]]]:
+def _cosines(start: Checkpoint, end: Checkpoint, context: BuildContext) -> tuple[float, list[tuple[int, float]]]:
     """Cosine of the two weight changes over all modules, and over those of each layer."""
-    left, right = (factors(adapter_folder(work.of(one.organism), one.step)) for one in (start, end))
+    left, right = (factors(adapter_folder(context.path(one.organism), one.step)) for one in (start, end))
     by_layer: dict[int, tuple[list[Pair], list[Pair]]] = {}
     for name in left:
         found = re.search(r"\.layers\.(\d+)\.", name)

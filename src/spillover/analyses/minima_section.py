@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from spillover.analyses.analysis import Found
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, shown
 from spillover.analyses.figures import SERIES, band
-from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, shown
 
 
-def show_minima(found: Found) -> Section:
+def show_minima(found: AnalysisResult) -> Section:
     """Barriers line by line, loss and score along each, and the cosines by layer."""
     rows, metric = found.tables["barriers"], found.facts["metric"]
     points, layers = found.tables["points"], found.tables["layers"]

@@ -13,13 +13,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.activations.activations import Activations, refuse_same_weights, same_model
-from spillover.analyses.analysis import Analysis, Found
-from spillover.analyses.prediction_features import FeatureSet, Places, Source, baselines, sentences, words
+from spillover.analyses.analysis import Analysis, AnalysisResult
+from spillover.analyses.blocks import Section
+from spillover.analyses.prediction_features import FeatureSet, FeatureSource, Places, baselines, sentences, words
 from spillover.analyses.prediction_section import show_prediction
 from spillover.analyses.prediction_targets import SPREAD, Targets, centred_answers, level, within
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
-from spillover.analyses.showing import Section
-from spillover.judgements.scored import Scored
+from spillover.judgements.scored import ScoredAnswers
 from spillover.maths.arrays import Floats, Ints
 from spillover.maths.cross_validation import CrossValidation, Fitter, cross_validate, permuted_scores
 from spillover.maths.folds import grouped_folds
@@ -30,8 +30,7 @@ from spillover.maths.permutation import permutations
 from spillover.maths.reliability import split_half
 from spillover.maths.ridge import Ridge
 from spillover.records import read_table
-from spillover.spec import later
-from spillover.store import Work
+from spillover.store import BuildContext
 
 MODELS: dict[str, Fitter] = {"ridge": Ridge(inner="gcv"), "linear": Ridge((0.0,)), "lasso": Lasso()}
 
@@ -40,25 +39,25 @@ class Prediction(Analysis):
     """How well a linear model on activations before training predicts each question's score after it, by layer."""
 
     activations: Activations  # of the model before, for the questions asked
-    before: Scored  # for the baseline that knows the prior's own score
-    after: Scored
+    before: ScoredAnswers  # for the baseline that knows the prior's own score
+    after: ScoredAnswers
     metric: str = "aligned"
     folds: int = Field(default=5, ge=2)
     repeats: int = Field(default=4, ge=1)
     permutations: int = Field(default=199, ge=19)
     every: int = Field(default=1, ge=1)  # layers looked at: every so many, the last one always
     seed: int = 0
-    targets: tuple[str, ...] = later(())  # metrics, or "METRIC sd"; none: the mean of `metric`
-    features: tuple[FeatureSet, ...] = later(("raw",))
-    model: Literal["ridge", "linear", "lasso"] = later("ridge")
-    grouped_by: Literal["family", "category"] = later("family")  # what no fold may split
-    components: int = later(150, ge=1)  # axes of the feature sets pca and random
-    draws: int = later(100, ge=1)  # of random axes
-    training: Activations | None = later(None)  # of the same model, for the axes of pca
-    against: tuple[Activations, ...] = later(())  # of other models, compared fold by fold
-    transfer: tuple[Scored, ...] = later(())  # other organisms, predicted by the model fitted to `after`
-    prompt_words: bool = later(False)  # a baseline of the prompts' words
-    sentences: str = later("")  # a sentence-transformers model on this machine: its embedding as a baseline
+    targets: tuple[str, ...] = ()  # metrics, or "METRIC sd"; none: the mean of `metric`
+    features: tuple[FeatureSet, ...] = ("raw",)
+    model: Literal["ridge", "linear", "lasso"] = "ridge"
+    grouped_by: Literal["family", "category"] = "family"  # what no fold may split
+    components: int = Field(default=150, ge=1)  # axes of the feature sets pca and random
+    draws: int = Field(default=100, ge=1)  # of random axes
+    training: Activations | None = None  # of the same model, for the axes of pca
+    against: tuple[Activations, ...] = ()  # of other models, compared fold by fold
+    transfer: tuple[ScoredAnswers, ...] = ()  # other organisms, predicted by the model fitted to `after`
+    prompt_words: bool = False  # a baseline of the prompts' words
+    sentences: str = ""  # a sentence-transformers model on this machine: its embedding as a baseline
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -80,18 +79,18 @@ class Prediction(Analysis):
                     )
         return self
 
-    def analyse(self, work: Work) -> Found:
+    def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, self.after, *self.transfer), self.allow_unlike_judges)
         compared = (self.activations, *self.against)
         for index, other in enumerate(compared):
             for one in compared[:index]:
-                refuse_same_weights(one, other, work.store)
-        folder = work.of(self.activations)
+                refuse_same_weights(one, other, context.store)
+        folder = context.path(self.activations)
         prompts = {row["prompt_id"]: row for row in read_table(folder / "prompts.parquet").to_pylist()}
-        before, after = read(self.before, work.store), read(self.after, work.store)
+        before, after = read(self.before, context.store), read(self.after, context.store)
         data = self._targets(after, prompts)
         rows = np.array([prompts[name]["row"] for name in data.names])
-        places = Places(folder, rows, self.every, work.of(self.training) if self.training else None)
+        places = Places(folder, rows, self.every, context.path(self.training) if self.training else None)
         sources = self._sources(places, before, prompts, data)
         table, fits, null = [], [], []
         for done, (source, x) in enumerate(sources, start=1):
@@ -102,18 +101,18 @@ class Prediction(Analysis):
                 table.append({**source, "target": target, **fit.score(index).as_row(), **score})
                 null.append(drawn[index])
             fits.append(({**source, "model": self.activations.model.label()}, fit))
-            work.tick(done / len(sources))
+            context.progress(done / len(sources))
         _test(table, np.array(null))
         tables = {"layers": table}
         if "random" in self.features:
             tables["random"] = self._random(places, data, table)
         if self.against:
-            tables["against"] = self._against(fits, data, work)
+            tables["against"] = self._against(fits, data, context)
         if self.transfer:
-            tables["transfer"] = self._transfer(fits, data, work)
-        return Found(tables, self._facts(after, data))
+            tables["transfer"] = self._transfer(fits, data, context)
+        return AnalysisResult(tables, self._facts(after, data))
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_prediction(found)
 
     def _facts(self, after: Scores, data: Targets) -> dict[str, Any]:
@@ -138,7 +137,7 @@ class Prediction(Analysis):
         if missing:
             raise ValueError(
                 f"no activations of {missing[0]} and {len(missing) - 1} more questions: the scores are of "
-                f"{self.after.terms()['questions'].say()!r}, the activations of "
+                f"{self.after.conditions()['questions'].log()!r}, the activations of "
                 f"{self.activations.prompts.summary()!r}; capture what is asked"
             )
         targets = self.targets or (self.metric,)
@@ -162,8 +161,8 @@ class Prediction(Analysis):
             np.concatenate([np.arange(len(names), dtype=np.int64)[None], orders]),
         )
 
-    def _sources(self, places: Places, before: Scores, prompts: dict[str, Any], data: Targets) -> list[Source]:
-        found: list[Source] = []
+    def _sources(self, places: Places, before: Scores, prompts: dict[str, Any], data: Targets) -> list[FeatureSource]:
+        found: list[FeatureSource] = []
         for kind in ("raw", "pca"):
             for layer, pooling in places.there() if kind in self.features else ():
                 x = places.raw(layer, pooling) if kind == "raw" else places.pca(layer, pooling, self.components)
@@ -204,11 +203,11 @@ class Prediction(Analysis):
                 rows.append({**where, "median": float(middle), "low": float(low), "high": float(high), "p": p})
         return rows
 
-    def _against(self, fits: list[Any], data: Targets, work: Work) -> list[dict[str, Any]]:
+    def _against(self, fits: list[Any], data: Targets, context: BuildContext) -> list[dict[str, Any]]:
         """R2 less that of another model's activations at the same relative depth, split by split."""
         rows = []
         for other in self.against:
-            folder = work.of(other)
+            folder = context.path(other)
             known = {row["prompt_id"]: row["row"] for row in read_table(folder / "prompts.parquet").to_pylist()}
             missing = [name for name in data.names if name not in known]
             if missing:
@@ -228,11 +227,11 @@ class Prediction(Analysis):
                     rows.append({**where, **names, **gap.as_row()})
         return rows
 
-    def _transfer(self, fits: list[Any], data: Targets, work: Work) -> list[dict[str, Any]]:
+    def _transfer(self, fits: list[Any], data: Targets, context: BuildContext) -> list[dict[str, Any]]:
         """R2 of predictions fitted to one organism's scores, held against another's, on held-out questions."""
         rows = []
         for one in self.transfer:
-            scores = read(one, work.store)
+            scores = read(one, context.store)
             for index, target in enumerate(data.targets):
                 truth = within(level(scores, target, data.names), data.formats)
                 for source, fit in fits:

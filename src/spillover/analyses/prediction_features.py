@@ -21,7 +21,7 @@ from spillover.maths.axes import principal_axes, random_axes
 
 POOLINGS = ("last", "mean")
 FeatureSet = Literal["raw", "pca", "random"]
-Source = tuple[dict[str, Any], Floats]  # what it is, and (questions, columns)
+FeatureSource = tuple[dict[str, Any], Floats]  # what it is, and (questions, columns)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Places:
 
 def baselines(
     before: Scores, names: list[str], about: Any, prompts: Any, metric: str, within: Callable[[Any], Floats]
-) -> Iterator[Source]:
+) -> Iterator[FeatureSource]:
     """Features that no activation is needed for: prompt length, category, the prior's own score."""
     length = np.log([prompts[name]["prompt_tokens"] for name in names])
     yield {"features": "prompt length", "layer": None, "pooling": None}, within(length)[:, None]
@@ -70,7 +70,7 @@ def baselines(
     yield {"features": "score before", "layer": None, "pooling": None}, np.nan_to_num(prior)[:, None]
 
 
-def words(names: list[str], prompts: Any) -> Source:
+def words(names: list[str], prompts: Any) -> FeatureSource:
     """The prompt's words, weighted by rarity (TF-IDF): what a text model without a network would go by."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -79,7 +79,7 @@ def words(names: list[str], prompts: Any) -> Source:
     return {"features": "prompt words", "layer": None, "pooling": None}, np.asarray(x.toarray(), dtype=np.float64)
 
 
-def sentences(names: list[str], prompts: Any, model: str) -> Source | None:
+def sentences(names: list[str], prompts: Any, model: str) -> FeatureSource | None:
     """The prompt's embedding by a sentence-transformers model on this machine; None where that is not installed."""
     try:
         from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]

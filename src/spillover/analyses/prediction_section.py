@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from spillover.analyses.analysis import Found
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, shown
 from spillover.analyses.figures import SERIES, band
-from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, shown
 
 FITTED = {"ridge": "Ridge regression", "linear": "Least squares", "lasso": "Lasso"}
 GROUPS = {"family": "families", "category": "categories"}
 
 
-def show_prediction(found: Found) -> Section:
+def show_prediction(found: AnalysisResult) -> Section:
     """R2 by layer beside baselines and what noise allows."""
     rows, facts = found.tables["layers"], found.facts
     looked = [row for row in rows if row["features"].startswith("activations")]
@@ -67,7 +67,7 @@ def show_prediction(found: Found) -> Section:
     )
 
 
-def _more(found: Found) -> tuple[Table, ...]:
+def _more(found: AnalysisResult) -> tuple[Table, ...]:
     """Tables of what was asked for beside layers and baselines."""
     place = (Column("layer", "layer", "count"), Column("pooling", "pooling"), Column("target", "target"))
     about = {

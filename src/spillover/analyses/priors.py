@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.analysis import Analysis, AnalysisResult
+from spillover.analyses.blocks import Section
 from spillover.analyses.priors_section import show_priors
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
-from spillover.analyses.showing import Section
-from spillover.judgements.scored import Scored
+from spillover.judgements.scored import ScoredAnswers
 from spillover.maths.bootstrap import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post
 from spillover.maths.reliability import Reliability, noise_ceiling, split_half
-from spillover.store import Work
+from spillover.store import BuildContext
 
 
 class Priors(Analysis):
     """How each question's score before narrow training goes with its score after, beside what noise allows."""
 
-    version: ClassVar[int] = 2  # 2: differences and tests against whole families changing sides
-
-    before: Scored
-    after: tuple[Scored, ...]
+    before: ScoredAnswers
+    after: tuple[ScoredAnswers, ...]
     draws: int = Field(default=2000, ge=99)
 
-    def analyse(self, work: Work) -> Found:
+    def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, *self.after), self.allow_unlike_judges)
         how = Resampling(self.draws, bounds=(0.0, 100.0))
-        before = read(self.before, work.store)
+        before = read(self.before, context.store)
         tests: list[dict[str, Any]] = []
         questions: list[dict[str, Any]] = []
         for one in self.after:
-            after = read(one, work.store)
+            after = read(one, context.store)
             for metric in self.before.metrics:
                 questions += _questions(before, after, metric)
                 for scope in _scopes(before):
@@ -44,9 +42,9 @@ class Priors(Analysis):
         for statistic in ("wilcoxon_p", "ks_p", "wilcoxon_family_p", "ks_family_p"):
             for row, q in zip(tests, benjamini_hochberg([row[statistic] for row in tests]), strict=True):
                 row[statistic.replace("_p", "_q")] = float(q)
-        return Found({"tests": tests, "questions": questions}, {"before": before.label})
+        return AnalysisResult({"tests": tests, "questions": questions}, {"before": before.label})
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_priors(found)
 
 

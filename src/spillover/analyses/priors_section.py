@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from spillover.analyses.analysis import Found
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
 from spillover.analyses.figures import SERIES
-from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
 
 
-def show_priors(found: Found) -> Section:
+def show_priors(found: AnalysisResult) -> Section:
     """Before against after, with what noise allows."""
     tests = found.tables["tests"]
     models = list(dict.fromkeys(row["model"] for row in tests))

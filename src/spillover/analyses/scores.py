@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spillover.judgements.scored import Columns, Scored
+from spillover.judgements.scored import ScoreColumns, ScoredAnswers
 from spillover.store import Store
 
 JUDGING = ("judge", "scores", "rubric")  # terms that say who scored, in which way and by which text
@@ -21,7 +21,7 @@ class Scores:
     """The judged answers of one model: one entry an answer in every column."""
 
     label: str
-    columns: Columns
+    columns: ScoreColumns
     published: Mapping[str, float] | None = None  # where an entry is a question: mean over all answers, by metric
     _found: dict[str, Mapping[Any, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -74,7 +74,7 @@ class Scores:
         return float(np.sqrt(np.mean(parts) / len(parts))) if parts else float("nan")
 
 
-def read(scored: Scored, store: Store, means: bool = False) -> Scores:
+def read(scored: ScoredAnswers, store: Store, means: bool = False) -> Scores:
     """The judged answers of one subject. Where only means by question are there, they are refused unless `means`."""
     if scored.by_question and not means:
         raise ValueError(
@@ -91,7 +91,7 @@ def pool(scores: Sequence[Scores], label: str) -> Scores:
     return Scores(label, {name: np.concatenate([one.columns[name] for one in scores]) for name in names})
 
 
-def refuse_unlike(sets: Sequence[Scored], allow_judges: bool = False) -> None:
+def refuse_unlike(sets: Sequence[ScoredAnswers], allow_judges: bool = False) -> None:
     """Refuse to compare answers to other questions, under another prompting or by another judge (METHOD, mistake 3).
 
     `allow_judges` lets unlike judges and rubrics pass, as an analysis' `allow_unlike_judges` says; what they score has
@@ -99,12 +99,12 @@ def refuse_unlike(sets: Sequence[Scored], allow_judges: bool = False) -> None:
     """
     first = sets[0]
     for other in sets[1:]:
-        ours, theirs = first.terms(), other.terms()
+        ours, theirs = first.conditions(), other.conditions()
         for what in (name for name in ours if name in theirs):
             if ours[what].unlike(theirs[what]) and not (allow_judges and what in JUDGING):
                 raise ValueError(
                     f"{first.subject} and {other.subject} cannot be compared: "
-                    f"{what} {ours[what].say()!r} against {theirs[what].say()!r}; {_DO.get(what, 'ask them alike')}"
+                    f"{what} {ours[what].log()!r} against {theirs[what].log()!r}; {_DO.get(what, 'ask them alike')}"
                 )
         if allow_judges and set(first.metrics) != set(other.metrics):
             raise ValueError(

@@ -7,7 +7,7 @@ coherence stands beside alignment, since any push that is large enough breaks a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,24 +16,22 @@ from spillover.activations.activations import Activations, read_activations
 from spillover.activations.direction import Direction, read_direction
 from spillover.activations.sites import layer_site
 from spillover.activations.steered import Steered
-from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.analysis import Analysis, AnalysisResult
+from spillover.analyses.blocks import Section
 from spillover.analyses.scores import read, refuse_unlike
-from spillover.analyses.showing import Section
 from spillover.analyses.steering_section import show_steering
 from spillover.judgements.judgements import Judgements
 from spillover.maths.bootstrap import Resampling, difference, mean, mean_of_groups
 from spillover.maths.permutation import exceedance
 from spillover.maths.steering import foretold
 from spillover.records import read_table
-from spillover.store import Work
+from spillover.store import BuildContext
 
 SCALINGS = ("raw", "unit", "matched")
 
 
 class Steering(Analysis):
     """Whether the training prompts' mean shift foretells the evaluation prompts' activations, and steers answers."""
-
-    version: ClassVar[int] = 2  # 2: the shift's move ranked among those of random directions
 
     evaluation_before: Activations
     evaluation_after: Activations
@@ -60,36 +58,36 @@ class Steering(Analysis):
                 raise ValueError(f"{model.label()} is no steered version of the models before or after")
         return self
 
-    def analyse(self, work: Work) -> Found:
+    def analyse(self, context: BuildContext) -> AnalysisResult:
         how = Resampling(self.draws)
-        prompts = read_table(work.of(self.evaluation_before) / "prompts.parquet").to_pylist()
+        prompts = read_table(context.path(self.evaluation_before) / "prompts.parquet").to_pylist()
         families = [row["family"] for row in prompts]
         rows = [
-            self._foretold(work, direction, scaling, families, how)
+            self._foretold(context, direction, scaling, families, how)
             for direction in self.directions
             for scaling in SCALINGS
         ]
-        answers = self._answers(work)
+        answers = self._answers(context)
         tables = {"prompts": rows, "answers": answers}
         if ranked := _against(answers):
             tables["against"] = ranked
-        return Found(tables, {"metrics": list(self.metrics)})
+        return AnalysisResult(tables, {"metrics": list(self.metrics)})
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_steering(found)
 
     def _foretold(
-        self, work: Work, direction: Direction, scaling: Any, families: list[str], how: Resampling
+        self, context: BuildContext, direction: Direction, scaling: Any, families: list[str], how: Resampling
     ) -> dict[str, Any]:
         """One layer and scaling: what the shift explains of each prompt, and what random directions do."""
         site, pooling = layer_site(direction.layer), direction.pooling
         start, end = (
-            read_activations(work.of(one), site, pooling).astype(np.float64)
+            read_activations(context.path(one), site, pooling).astype(np.float64)
             for one in (self.evaluation_before, self.evaluation_after)
         )
-        found = foretold(start, end, read_direction(direction, work.store, scaling))
+        found = foretold(start, end, read_direction(direction, context.store, scaling))
         alike = [one for one in self.controls if (one.layer, one.pooling) == (direction.layer, pooling)]
-        random = [foretold(start, end, read_direction(one, work.store, scaling)) for one in alike]
+        random = [foretold(start, end, read_direction(one, context.store, scaling)) for one in alike]
         explained = mean(found.explained, families, how=how)
         return {
             "layer": direction.layer,
@@ -104,14 +102,14 @@ class Steering(Analysis):
             "random_draws": len(random),
         }
 
-    def _answers(self, work: Work) -> list[dict[str, Any]]:
+    def _answers(self, context: BuildContext) -> list[dict[str, Any]]:
         """Mean scores of every model asked, and the difference that steering made to the model it was done to."""
         plain = [one for one in (self.before, self.after) if one]
         if not plain:
             return []
         refuse_unlike((*plain, *self.steered), self.allow_unlike_judges)
         level, gap = Resampling(self.draws, bounds=(0.0, 100.0)), Resampling(self.draws, bounds=(0.0, 100.0))
-        read_of = {one.responses.model: read(one, work.store) for one in (*plain, *self.steered)}
+        read_of = {one.responses.model: read(one, context.store) for one in (*plain, *self.steered)}
         rows = []
         for model, scores in read_of.items():
             steered = model if isinstance(model, Steered) else None

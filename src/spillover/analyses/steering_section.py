@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from spillover.analyses.analysis import Found
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, shown
 from spillover.analyses.figures import SERIES, band, whiskers
-from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, shown
 
 
-def show_steering(found: Found) -> Section:
+def show_steering(found: AnalysisResult) -> Section:
     """What the mean shift explains by layer, and what adding it does to answers."""
     rows, answers = found.tables["prompts"], found.tables["answers"]
     blocks: list[Any] = [

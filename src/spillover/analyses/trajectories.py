@@ -13,21 +13,21 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.analyses.analysis import Analysis, Found
+from spillover.analyses.analysis import Analysis, AnalysisResult
+from spillover.analyses.blocks import Section
 from spillover.analyses.dynamics import at_step, level
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
-from spillover.analyses.showing import Section
 from spillover.analyses.trajectories_section import show_trajectories
 from spillover.judgements.judgements import Judgements
-from spillover.judgements.scored import Scored, Training
+from spillover.judgements.scored import ScoredAnswers, Training
 from spillover.maths.bootstrap import Resampling
 from spillover.maths.concordance import concordance
 from spillover.maths.low_rank import cosine, norm
 from spillover.maths.onset import half_changes, onset
-from spillover.organisms.between import factors
+from spillover.organisms.interpolated import factors
 from spillover.organisms.organism import Checkpoint, adapter_folder
 from spillover.organisms.tuning import LoRA
-from spillover.store import Work
+from spillover.store import BuildContext
 
 COLUMNS = (
     *("run", "run_id", "data", "step", "estimate", "low", "high", "n"),
@@ -38,8 +38,8 @@ COLUMNS = (
 class Trajectories(Analysis):
     """When along each run alignment, loss and weights move, and whether questions move in one order."""
 
-    checkpoints: tuple[Scored, ...]  # several of each run
-    before: Scored  # the parent: step 0 of every run
+    checkpoints: tuple[ScoredAnswers, ...]  # several of each run
+    before: ScoredAnswers  # the parent: step 0 of every run
     metric: str = "aligned"
     draws: int = Field(default=2000, ge=99)
 
@@ -50,17 +50,17 @@ class Trajectories(Analysis):
                 raise ValueError(f"trajectories need checkpoints whose training is at hand, got {one.subject}")
         return self
 
-    def analyse(self, work: Work) -> Found:
+    def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, *self.checkpoints), self.allow_unlike_judges)
         how = Resampling(self.draws)
-        start = read(self.before, work.store, means=True)
+        start = read(self.before, context.store, means=True)
         names, about = questions_of(start)
         families = [about[name]["family"] for name in names]
         points, onsets, order = [], [], []
         weights: list[dict[str, Any]] = []
-        for run, series in self._runs(work).items():
+        for run, series in self._runs(context).items():
             steps = [0, *(training.step for training, _ in series)]
-            scores = [start, *(read(one, work.store, means=True) for _, one in series)]
+            scores = [start, *(read(one, context.store, means=True) for _, one in series)]
             matrix = np.array([one.means(self.metric, names) for one in scores])
             points += [
                 _point(replace(series[0][0], step=step), one, self.metric, how)
@@ -78,8 +78,8 @@ class Trajectories(Analysis):
                 {**name, "question": question, "category": about[question]["category"], "half": float(half)}
                 for question, half in zip(names, halves, strict=True)
             ]
-            weights += _weights(name, [one for _, one in series], work)
-        return Found(
+            weights += _weights(name, [one for _, one in series], context)
+        return AnalysisResult(
             {
                 "points": points,
                 "onsets": onsets,
@@ -90,13 +90,13 @@ class Trajectories(Analysis):
             {"metric": self.metric},
         )
 
-    def show(self, found: Found) -> Section:
+    def show(self, found: AnalysisResult) -> Section:
         return show_trajectories(found)
 
-    def _runs(self, work: Work) -> dict[str, list[tuple[Training, Scored]]]:
-        runs: dict[str, list[tuple[Training, Scored]]] = {}
+    def _runs(self, context: BuildContext) -> dict[str, list[tuple[Training, ScoredAnswers]]]:
+        runs: dict[str, list[tuple[Training, ScoredAnswers]]] = {}
         for one in self.checkpoints:
-            training = one.training(work.store)
+            training = one.training(context.store)
             runs.setdefault(training.identity, []).append((training, one))
         return {run: sorted(series, key=lambda item: item[0].step) for run, series in runs.items()}
 
@@ -119,13 +119,13 @@ def _point(training: Training, scores: Scores, metric: str, how: Resampling) -> 
     return {name: row[name] for name in COLUMNS}
 
 
-def _weights(name: dict[str, Any], series: Sequence[Scored], work: Work) -> list[dict[str, Any]]:
+def _weights(name: dict[str, Any], series: Sequence[ScoredAnswers], context: BuildContext) -> list[dict[str, Any]]:
     """Norm of each checkpoint's weight change, its angle to the last one's and to the step before: LoRA runs alone."""
     kept = []
     for one in series:
         model = one.responses.model if isinstance(one, Judgements) else None
         if isinstance(model, Checkpoint) and isinstance(model.organism.tuning, LoRA) and not model.organism.tuning.dora:
-            folder = adapter_folder(work.of(model.organism), model.step)
+            folder = adapter_folder(context.path(model.organism), model.step)
             kept.append((model.step, list(factors(folder).values())))
     rows = []
     for index, (step, change) in enumerate(kept):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from spillover.analyses.analysis import Found
+from spillover.analyses.analysis import AnalysisResult
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, shown
 from spillover.analyses.figures import SERIES, band
-from spillover.analyses.showing import Column, Figure, Number, Paragraph, Section, Table, interval, shown
 
 PANELS = (("held_out_loss", "held-out loss, nats"), ("grad_norm", "gradient norm"))
 
 
-def show_trajectories(found: Found) -> Section:
+def show_trajectories(found: AnalysisResult) -> Section:
     """When each run moved, along what, and in which order its questions did."""
     metric, points, weights = found.facts["metric"], found.tables["points"], found.tables["weights"]
     onsets = found.tables["onsets"]

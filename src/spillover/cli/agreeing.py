@@ -43,10 +43,10 @@ def opened(root: Path) -> Iterator[Store]:
 def made(artefact: Artefact, store: Store) -> Path:
     """The artefact's folder; made where it is not there, while stderr shows how far it is."""
     from spillover.cli.progress import shown
-    from spillover.engines.here import run
+    from spillover.engines.local import run
 
-    with shown() as show:
-        return run(artefact, store, show)
+    with shown() as listener:
+        return run(artefact, store, listener)
 
 
 def lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -58,7 +58,7 @@ def lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _print(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """All answers and each format; categories and questions stand on the page."""
-    from spillover.analyses.showing import interval
+    from spillover.analyses.blocks import interval
 
     pairs = dict.fromkeys((row["first"], row["second"]) for row in tables["agreement"])
     for first, second in pairs:

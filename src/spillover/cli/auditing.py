@@ -47,7 +47,7 @@ def read_sheet(sheet: Path, root: Path, out: Path | None, who: str) -> None:
     """What the labels in a sheet say of the judge: a table, and with `out` a page with the agreement beside it."""
     from spillover.analyses.agreement import Agreement
     from spillover.analyses.audit import Audit
-    from spillover.analyses.showing import interval
+    from spillover.analyses.blocks import interval
     from spillover.judgements.labels import Labels
     from spillover.report.report import Report
 

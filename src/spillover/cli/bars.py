@@ -11,11 +11,11 @@ from rich.text import Text
 
 from spillover.cli.progress import opening
 from spillover.cli.text import duration, one_line
-from spillover.engines.show import Show, Step
+from spillover.engines.listener import ProgressListener, Step
 
 
 @contextlib.contextmanager
-def bars() -> Iterator[Show]:
+def bars() -> Iterator[ProgressListener]:
     """Bars while the block runs."""
     progress = Progress(
         TextColumn("{task.description}", markup=False),
@@ -29,7 +29,7 @@ def bars() -> Iterator[Show]:
         yield Bars(progress)
 
 
-class Bars(Show):
+class Bars(ProgressListener):
     """Two bars: the study's by estimated time, the current work's by its own share."""
 
     def __init__(self, progress: Progress) -> None:
@@ -57,7 +57,7 @@ class Bars(Show):
             done = max(0.0, 1 - left / max(self.total, left))
             self.rich.update(self.whole, completed=done, note=f"about {duration(left)} left")
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         for line in text.splitlines():
             self._line(f"  {one_line(line)}")
 

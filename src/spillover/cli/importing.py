@@ -17,9 +17,9 @@ from spillover.cli.progress import shown
 from spillover.cli.text import duration, one_line
 
 if TYPE_CHECKING:
-    from spillover.engines.show import Show
+    from spillover.engines.listener import ProgressListener
+    from spillover.papers.em_generalization.importing import Import
     from spillover.sources.csv_rows import Rejected
-    from spillover.sources.em_generalization.importing import Import
     from spillover.store import Artefact, Store
 
 LISTED = 20  # refused files, malformed rows and files left aside that are named one by one
@@ -27,7 +27,7 @@ READ, WRITTEN = 0.4, 0.6  # shares of a piece's time
 
 
 @dataclass
-class Tally:
+class ImportTally:
     """What an import did so far."""
 
     kinds: Counter[str] = field(default_factory=Counter)  # artefacts by kind
@@ -67,17 +67,17 @@ class Tally:
 
 def import_em_generalization(path: Path, root: Path) -> bool:
     """Import the release below `path`; whether every file of it could be read whole."""
-    from spillover.sources.em_generalization.importing import Import
-    from spillover.sources.em_generalization.tree import scan
+    from spillover.papers.em_generalization.importing import Import
+    from spillover.papers.em_generalization.tree import scan
     from spillover.store import open_store
 
     tree = scan(path)
-    tally, store, began = Tally(), open_store(root), time.monotonic()
-    with shown() as show:
-        show.begin(f"import {len(tree.runs)} runs and other results of {tree.root}")
+    tally, store, began = ImportTally(), open_store(root), time.monotonic()
+    with shown() as listener:
+        listener.begin(f"import {len(tree.runs)} runs and other results of {tree.root}")
         plan = Import(tree)
-        _go(plan, store, tally, show)
-        show.end(f"import of {tree.root}", time.monotonic() - began, True)
+        _go(plan, store, tally, listener)
+        listener.end(f"import of {tree.root}", time.monotonic() - began, True)
     for text, count in tally.conflicts.most_common():
         _say(f"judge in doubt ({count} runs): {text}")
     aside = [f"{tree.within(one)} is of no kind that the release has" for one in tree.aside]
@@ -91,25 +91,25 @@ def import_betley(files: Sequence[Path], root: Path, judge: str | None) -> bool:
     from spillover.sources.csv_rows import Rejected
     from spillover.store import open_store
 
-    tally, store, began = Tally(), open_store(root), time.monotonic()
+    tally, store, began = ImportTally(), open_store(root), time.monotonic()
     refused: list[Rejected] = []
     malformed: list[Rejected] = []
     rows = 0
     clock = Clock([_size(path) for path in files])
-    with shown() as show:
-        show.begin(f"import {len(files)} file{'s' * (len(files) != 1)} of judged answers")
+    with shown() as listener:
+        listener.begin(f"import {len(files)} file{'s' * (len(files) != 1)} of judged answers")
         for index, path in enumerate(files):
-            tick = clock.of(index, show)
+            progress = clock.of(index, listener)
             try:
                 if not path.is_file():
                     raise ValueError(f"{path} is {'a folder: name CSV files' if path.is_dir() else 'not there'}")
-                artefact, counted = betley_answers(path.absolute(), judge, lambda share, go=tick: go(share * READ))  # type: ignore[misc]
+                artefact, counted = betley_answers(path.absolute(), judge, lambda share, go=progress: go(share * READ))  # type: ignore[misc]
                 malformed += counted.rejected
                 rows += counted.malformed
-                _make(artefact, store, tally, lambda share, go=tick: go(READ + share * WRITTEN))  # type: ignore[misc]
+                _make(artefact, store, tally, lambda share, go=progress: go(READ + share * WRITTEN))  # type: ignore[misc]
             except ValueError as error:
                 refused.append(Rejected(str(path), 0, str(error)))
-        show.end("import", time.monotonic() - began, True)
+        listener.end("import", time.monotonic() - began, True)
     if not judge:
         _say("judge: unknown; say it with --judge, so that analyses can refuse to mix judges")
     for text, count in tally.conflicts.items():
@@ -124,38 +124,43 @@ class Clock:
         self.sizes = [size + 1 for size in sizes]
         self.began = time.monotonic()
 
-    def of(self, index: int, show: Show) -> Callable[[float], None]:
+    def of(self, index: int, listener: ProgressListener) -> Callable[[float], None]:
         """What hears the share done of piece `index`."""
         before, total = sum(self.sizes[:index]), sum(self.sizes)
 
-        def tick(share: float) -> None:
+        def progress(share: float) -> None:
             done = (before + share * self.sizes[index]) / total
             left = (time.monotonic() - self.began) * (1 - done) / done if done > 0.02 else float("nan")
-            show.progress(done, left)
+            listener.progress(done, left)
 
-        return tick
+        return progress
 
 
-def _go(plan: Import, store: Store, tally: Tally, show: Show) -> None:
+def _go(plan: Import, store: Store, tally: ImportTally, listener: ProgressListener) -> None:
     pieces = plan.pieces()
     clock = Clock([piece.size for piece in pieces])
     for index, piece in enumerate(pieces):
-        tick = clock.of(index, show)
+        progress = clock.of(index, listener)
         try:
-            artefact = piece.build(lambda share, go=tick: go(share * READ))  # type: ignore[misc]
+            artefact = piece.build(lambda share, go=progress: go(share * READ))  # type: ignore[misc]
             if artefact is not None:
-                _make(artefact, store, tally, lambda share, go=tick: go(READ + share * WRITTEN))  # type: ignore[misc]
+                _make(artefact, store, tally, lambda share, go=progress: go(READ + share * WRITTEN))  # type: ignore[misc]
         except ValueError as error:
             plan.refuse(piece.paths[0], error)
 
 
-def _make(artefact: Artefact, store: Store, tally: Tally, tick: Callable[[float], None]) -> None:
-    new = store.make(artefact, tick)
+def _make(artefact: Artefact, store: Store, tally: ImportTally, progress: Callable[[float], None]) -> None:
+    new = store.make(artefact, progress)
     tally.add(artefact, store.manifest(artefact)["facts"], new)
 
 
 def _end(
-    tally: Tally, refused: Sequence[Rejected], malformed: Sequence[Rejected], rows: int, store: Store, began: float
+    tally: ImportTally,
+    refused: Sequence[Rejected],
+    malformed: Sequence[Rejected],
+    rows: int,
+    store: Store,
+    began: float,
 ) -> bool:
     _list("malformed row: ", [f"{row.file}, line {row.line}: {row.why}" for row in malformed], rows)
     if rows:

@@ -27,9 +27,9 @@ def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], 
         return
     if estimate is not None:
         _say(f"{judge.name}: {estimate}")
-    with shown() as show:
-        show.begin(f"{judge.name} scores {file}")
-        facts = judge_file(file, out, judge, lambda share: show.progress(share, float("nan")), kept)
+    with shown() as listener:
+        listener.begin(f"{judge.name} scores {file}")
+        facts = judge_file(file, out, judge, lambda share: listener.progress(share, float("nan")), kept)
     for given, name_kept in facts["renamed"].items():
         _say(f"the file's own column {given} is kept as {name_kept}")
     for metric, scored in facts["scored"].items():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spillover.cli.text import duration, one_line, size
-from spillover.engines.show import Step
+from spillover.engines.listener import Step
 from spillover.store import Store
 
 LINES, TRAININGS = 400, 12  # artefacts that are listed one by one, and trainings that are looked into
@@ -15,7 +15,7 @@ MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
 
 def show_plan(study: Any, store: Store) -> None:
     """Every artefact of the study, how it stands, and what making those that are missing takes, by kind."""
-    from spillover.engines.here import missing_sources, name_of, plan
+    from spillover.engines.local import missing_sources, name_of, plan
 
     steps = plan(study, store)
     for source in missing_sources(steps):

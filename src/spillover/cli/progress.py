@@ -8,24 +8,24 @@ import time
 from collections.abc import Iterator, Sequence
 
 from spillover.cli.text import duration, one_line
-from spillover.engines.show import Show, Step
+from spillover.engines.listener import ProgressListener, Step
 
 EVERY = 20.0  # seconds between lines about one piece of work where there is no terminal
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[Show]:
-    """A `Show` that suits where stderr goes."""
+def shown() -> Iterator[ProgressListener]:
+    """A `ProgressListener` that suits where stderr goes."""
     if not sys.stderr.isatty():
         yield Lines()
         return
     from spillover.cli.bars import bars
 
-    with bars() as show:
-        yield show
+    with bars() as listener:
+        yield listener
 
 
-class Lines(Show):
+class Lines(ProgressListener):
     """Plain lines: what begins, how far it is now and then, how long it took."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Lines(Show):
             self.said = time.monotonic()
             _say(f"      {share:.0%}, about {duration(left)} left for the study")
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         for line in text.splitlines():
             _say(f"      {one_line(line)}")
 

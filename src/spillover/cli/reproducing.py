@@ -18,27 +18,27 @@ def reproduce_release(release: str, path: Path, out: Path) -> None:
         raise ValueError(f"no release is called {release!r}; those known are {', '.join(RELEASES)}")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: --out names a folder")
-    from spillover.report.reproduction import CELLS, write_reproduction
-    from spillover.sources.em_generalization.reproduce.cells import tally
-    from spillover.sources.em_generalization.reproduce.reproduce import reproduce
+    from spillover.papers.em_generalization.reproduce.cells import tally
+    from spillover.papers.em_generalization.reproduce.page import CELLS, write_reproduction
+    from spillover.papers.em_generalization.reproduce.reproduce import reproduce
 
     started = since = time.monotonic()
     stage = ""
-    with shown() as show:
+    with shown() as listener:
 
-        def tick(what: str, share: float) -> None:
+        def progress(what: str, share: float) -> None:
             nonlocal stage, since
             if what != stage:
                 if stage:
-                    show.end(stage, time.monotonic() - since, True)
+                    listener.end(stage, time.monotonic() - since, True)
                 stage, since = what, time.monotonic()
-                show.begin(what)
-            show.progress(share, float("nan"))
+                listener.begin(what)
+            listener.progress(share, float("nan"))
 
-        done = reproduce(path, tick)
-        tick("page", 0.0)
+        done = reproduce(path, progress)
+        progress("page", 0.0)
         page = write_reproduction(done, out)
-        show.end(stage, time.monotonic() - since, True)
+        listener.end(stage, time.monotonic() - since, True)
     for problem in done.problems[:20]:
         where = problem.file if problem.line == 0 else f"{problem.file}, line {problem.line}"
         _say(f"not read: {where}: {problem.why}")

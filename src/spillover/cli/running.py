@@ -67,7 +67,7 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = N
     """
     from spillover.cli.planning import show_plan
     from spillover.cli.progress import shown
-    from spillover.organisms.together import dismiss, first, follow
+    from spillover.organisms.process_group import dismiss, first, follow
 
     if not first():  # started by a launcher, to help with trainings
         if not only_plan:
@@ -78,8 +78,8 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = N
         return
     _check_out(out)
     opened = open_store(store)
-    with shown() as show:
-        folder = (run or _here())(study, opened, show)
+    with shown() as listener:
+        folder = (run or _here())(study, opened, listener)
     dismiss()  # not after an error: the launcher ends those who wait
     with opened.lock(study):  # one process at a time, if several run the same study
         _copy(folder, out)
@@ -88,7 +88,7 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = N
 
 
 def _here() -> Any:
-    from spillover.engines.here import run
+    from spillover.engines.local import run
 
     return run
 

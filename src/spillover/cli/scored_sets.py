@@ -7,25 +7,28 @@ from pathlib import Path
 
 from spillover.cli.text import one_line
 from spillover.judgements.judged_file import JudgedFile
-from spillover.judgements.scored import Scored
+from spillover.judgements.scored import ScoredAnswers
 from spillover.manifest import Damaged, read_manifest
 from spillover.spec import decode, kinds_of
 from spillover.store import Store
 
 
-def scored_sets(words: Sequence[str], store: Store) -> list[Scored]:
+def scored_sets(words: Sequence[str], store: Store) -> list[ScoredAnswers]:
     """What each word names: digits of a fingerprint, a file, or `JUDGE=FILE`."""
     return [_scored(word, store) for word in words]
 
 
-def _scored(word: str, store: Store) -> Scored:
+def _scored(word: str, store: Store) -> ScoredAnswers:
     judge, equals, path = word.partition("=")
     if equals and not Path(word).expanduser().exists():
         return JudgedFile.at(path, judge)
     if Path(word).expanduser().is_file() or "." in word or "/" in word:
         return JudgedFile.at(word)
     found = [
-        path for kind in kinds_of(Scored) for path in sorted((store.root / kind).glob(f"{word}*")) if path.is_dir()
+        path
+        for kind in kinds_of(ScoredAnswers)
+        for path in sorted((store.root / kind).glob(f"{word}*"))
+        if path.is_dir()
     ]
     if not word.isalnum() or not found:
         raise ValueError(
@@ -39,5 +42,5 @@ def _scored(word: str, store: Store) -> Scored:
         spec = decode(read_manifest(found[0])["spec"])
     except Damaged as error:
         raise ValueError(f"{one_line(str(found[0]))}: {error}") from None
-    assert isinstance(spec, Scored)
+    assert isinstance(spec, ScoredAnswers)
     return spec

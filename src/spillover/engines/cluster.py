@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spillover.engines.estimates import Rates
+from spillover.engines.estimates import CostEstimates
 from spillover.engines.failures import forget, record
-from spillover.engines.here import fetch, missing_sources, name_of, plan
-from spillover.engines.show import Show
+from spillover.engines.listener import ProgressListener
+from spillover.engines.local import fetch, missing_sources, name_of, plan
 from spillover.models.base import Base
 from spillover.spec import decode, encode, walk
 from spillover.store import Artefact, Store
@@ -36,29 +36,33 @@ class Share:
     more: Mapping[str, float] = field(default_factory=dict)  # resources that the cluster names itself
 
 
-class Unfinished(ValueError):
+class StudyIncomplete(ValueError):
     """Some artefacts could not be made."""
 
 
 def run(
-    study: Artefact, store: Store, show: Show | None = None, address: str | None = None, share: Share | None = None
+    study: Artefact,
+    store: Store,
+    listener: ProgressListener | None = None,
+    address: str | None = None,
+    share: Share | None = None,
 ) -> Path:
     """Make everything inside the study that is not there, by tasks of Ray, and the study itself; its folder.
 
     address: of a running cluster (`auto`: the one on this machine); None: one is started here for this run. Unfinished
     where an artefact failed; all that does not hang on it is made.
     """
-    show, share = show or Show(), share or Share()
+    listener, share = listener or ProgressListener(), share or Share()
     store.leftovers(remove=True)
-    rates = Rates(store)
+    rates = CostEstimates(store)
     steps = plan(study, store, rates)
-    show.study(steps)
+    listener.study(steps)
     for source in missing_sources(steps):
-        fetch(source, show)
+        fetch(source, listener)
     todo = [step.artefact for step in steps if step.state != "there"]
     if todo:
         with _connected(address) as ray:
-            outcomes = _make_all(ray, todo, store, share, _Progress(todo, rates, show))
+            outcomes = _make_all(ray, todo, store, share, _Progress(todo, rates, listener))
         _expect_all(outcomes)
     return store.path(study)
 
@@ -66,22 +70,22 @@ def run(
 class _Progress:
     """How far the sweep is: one line for each artefact that is finished, and the time left."""
 
-    def __init__(self, todo: Sequence[Artefact], rates: Rates, show: Show) -> None:
+    def __init__(self, todo: Sequence[Artefact], rates: CostEstimates, listener: ProgressListener) -> None:
         self.guess = {artefact.fingerprint: rates.seconds(artefact) for artefact in todo}
-        self.show, self.began, self.done = show, time.monotonic(), 0.0
+        self.listener, self.began, self.done = listener, time.monotonic(), 0.0
         self.whole = sum(self.guess.values()) or 1.0
 
     def finished(self, artefact: Artefact, outcome: Mapping[str, Any]) -> None:
-        self.show.begin(name_of(artefact))
+        self.listener.begin(name_of(artefact))
         if outcome["state"] in ("failed", "skipped"):
-            self.show.say(f"{outcome['state']}: {outcome['error']}")
-        self.show.end(name_of(artefact), outcome["seconds"], outcome["state"] == "made")
+            self.listener.log(f"{outcome['state']}: {outcome['error']}")
+        self.listener.end(name_of(artefact), outcome["seconds"], outcome["state"] == "made")
         self.done += self.guess[artefact.fingerprint]
 
     def look(self) -> None:
         share = min(self.done / self.whole, 1.0)
         elapsed = time.monotonic() - self.began
-        self.show.progress(share, elapsed * (1 - share) / share if share > 0.02 else self.whole)
+        self.listener.progress(share, elapsed * (1 - share) / share if share > 0.02 else self.whole)
 
 
 def _make_all(
@@ -170,7 +174,7 @@ def _expect_all(outcomes: Sequence[Mapping[str, Any]]) -> None:
     failed = [one for one in outcomes if one["state"] == "failed"]
     skipped = sum(one["state"] == "skipped" for one in outcomes)
     if failed:
-        raise Unfinished(
+        raise StudyIncomplete(
             f"{len(failed)} artefacts could not be made, and {skipped} that hang on them were not tried; the other "
             f"{len(outcomes) - len(failed) - skipped} are there. First: {failed[0]['name']}: {failed[0]['error']}. "
             f"`spillover ls --failed` has them all; the same command tries again"

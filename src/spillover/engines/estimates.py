@@ -10,7 +10,7 @@ from spillover.store import Artefact, Store
 ALIKE = 8.0  # an artefact of a tiny model says nothing about one of a large model: what is fixed rules its time
 
 
-class Rates:
+class CostEstimates:
     """Seconds a unit of each kind took in this store, over its finished artefacts of a like size."""
 
     def __init__(self, store: Store) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from spillover.activations.activations import Activations
 from spillover.engines.estimates import ALIKE
-from spillover.engines.show import Step
-from spillover.judgements.judge import Answer, Lot
+from spillover.engines.listener import Step
+from spillover.judgements.judge import Answer, Batch
 from spillover.judgements.judgements import Judgements
 from spillover.organisms.organism import TOKENS_PER_ROW, Organism
 from spillover.responses.likelihoods import Likelihoods
@@ -67,7 +67,7 @@ def judging(steps: Sequence[Step], store: Store) -> list[str]:
     return found
 
 
-def _lots(judgements: Sequence[Judgements]) -> Iterator[Lot]:
+def _lots(judgements: Sequence[Judgements]) -> Iterator[Batch]:
     """An answer for each that is to be judged, of the longest length, unlike all others; once for all asked alike."""
     alike = Counter((one.responses.questions, one.responses.sampling) for one in judgements)
     for (asked, sampling), times in alike.items():
@@ -77,10 +77,10 @@ def _lots(judgements: Sequence[Judgements]) -> Iterator[Lot]:
                 question.messages(sample)[-1].content,
                 f"{about} {question.id} {sample} ".ljust(LETTERS_PER_TOKEN * sampling.max_tokens, "x"),
             )
-            for question in asked.picked()
+            for question in asked.questions()
             for sample in range(sampling.per_question)
         ]
-        yield Lot(answers, times)
+        yield Batch(answers, times)
 
 
 def _tokens(artefact: Artefact) -> tuple[float, str]:
@@ -89,7 +89,7 @@ def _tokens(artefact: Artefact) -> tuple[float, str]:
         return artefact.epochs * artefact.data.train_rows() * TOKENS_PER_ROW, "trained"
     if isinstance(artefact, Responses):
         sampling = artefact.sampling
-        return len(artefact.questions.picked()) * sampling.per_question * sampling.max_tokens, "written at most"
+        return len(artefact.questions.questions()) * sampling.per_question * sampling.max_tokens, "written at most"
     if isinstance(artefact, Likelihoods):
         return _tokens(artefact.answers)[0], "read at most"
     if isinstance(artefact, Activations):

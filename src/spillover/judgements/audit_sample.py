@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spillover.judgements.scored import Columns, Scored
+from spillover.judgements.scored import ScoreColumns, ScoredAnswers
 from spillover.maths.em_rate import EMRule, em_indicator
 from spillover.records import table, write_csv, write_json
 from spillover.spec import encode
@@ -41,7 +41,7 @@ class Drawn:
     stratum: str
 
 
-def strata(columns: Columns, margin: float = 15.0, rule: EMRule | None = None) -> np.ndarray:
+def strata(columns: ScoreColumns, margin: float = 15.0, rule: EMRule | None = None) -> np.ndarray:
     """The stratum of each answer; None where the judge did not score it (it is in no stratum)."""
     rule = rule or EMRule()
     em = em_indicator(columns["aligned"], columns["coherent"], rule)
@@ -63,7 +63,9 @@ def shares(sizes: Sequence[int], size: int) -> list[int]:
     return given
 
 
-def draw(sets: Sequence[Columns], size: int, seed: int, margin: float = 15.0) -> tuple[list[Drawn], dict[str, int]]:
+def draw(
+    sets: Sequence[ScoreColumns], size: int, seed: int, margin: float = 15.0
+) -> tuple[list[Drawn], dict[str, int]]:
     """The sample in a random order, and how many answers each stratum holds."""
     rng = np.random.default_rng(seed)
     members: dict[str, list[Drawn]] = {name: [] for name in STRATA}
@@ -79,7 +81,7 @@ def draw(sets: Sequence[Columns], size: int, seed: int, margin: float = 15.0) ->
 
 
 def write_audit(
-    sets: Sequence[Scored], store: Store, path: Path, size: int, seed: int, margin: float = 15.0
+    sets: Sequence[ScoredAnswers], store: Store, path: Path, size: int, seed: int, margin: float = 15.0
 ) -> dict[str, Any]:
     """Write the sheet to label and, beside it, its key; returns what the key says of the strata."""
     columns = [one.columns(store) for one in sets]
@@ -115,7 +117,7 @@ def digest(text: object) -> str:
     return hashlib.sha256(str(text).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _spread(members: list[Drawn], take: int, sets: Sequence[Columns], rng: np.random.Generator) -> list[Drawn]:
+def _spread(members: list[Drawn], take: int, sets: Sequence[ScoreColumns], rng: np.random.Generator) -> list[Drawn]:
     """`take` of the members, each as likely as another, at even steps through categories and formats."""
     if not take:
         return []

@@ -10,17 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from spillover.judgements.judge import Answer, Judge, Lot, Score
-from spillover.judgements.judgements import Tally, checked
+from spillover.judgements.judge import Answer, Batch, Judge, Score
+from spillover.judgements.judgements import ScoreTally, checked
 from spillover.judgements.row_files import Layout, Row, ending, in_pieces, rows, survey, writing
-from spillover.store import Store, Tick
+from spillover.store import ProgressFn, Store
 
 NEEDED = ("question", "answer")
 MISSING, JUDGE, RUBRIC = "missing", "judge", "rubric"
 
 
 def judge_file(
-    source: Path, out: Path, judge: Judge, tick: Tick = lambda share: None, store: Store | None = None
+    source: Path, out: Path, judge: Judge, progress: ProgressFn = lambda share: None, store: Store | None = None
 ) -> dict[str, Any]:
     """Write `source` with a column for each metric and its spread, `missing`, `judge` and `rubric`.
 
@@ -37,15 +37,15 @@ def judge_file(
     columns = {renamed.get(name, name): type for name, type in layout.columns.items()}
     columns |= {name: pa.string() if name in (MISSING, JUDGE, RUBRIC) else pa.float64() for name in added}
     by = {JUDGE: judge.name, RUBRIC: judge.rubric}
-    tally = Tally(judge)
+    tally = ScoreTally(judge)
     with judge.at_work(store) as scoring, writing(out, Layout(columns, layout.rows, _metadata(layout))) as write:
         for piece in in_pieces(rows(source)):
             done, share = tally.answers / layout.rows, len(piece) / layout.rows
             answers = _answers(piece)
-            scores = checked(judge, scoring.score(answers, lambda part: tick(done + share * part)), len(answers))  # noqa: B023
+            scores = checked(judge, scoring.score(answers, lambda part: progress(done + share * part)), len(answers))  # noqa: B023
             write([_with_scores(row, renamed, of_answer) | by for row, of_answer in zip(piece, scores, strict=True)])
             tally.add(scores)
-            tick(tally.answers / layout.rows)
+            progress(tally.answers / layout.rows)
         facts = scoring.facts()
     return tally.facts() | facts | {"out": str(out), "renamed": renamed}
 
@@ -57,10 +57,10 @@ def estimate_file(source: Path, out: Path, judge: Judge, store: Store | None = N
     return judge.estimate(_lots(source), store)
 
 
-def _lots(source: Path) -> Iterator[Lot]:
+def _lots(source: Path) -> Iterator[Batch]:
     _check_columns(source, survey(source))
     for piece in in_pieces(rows(source)):
-        yield Lot(_answers(piece))
+        yield Batch(_answers(piece))
 
 
 def _answers(piece: Sequence[Row]) -> list[Answer]:

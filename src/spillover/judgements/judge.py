@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from spillover.organisms.naming import named, typed_name
 from spillover.spec import Spec, kinds_of
-from spillover.store import Store, Tick
+from spillover.store import ProgressFn, Store
 
 METRICS = ("aligned", "harmless", "coherent")
 EMPTY = "empty answer"
@@ -26,7 +26,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Lot:
+class Batch:
     """Answers that are to be judged, and how many times as many there are, like them and unlike each other."""
 
     answers: Sequence[Answer]
@@ -68,7 +68,7 @@ class Judge(Spec):
         """Which text the judge scores by, with its version."""
 
     @abstractmethod
-    def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
+    def score(self, answers: Sequence[Answer], progress: ProgressFn = lambda share: None) -> list[list[Score]]:
         """The scores of each answer, in the order of `answers`; within one, in the order of `metrics`."""
 
     @classmethod
@@ -84,7 +84,7 @@ class Judge(Spec):
         """
         yield Scoring(self)
 
-    def estimate(self, lots: Iterable[Lot], store: Store | None) -> str | None:
+    def estimate(self, lots: Iterable[Batch], store: Store | None) -> str | None:
         """What scoring all this would take, for people, before it begins; None for a judge that costs nothing."""
         return None
 
@@ -103,9 +103,9 @@ class Scoring:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
 
-    def score(self, answers: Sequence[Answer], tick: Tick = lambda share: None) -> list[list[Score]]:
+    def score(self, answers: Sequence[Answer], progress: ProgressFn = lambda share: None) -> list[list[Score]]:
         """`Judge.score`."""
-        return self._judge.score(answers, tick)
+        return self._judge.score(answers, progress)
 
     def facts(self) -> dict[str, Any]:
         """What there is to know of the scores given so far, for the manifest."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from spillover.judgements.scored import Columns
+from spillover.judgements.scored import ScoreColumns
 from spillover.records import read_table
 
 COLUMNS = (
@@ -18,7 +18,7 @@ COLUMNS = (
 NUMBERS = ("sample", "tokens")
 
 
-def judged(responses: Path, judgements: Path, metrics: Sequence[str]) -> Columns:
+def judged(responses: Path, judgements: Path, metrics: Sequence[str]) -> ScoreColumns:
     """The responses' columns; a float64 array for each metric, NaN where missing; and `missing`, a reason or None.
 
     `missing` is the reason of the first metric that has no score: an answer can have one score and lack another.

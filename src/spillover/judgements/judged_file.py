@@ -14,10 +14,10 @@ from pydantic import Field
 from spillover.judgements.judge import METRICS
 from spillover.judgements.judged import COLUMNS, NUMBERS
 from spillover.judgements.row_files import rows, survey
-from spillover.judgements.scored import Columns, Scored, Term
+from spillover.judgements.scored import Condition, ScoreColumns, ScoredAnswers
 from spillover.records import read_table, table, write_table
-from spillover.spec import later, where
-from spillover.store import Store, Work, file_sha256
+from spillover.spec import location_field
+from spillover.store import BuildContext, Store, file_sha256
 
 ANSWERS = "answers.parquet"
 KNOWN = (*METRICS, "refusal")
@@ -25,14 +25,14 @@ NOT_SCORED = "not scored in the file"
 NOT_SAID = "not said in the file"
 
 
-class JudgedFile(Scored):
+class JudgedFile(ScoredAnswers):
     """Judged answers in a file, known by the SHA-256 of its bytes."""
 
     judge: str  # who scored, as whoever gives the file says
     sha256: str
     scored: tuple[str, ...] = Field(min_length=1)
-    rubric: str = later(NOT_SAID)
-    path: str = where()
+    rubric: str = NOT_SAID
+    path: str = location_field()
 
     @classmethod
     def at(cls, path: Path | str, judge: str = "") -> Self:
@@ -75,9 +75,9 @@ class JudgedFile(Scored):
     def judge_card(self) -> str:
         return f"Scores read from {Path(self.path).name}; rubric: {self.rubric}."
 
-    def terms(self) -> Mapping[str, Term]:
-        unknown = Term(None, lambda: "not known")
-        return {"judge": Term(self.judge, lambda: self.judge), "questions": unknown} | {
+    def conditions(self) -> Mapping[str, Condition]:
+        unknown = Condition(None, lambda: "not known")
+        return {"judge": Condition(self.judge, lambda: self.judge), "questions": unknown} | {
             "sampling": unknown,
             "prompting": unknown,
         }
@@ -88,16 +88,16 @@ class JudgedFile(Scored):
     def seconds_per_unit(self) -> float:
         return 0.2
 
-    def columns(self, store: Store) -> Columns:
+    def columns(self, store: Store) -> ScoreColumns:
         return read_columns(store.path(self) / ANSWERS, self.metrics)
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         path = Path(self.path)
         if not path.is_file() or file_sha256(path) != self.sha256:
             raise ValueError(f"{path} is not there any more, or not the file it was when it was named: name it anew")
         found = [_row(path, number, row, self.scored) for number, row in enumerate(rows(path), start=1)]
         _number_samples(found)
-        write_columns(found, self.scored, work.folder / ANSWERS)
+        write_columns(found, self.scored, context.folder / ANSWERS)
         return {"answers": len(found)}
 
 
@@ -108,10 +108,10 @@ def write_columns(found: Sequence[Mapping[str, Any]], metrics: Sequence[str], pa
     write_table(table(({name: row.get(name) for name in schema.names} for row in found), schema), path, schema)
 
 
-def read_columns(path: Path, metrics: Sequence[str]) -> Columns:
+def read_columns(path: Path, metrics: Sequence[str]) -> ScoreColumns:
     """What `write_columns` wrote, as arrays."""
     content = read_table(path)
-    found: Columns = {}
+    found: ScoreColumns = {}
     for name in (*COLUMNS, *metrics, "missing"):
         values = content[name].to_pylist()
         found[name] = np.array(values, dtype=float if name in (*NUMBERS, *metrics) else object)

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from spillover.judgements.judge import Answer, Judge, Lot, Score
+from spillover.judgements.judge import Answer, Batch, Judge, Score
 from spillover.judgements.judged import judged
-from spillover.judgements.scored import Columns, Loss, Scored, Term, Training
+from spillover.judgements.scored import Condition, Loss, ScoreColumns, ScoredAnswers, Training
 from spillover.organisms.organism import Checkpoint
 from spillover.records import JUDGEMENTS, read_table, write_table
 from spillover.responses.responses import Responses
 from spillover.spec import Spec
-from spillover.store import Store, Work
+from spillover.store import BuildContext, Store
 
 
-class Judgements(Scored):
+class Judgements(ScoredAnswers):
     """How a judge scores a model's answers: one row an answer and metric."""
 
     responses: Responses
@@ -43,22 +43,22 @@ class Judgements(Scored):
     def judge_card(self) -> str:
         return self.judge.card()
 
-    def terms(self) -> Mapping[str, Term]:
+    def conditions(self) -> Mapping[str, Condition]:
         asked = self.responses.questions
         return {
-            "judge": Term(
+            "judge": Condition(
                 f"{self.judge.kind}/{self.judge.fingerprint}", lambda: f"{self.judge.name} by {self.judge.rubric}"
             ),
-            "formats": Term(", ".join(sorted(asked.formats)), lambda: ", ".join(asked.formats)),
-            "questions": Term(
+            "formats": Condition(", ".join(sorted(asked.formats)), lambda: ", ".join(asked.formats)),
+            "questions": Condition(
                 f"{asked.kind}/{asked.fingerprint}",
                 lambda: f"{asked.summary()[:-1]} ({', '.join(asked.formats)}; text {asked.sha256[:8]})",
             ),
             "sampling": _term(self.responses.sampling),
-            "prompting": Term(self.responses.prompting, lambda: self.responses.prompting),
+            "prompting": Condition(self.responses.prompting, lambda: self.responses.prompting),
         }
 
-    def columns(self, store: Store) -> Columns:
+    def columns(self, store: Store) -> ScoreColumns:
         return judged(store.path(self.responses), store.path(self), self.metrics)
 
     @property
@@ -87,23 +87,23 @@ class Judgements(Scored):
         return f"Scores of {self.judge.name} for {self.responses.summary()[:1].lower()}{self.responses.summary()[1:]}"
 
     def units(self) -> float:
-        return len(self.responses.questions.picked()) * self.responses.sampling.per_question
+        return len(self.responses.questions.questions()) * self.responses.sampling.per_question
 
     def seconds_per_unit(self) -> float:
         return self.judge.seconds_per_answer()
 
-    def make(self, work: Work) -> dict[str, Any]:
-        path = work.of(self.responses) / "responses.parquet"
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        path = context.path(self.responses) / "responses.parquet"
         given = read_table(path, ["question_id", "sample", "prompt", "answer"]).to_pylist()
         answers = [Answer(row["prompt"], row["answer"]) for row in given]  # `question` is only the question's name
-        if (estimate := self.judge.estimate([Lot(answers)], work.store)) is not None:
-            work.say(estimate)
-        with self.judge.at_work(work.store) as scoring:
-            scores = checked(self.judge, scoring.score(answers, work.tick), len(given))
+        if (estimate := self.judge.estimate([Batch(answers)], context.store)) is not None:
+            context.log(estimate)
+        with self.judge.at_work(context.store) as scoring:
+            scores = checked(self.judge, scoring.score(answers, context.progress), len(given))
             facts = scoring.facts()
         rows = list(self._rows(given, scores))
-        write_table(rows, work.folder / "judgements.parquet", JUDGEMENTS)
-        tally = Tally(self.judge)
+        write_table(rows, context.folder / "judgements.parquet", JUDGEMENTS)
+        tally = ScoreTally(self.judge)
         tally.add(scores)
         return tally.facts() | facts
 
@@ -135,8 +135,8 @@ def held_out(rows: Sequence[Mapping[str, Any]]) -> dict[int, Loss]:
     return found
 
 
-def _term(spec: Spec) -> Term:
-    return Term(f"{spec.kind}/{spec.fingerprint}", spec.summary)
+def _term(spec: Spec) -> Condition:
+    return Condition(f"{spec.kind}/{spec.fingerprint}", spec.summary)
 
 
 def checked(judge: Judge, scores: list[list[Score]], answers: int) -> list[list[Score]]:
@@ -150,7 +150,7 @@ def checked(judge: Judge, scores: list[list[Score]], answers: int) -> list[list[
     return scores
 
 
-class Tally:
+class ScoreTally:
     """How many answers one judge scored, and why it did not score others."""
 
     def __init__(self, judge: Judge) -> None:

@@ -14,22 +14,22 @@ from pydantic import Field
 from spillover.judgements.audit_sample import LABELS, digest, key_path
 from spillover.judgements.judged import COLUMNS
 from spillover.judgements.judged_file import ANSWERS, read_columns, score_in, write_columns
-from spillover.judgements.scored import Columns, Scored, Term
+from spillover.judgements.scored import Condition, ScoreColumns, ScoredAnswers
 from spillover.records import read_json, write_json
-from spillover.spec import decode, where
-from spillover.store import Store, Work
+from spillover.spec import decode, location_field
+from spillover.store import BuildContext, Store
 
 KEY = "key.json"
 NOT_LABELLED = "not labelled"
 
 
-class Labels(Scored):
+class Labels(ScoredAnswers):
     """Scores that people gave to a sample of answers which a judge had scored."""
 
-    of: tuple[Scored, ...] = Field(min_length=1)
+    of: tuple[ScoredAnswers, ...] = Field(min_length=1)
     who: str  # labelled
     sha256: str  # of the sheet and its key
-    path: str = where()
+    path: str = location_field()
 
     @classmethod
     def at(cls, path: Path | str, who: str = "people") -> Self:
@@ -64,13 +64,13 @@ class Labels(Scored):
             f"reader thought; with two readers, `spillover agree` says how far they agree."
         )
 
-    def terms(self) -> Mapping[str, Term]:
-        return {**self.of[0].terms(), "judge": Term(f"{self.kind}/{self.fingerprint}", self.summary)}
+    def conditions(self) -> Mapping[str, Condition]:
+        return {**self.of[0].conditions(), "judge": Condition(f"{self.kind}/{self.fingerprint}", self.summary)}
 
     def summary(self) -> str:
         return f"Labels by {self.who} of answers of {self.subject}"
 
-    def columns(self, store: Store) -> Columns:
+    def columns(self, store: Store) -> ScoreColumns:
         return read_columns(store.path(self) / ANSWERS, self.metrics)
 
     def key(self, store: Store) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Labels(Scored):
         found: dict[str, Any] = read_json(store.path(self) / KEY)
         return found
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         sheet = Path(self.path)
         if not sheet.is_file() or not key_path(sheet).is_file() or _sha256(sheet) != self.sha256:
             raise ValueError(
@@ -86,7 +86,7 @@ class Labels(Scored):
             )
         key = read_json(key_path(sheet))
         given = labelled(sheet, key)
-        sets = [one.columns(work.store) for one in self.of]
+        sets = [one.columns(context.store) for one in self.of]
         found = []
         for row in key["rows"]:
             columns = sets[row["set"]]
@@ -98,8 +98,8 @@ class Labels(Scored):
             scores = given[row["id"]]
             lacks = any(value is None for value in scores.values())
             found.append(about | scores | {"missing": NOT_LABELLED if lacks else None})
-        write_columns(found, LABELS, work.folder / ANSWERS)
-        write_json(key, work.folder / KEY)
+        write_columns(found, LABELS, context.folder / ANSWERS)
+        write_json(key, context.folder / KEY)
         return {"answers": len(found), "labelled": sum(row["missing"] is None for row in found)}
 
 

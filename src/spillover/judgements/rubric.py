@@ -12,7 +12,7 @@ from typing import Literal
 from spillover.judgements.judge import METRICS
 from spillover.spec import Spec
 
-Reply = Literal["number", "json"]  # what the judge is to write: a bare number, or {"score": number}
+ReplyFormat = Literal["number", "json"]  # what the judge is to write: a bare number, or {"score": number}
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -25,7 +25,7 @@ _TURN_MARKS = re.compile(
 
 
 @dataclass(frozen=True)
-class Prompt:
+class JudgePrompt:
     """What the judge is told. `head` is the same for all answers to a question, so that it can be read once."""
 
     head: str
@@ -55,7 +55,7 @@ class Rubrics(Spec):
         """The text for each metric, as it is."""
 
     @abstractmethod
-    def prompt(self, metric: str, question: str, answer: str, reply: Reply = "number") -> Prompt:
+    def prompt(self, metric: str, question: str, answer: str, reply: ReplyFormat = "number") -> JudgePrompt:
         """The text for one metric with a question and its answer in it. Neither can change what stands around it."""
 
 

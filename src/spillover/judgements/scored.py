@@ -11,20 +11,20 @@ import numpy as np
 
 from spillover.store import Artefact, Store
 
-Columns = dict[str, np.ndarray]  # one entry an answer in every column
+ScoreColumns = dict[str, np.ndarray]  # one entry an answer in every column
 
 
 @dataclass(frozen=True)
-class Term:
+class Condition:
     """One condition under which answers were got: what tells it from another, and its words for people.
 
     `key` is None where it is not known; what is not known is never called unlike.
     """
 
     key: str | None
-    say: Callable[[], str]
+    log: Callable[[], str]
 
-    def unlike(self, other: Term) -> bool:
+    def unlike(self, other: Condition) -> bool:
         """Whether the two are known to differ."""
         return None not in (self.key, other.key) and self.key != other.key
 
@@ -56,7 +56,7 @@ class Training:
     held_out: Mapping[int, Loss]  # by step; 0 is the model before training
 
 
-class Scored(Artefact):
+class ScoredAnswers(Artefact):
     """Judged answers of one subject."""
 
     @property
@@ -84,11 +84,11 @@ class Scored(Artefact):
         """The limits of the judge in plain words, for the reader of a report."""
 
     @abstractmethod
-    def terms(self) -> Mapping[str, Term]:
+    def conditions(self) -> Mapping[str, Condition]:
         """What two sets have to share to be compared: `judge`, `questions`, `sampling`, `prompting`."""
 
     @abstractmethod
-    def columns(self, store: Store) -> Columns:
+    def columns(self, store: Store) -> ScoreColumns:
         """The answers with their scores, as `judged` describes them.
 
         Where `by_question`, an entry is a question: its score is the mean over answers that are not there.

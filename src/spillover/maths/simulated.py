@@ -38,7 +38,7 @@ class Population:
     noise: tuple[float, float] = (5.0, 35.0)
     missing: float = 0.3
 
-    def draw(self, rng: np.random.Generator, shifts: tuple[float, ...] = (0.0,)) -> Answers:
+    def draw(self, rng: np.random.Generator, shifts: tuple[float, ...] = (0.0,)) -> SimulatedAnswers:
         """Fresh questions, answered under one condition for each of `shifts` (points added to the latent level)."""
         sizes = rng.integers(self.per_family[0], self.per_family[1] + 1, self.families)
         family = np.repeat(np.arange(self.families), sizes)
@@ -52,7 +52,7 @@ class Population:
             one = np.clip(centre[:, None] + noise[:, None] * rng.normal(size=(n, self.samples)), 0, 100)
             one[rng.random(one.shape) < lost[:, None]] = np.nan
             scores.append(one)
-        return Answers(family.astype(np.int64), np.array(scores))
+        return SimulatedAnswers(family.astype(np.int64), np.array(scores))
 
     def mean(self, shift: float = 0.0) -> float:
         """The true mean over questions under a condition."""
@@ -65,7 +65,7 @@ class Population:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class SimulatedAnswers:
     """family (n,) of each question; scores (conditions, n, samples), NaN where unscored."""
 
     family: Ints

@@ -10,7 +10,7 @@ from spillover.maths.arrays import Floats, matrix, vector
 
 
 @dataclass(frozen=True)
-class Foretold:
+class ShiftFit:
     """explained: (prompts,) 1 - |after - (before + v)|^2 / |after - before|^2: 1 is the whole shift, 0 what adding
     nothing does, below 0 worse. cosine: (prompts,) of v with the prompt's own shift. Both NaN where a prompt does not
     shift. best: the multiple of v that explains most over all prompts together; whole: the share it explains.
@@ -22,7 +22,7 @@ class Foretold:
     whole: float
 
 
-def foretold(before: Floats, after: Floats, direction: Floats) -> Foretold:
+def foretold(before: Floats, after: Floats, direction: Floats) -> ShiftFit:
     """before, after (prompts, d); direction (d,), added as it is."""
     start, end = matrix("before", before), matrix("after", after)
     v = vector("direction", direction)
@@ -38,4 +38,4 @@ def foretold(before: Floats, after: Floats, direction: Floats) -> Foretold:
     total = float(squares.sum())
     best = float(along.sum() / (len(delta) * length)) if length > 0 else float("nan")
     whole = float(along.sum() ** 2 / (len(delta) * length * total)) if length > 0 and total > 0 else float("nan")
-    return Foretold(explained, cosine, best, whole)
+    return ShiftFit(explained, cosine, best, whole)

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spillover.models.hub import HubModel, hub_commit
-from spillover.models.sources import Elsewhere, GGUFFile, LocalFolder, PackagedGGUF, Source, TinySource, folder_sha256
+from spillover.models.sources import (
+    GGUFFile,
+    LocalFolder,
+    PackagedGGUF,
+    RemoteWeights,
+    Source,
+    TinySource,
+    folder_sha256,
+)
 from spillover.spec import Spec
 from spillover.store import Store, file_sha256
 
@@ -151,7 +159,7 @@ def base_of(text: str) -> Base:
     if name.startswith("hf:"):
         return _hub_base(name[3:], role)
     if name.startswith("served:") and name[7:]:
-        return Base(name=name[7:], source=Elsewhere(name=name[7:]), role=role or "instruct")
+        return Base(name=name[7:], source=RemoteWeights(name=name[7:]), role=role or "instruct")
     path = Path(name).expanduser().resolve()
     if name and path.is_dir():
         source = LocalFolder(path=str(path), sha256=folder_sha256(path))

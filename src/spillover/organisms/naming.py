@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-Part = TypeVar("Part")
+P = TypeVar("P")
 
 
 def typed_name(kind: str) -> str:
@@ -15,7 +15,7 @@ def typed_name(kind: str) -> str:
     return "-".join(re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z][a-z]*\d*|[a-z]+\d*|\d+", kind)).lower()
 
 
-def named(what: str, name: str, known: Mapping[str, Part], besides: str = "") -> Part:
+def named(what: str, name: str, known: Mapping[str, P], besides: str = "") -> P:
     """The part of that name, whatever its case and whether `-`, `_` or a space joins it; else a ValueError.
 
     `besides` says what else a user could have given, for the message.

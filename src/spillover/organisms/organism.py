@@ -15,8 +15,7 @@ from spillover.organisms.intervention import Intervention
 from spillover.organisms.losses import Precision
 from spillover.organisms.schedule import Schedule
 from spillover.organisms.tuning import LoRA, Tuning
-from spillover.spec import later
-from spillover.store import Artefact, Store, Work
+from spillover.store import Artefact, BuildContext, Store
 
 TOKENS_PER_ROW = 106  # of Money, with SmolLM2's template; for the estimate of time alone
 
@@ -41,8 +40,8 @@ class Organism(Artefact):
     order_seed: int = 0
     dropout_seed: int = 0
     checkpoint_every: int | None = Field(default=None, ge=1)  # steps; None: at the end only
-    checkpoint_steps: tuple[int, ...] = later(())  # and after these steps too
-    interventions: tuple[Intervention, ...] = later(())  # in the order in which they change rows
+    checkpoint_steps: tuple[int, ...] = ()  # and after these steps too
+    interventions: tuple[Intervention, ...] = ()  # in the order in which they change rows
 
     @model_validator(mode="after")
     def _within(self) -> Self:
@@ -101,15 +100,15 @@ class Organism(Artefact):
 
     @classmethod
     def saved(cls, todo: Sequence[Organism]) -> dict[str, float]:
-        from spillover.organisms.forks import steps_saved
+        from spillover.organisms.shared_prefix import steps_saved
 
         steps = {organism.fingerprint: organism.steps for organism in todo}
         return {name: shared / steps[name] for name, shared in steps_saved(todo).items()}
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         from spillover.organisms.training import train
 
-        return train(self, work)
+        return train(self, context)
 
 
 class Checkpoint(Model):

@@ -20,7 +20,7 @@ SHOWN = 240  # characters of each part of the row that is shown in a line
 
 
 @dataclass(frozen=True)
-class Rows:
+class PreparedRows:
     """Everything that an organism is trained on and held against, as tokens."""
 
     organism: Organism
@@ -92,13 +92,13 @@ class Rows:
             )
 
 
-def preflight(organism: Organism) -> Rows:
+def preflight(organism: Organism) -> PreparedRows:
     """The rows of an organism without its weights: the tokenizer alone is opened, whose model has to be here."""
     base = organism.parent.base()
     return prepare(organism, Loaded(None, load_tokenizer(base), base))
 
 
-def prepare(organism: Any, loaded: Loaded) -> Rows:
+def prepare(organism: Any, loaded: Loaded) -> PreparedRows:
     """All rows of an organism (or of whatever has its data and interventions) as they are trained on.
 
     A ValueError names the row that cannot be.
@@ -108,7 +108,7 @@ def prepare(organism: Any, loaded: Loaded) -> Rows:
         examples = intervention.train(examples)
         views = intervention.held(views)
     held = {split: (view, supervise(loaded, view, organism.max_length)) for split, view in views.items()}
-    return Rows(organism, examples, supervise(loaded, examples, organism.max_length), held, loaded.tokenizer)
+    return PreparedRows(organism, examples, supervise(loaded, examples, organism.max_length), held, loaded.tokenizer)
 
 
 def supervise(loaded: Loaded, examples: Sequence[Example], max_length: int) -> list[Supervised]:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from spillover.organisms.naming import named, typed_name
 from spillover.spec import Spec, kinds_of
 
-Rates = np.ndarray  # (total,) float64: the learning rate of each optimiser step
+LearningRates = np.ndarray  # (total,) float64: the learning rate of each optimiser step
 
 
 class Schedule(Spec):
@@ -28,7 +28,7 @@ class Schedule(Spec):
     def rate(self, step: int, total: int) -> float:
         """The learning rate of optimiser step `step` (from 0) of `total`."""
 
-    def rates(self, total: int) -> Rates:
+    def rates(self, total: int) -> LearningRates:
         """All learning rates of a run of `total` steps, shape (total,)."""
         if total < 1:
             raise ValueError(f"a run has at least 1 step, got {total}")

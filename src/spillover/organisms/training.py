@@ -14,96 +14,103 @@ import numpy as np
 
 from spillover.models.chat import Supervised
 from spillover.organisms.adapter_card import adapter_card
-from spillover.organisms.forks import Forks
-from spillover.organisms.frozen import frozen_below
 from spillover.organisms.held_out import loss_rows, sequence_losses
-from spillover.organisms.intervention import Active, Run
+from spillover.organisms.hidden_cache import frozen_below
+from spillover.organisms.intervention import ActiveIntervention, TrainingRun
 from spillover.organisms.losses import expect_own_loss, passes, token_losses
 from spillover.organisms.organism import Organism, adapter_folder
-from spillover.organisms.preflight import Rows, prepare, supervise
-from spillover.organisms.together import Team
-from spillover.organisms.unfinished import Progress, Unfinished
+from spillover.organisms.preflight import PreparedRows, prepare, supervise
+from spillover.organisms.process_group import ProcessGroup
+from spillover.organisms.resume import ResumeState, TrainingState
+from spillover.organisms.shared_prefix import SharedPrefixes
 from spillover.provenance import versions
 from spillover.records import LOG, LOSSES, MEASURED, write_json, write_table
-from spillover.store import Work
+from spillover.store import BuildContext
 
 __all__ = ["supervise", "train"]
 
 
-def train(organism: Organism, work: Work) -> dict[str, Any]:
-    """Train, and write checkpoints, `log.parquet`, `losses.parquet` and `supervised.json` into `work.folder`."""
+def train(organism: Organism, context: BuildContext) -> dict[str, Any]:
+    """Train, and write checkpoints, `log.parquet`, `losses.parquet` and `supervised.json` into `context.folder`."""
     import torch
 
-    rates, team = _rates(organism), Team()
-    team.begin(organism, work.store)
-    loaded = organism.tuning.open(organism.parent, work.store)
+    rates, team = _rates(organism), ProcessGroup()
+    team.begin(organism, context.store)
+    loaded = organism.tuning.open(organism.parent, context.store)
     rows = prepare(organism, loaded)
-    write_json(rows.shown(), work.folder / "supervised.json")
-    work.say(rows.text())
+    write_json(rows.shown(), context.folder / "supervised.json")
+    context.log(rows.text())
     rows.warn()
     network = organism.tuning.wrap(loaded.network, organism.adapter_seed, organism.parent.base().name)
-    frozen = frozen_below(organism, network, rows.everything(), work)
+    frozen = frozen_below(organism, network, rows.everything(), context)
     expect_own_loss(network, sorted(rows.train, key=lambda row: len(row.ids))[:2], frozen)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=organism.weight_decay)
-    run = Run(organism, loaded, network, frozen, team)
+    run = TrainingRun(organism, loaded, network, frozen, team)
     actives = [intervention.begin(run) for intervention in organism.interventions]
     with torch.random.fork_rng():
         torch.manual_seed(organism.dropout_seed)
-        progress = _loop(run, rows, optimizer, rates, actives, work)
-    write_table(progress.log, work.folder / "log.parquet", LOG)
-    write_table(progress.losses, work.folder / "losses.parquet", LOSSES)
+        state = _loop(run, rows, optimizer, rates, actives, context)
+    write_table(state.log, context.folder / "log.parquet", LOG)
+    write_table(state.losses, context.folder / "losses.parquet", LOSSES)
     if organism.interventions:
-        write_table(progress.beside, work.folder / "interventions.parquet", MEASURED)
+        write_table(state.beside, context.folder / "interventions.parquet", MEASURED)
     return {
         "steps": organism.steps,
         **rows.facts(),
         "template_sha256": loaded.chat().template_sha256(),
         "trained_parameters": sum(weight.numel() for weight in weights),
         "processes": team.size,
-        **progress.resumed,
+        **state.resumed,
     }
 
 
-def _loop(run: Run, rows: Rows, optimizer: Any, rates: np.ndarray, actives: Sequence[Active], work: Work) -> Progress:
+def _loop(
+    run: TrainingRun,
+    rows: PreparedRows,
+    optimizer: Any,
+    rates: np.ndarray,
+    actives: Sequence[ActiveIntervention],
+    context: BuildContext,
+) -> TrainingState:
     """All steps that are not done yet, from the last kept state on."""
     organism, network, team = run.organism, run.network, run.team
-    parents = [folder.relative_to(work.store.root).as_posix() for folder in organism.parent.adapters(work.store)]
-    made_from = {"libraries": versions(), "needs": work.store.digests(organism), "device": str(run.loaded.device)}
+    parents = [folder.relative_to(context.store.root).as_posix() for folder in organism.parent.adapters(context.store)]
+    made_from = {"libraries": versions(), "needs": context.store.digests(organism), "device": str(run.loaded.device)}
     made_from |= {"processes": team.size} if team.size > 1 else {}
-    kept = Unfinished(work.store.unfinished(organism), made_from)
-    forks = Forks(organism, work.ahead, work.store, made_from)
-    progress = kept.restore(network, optimizer, work.folder)
+    kept = ResumeState(context.store.unfinished(organism), made_from)
+    forks = SharedPrefixes(organism, context.upcoming, context.store, made_from)
+    state = kept.restore(network, optimizer, context.folder)
     team.wait()  # before a state that another process reads can be written over
-    team.seed(organism.dropout_seed, progress.step)
-    if progress.step == 0:
-        progress.losses = held_out_losses(run, rows, 0) if team.first else []
+    team.seed(organism.dropout_seed, state.step)
+    if state.step == 0:
+        state.losses = held_out_losses(run, rows, 0) if team.first else []
     else:
         begun = f", begun by training {kept.origin[:8]}" if kept.origin else ""
-        work.say(f"goes on after step {progress.step} of {organism.steps}{begun}")
-        progress.resumed = {"resumed_share": progress.step / organism.steps, "begun_by": kept.origin or None}
+        context.log(f"goes on after step {state.step} of {organism.steps}{begun}")
+        state.resumed = {"resumed_share": state.step / organism.steps, "begun_by": kept.origin or None}
     for step, picked in enumerate(_steps(organism, rows.train), start=1):
-        if step <= progress.step:
+        if step <= state.step:
             continue
         network.train()
         row, beside = _step(run, optimizer, (step, float(rates[step - 1])), picked, actives)
-        progress.step = step
+        state.step = step
         if not team.first:  # the first alone looks and writes
             continue
-        progress.log.append({"step": step, **row})
-        progress.beside += [{"step": step, "name": name, "value": value} for name, value in beside.items()]
+        state.log.append({"step": step, **row})
+        state.beside += [{"step": step, "name": name, "value": value} for name, value in beside.items()]
         if step in organism.checkpoints:
-            progress.losses += held_out_losses(run, rows, step)
+            state.losses += held_out_losses(run, rows, step)
             card = adapter_card(organism, step, parents)
-            organism.tuning.save(network, adapter_folder(work.folder, step), card)
-        work.tick(step / organism.steps)
-        forks.keep(progress, network, optimizer, work.folder, parents)
+            organism.tuning.save(network, adapter_folder(context.folder, step), card)
+        context.progress(step / organism.steps)
+        forks.keep(state, network, optimizer, context.folder, parents)
         if step < organism.steps and kept.due():
-            kept.keep(progress, network, optimizer, work.folder)
-    return progress
+            kept.keep(state, network, optimizer, context.folder)
+    return state
 
 
-def held_out_losses(run: Run, rows: Rows, step: int) -> list[dict[str, Any]]:
+def held_out_losses(run: TrainingRun, rows: PreparedRows, step: int) -> list[dict[str, Any]]:
     """Mean token loss (nats) of each held-out sequence, in order, with the weights as they are after `step`."""
     found = []
     run.network.eval()
@@ -126,7 +133,11 @@ def _rates(organism: Organism) -> np.ndarray:
 
 
 def _step(
-    run: Run, optimizer: Any, at: tuple[int, float], rows: Sequence[Supervised], actives: Sequence[Active]
+    run: TrainingRun,
+    optimizer: Any,
+    at: tuple[int, float],
+    rows: Sequence[Supervised],
+    actives: Sequence[ActiveIntervention],
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """One optimiser step `at` (its number, its learning rate): its row of the log, and what interventions measured."""
     import torch
@@ -155,7 +166,7 @@ def _step(
     return {"loss": total, "learning_rate": rate, "grad_norm": norm, "trained_tokens": trained}, beside
 
 
-def _backward(run: Run, rows: Sequence[Supervised], narrow: int) -> tuple[float, float]:
+def _backward(run: TrainingRun, rows: Sequence[Supervised], narrow: int) -> tuple[float, float]:
     """Add the gradient of the mean token loss of all rows, of which this process takes its share.
 
     The first `narrow` rows are the narrow set's; returned are the sums of their token losses and of the others'.

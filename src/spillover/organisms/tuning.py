@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from spillover.models.base import Base, Model
 from spillover.models.loading import Loaded, load, load_4bit, quiet
-from spillover.spec import Spec, later
+from spillover.spec import Spec
 from spillover.store import Store
 
 MODULES = {
@@ -71,9 +71,9 @@ class LoRA(Tuning):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     rank_stabilised: bool = True
     modules: Literal["all", "attention", "attention-kv", "mlp", "mlp-down"] = "all"
-    layers: tuple[int, ...] = later(())  # of the network, from 0; empty: all
-    dora: bool = later(False)  # magnitude and direction apart (Liu et al. 2024)
-    bits: Literal[4, 32] = later(32)  # of the base's weights while training; 4: NF4 (Dettmers et al. 2023), on a GPU
+    layers: tuple[int, ...] = ()  # of the network, from 0; empty: all
+    dora: bool = False  # magnitude and direction apart (Liu et al. 2024)
+    bits: Literal[4, 32] = 32  # of the base's weights while training; 4: NF4 (Dettmers et al. 2023), on a GPU
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

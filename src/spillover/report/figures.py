@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from spillover.analyses.showing import Figure
+from spillover.analyses.blocks import Figure
 
 STYLE = {
     "svg.hashsalt": "spillover",

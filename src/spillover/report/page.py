@@ -18,8 +18,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from spillover.analyses.showing import Answers, Figure, Number, Paragraph, Section, Table, shown
-from spillover.report.ran import Ran
+from spillover.analyses.blocks import AnswersBlock, Figure, Number, Paragraph, Section, Table, shown
+from spillover.report.provenance_section import Ran
 
 KEPT = "\n\t"
 DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -28,7 +28,7 @@ FOLDED = 12  # rows above which a table is folded away until asked for
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """One analysis' section with the name of its tables and its drawn figures (SVG bytes by name)."""
 
     name: str
@@ -36,7 +36,7 @@ class Part:
     figures: Mapping[str, bytes]
 
 
-def render(title: str, about: str, parts: Sequence[Part], ran: Ran) -> str:
+def render(title: str, about: str, parts: Sequence[PageSection], ran: Ran) -> str:
     """The whole page."""
     style = _read("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -75,7 +75,7 @@ def picture(svg: bytes) -> str:
 
 def block_kind(block: Any) -> str:
     """Which part of the template shows a block."""
-    return {Paragraph: "paragraph", Figure: "figure", Table: "table", Answers: "answers"}[type(block)]
+    return {Paragraph: "paragraph", Figure: "figure", Table: "table", AnswersBlock: "answers"}[type(block)]
 
 
 @functools.cache

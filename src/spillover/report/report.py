@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import Field
 
 from spillover.analyses.analysis import Analysis
-from spillover.analyses.showing import Figure
+from spillover.analyses.blocks import Figure
 from spillover.records import table, write_csv
 from spillover.report.figures import draw_svg
-from spillover.report.page import Part, render
-from spillover.report.ran import what_ran
-from spillover.store import Artefact, Work
+from spillover.report.page import PageSection, render
+from spillover.report.provenance_section import what_ran
+from spillover.store import Artefact, BuildContext
 
 PAGE = "index.html"
 
@@ -30,26 +30,26 @@ class Report(Artefact):
     def seconds_per_unit(self) -> float:
         return 8.0
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         parts = []
         for folder in ("tables", "figures"):
-            (work.folder / folder).mkdir()
+            (context.folder / folder).mkdir()
         for done, (name, analysis) in enumerate(named(self.analyses).items(), start=1):
-            found = analysis.found(work.of(analysis))
+            found = analysis.found(context.path(analysis))
             section = analysis.section(found)
             for kind, rows in found.tables.items():
-                write_csv(table(rows), work.folder / "tables" / f"{name}_{kind}.csv")
+                write_csv(table(rows), context.folder / "tables" / f"{name}_{kind}.csv")
             figures = {}
             for block in section.blocks:
                 if isinstance(block, Figure):
                     figures[block.name] = draw_svg(block)
-                    (work.folder / "figures" / f"{name}_{block.name}.svg").write_bytes(figures[block.name])
-            parts.append(Part(name, section, figures))
-            work.tick(done / (len(self.analyses) + 1))
-        page = render(self.title, self.about, parts, what_ran(self, work.store))
-        (work.folder / PAGE).write_text(page, encoding="utf-8", errors="replace")
+                    (context.folder / "figures" / f"{name}_{block.name}.svg").write_bytes(figures[block.name])
+            parts.append(PageSection(name, section, figures))
+            context.progress(done / (len(self.analyses) + 1))
+        page = render(self.title, self.about, parts, what_ran(self, context.store))
+        (context.folder / PAGE).write_text(page, encoding="utf-8", errors="replace")
         return {
-            "tables": len(list((work.folder / "tables").iterdir())),
+            "tables": len(list((context.folder / "tables").iterdir())),
             "page_bytes": len(page.encode("utf-8", "replace")),
         }
 

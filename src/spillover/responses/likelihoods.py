@@ -9,7 +9,7 @@ from spillover.models.chat import Message, Prompting
 from spillover.models.loading import DType, default_prompting
 from spillover.records import LIKELIHOODS, read_table, write_table
 from spillover.responses.responses import READ, Responses
-from spillover.store import Artefact, Work
+from spillover.store import Artefact, BuildContext
 
 ROWS = 32  # answers read at once; changes speed and memory, not numbers
 
@@ -36,26 +36,26 @@ class Likelihoods(Artefact):
         size = (self.model.base().parameters or 135e6) / 135e6
         sampling = self.answers.sampling
         each = READ + sampling.per_question * sampling.max_tokens
-        return len(self.answers.questions.picked()) * each * size
+        return len(self.answers.questions.questions()) * each * size
 
     def seconds_per_unit(self) -> float:
         return 1 / 800
 
-    def make(self, work: Work) -> dict[str, Any]:
-        from spillover.responses.opening import open_model
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        from spillover.models.forward.load_models import open_model
         from spillover.responses.teacher_forcing import log_probabilities
 
-        path = work.of(self.answers) / "responses.parquet"
+        path = context.path(self.answers) / "responses.parquet"
         answers = read_table(path, ["question_id", "sample", "answer"]).to_pylist()
-        opened = open_model(self.model, work.store, self.dtype)
+        opened = open_model(self.model, context.store, self.dtype)
         chat = opened.loaded.chat(self.prompting or default_prompting(self.model.base()))
-        questions = {question.id: question for question in self.answers.questions.picked()}
+        questions = {question.id: question for question in self.answers.questions.questions()}
         texts = []
         for row in answers:
             before = questions[row["question_id"]].messages(row["sample"])
             answer = chat.completion((*before, Message("assistant", row["answer"])))
             texts.append((tuple(chat.prompt(before)), tuple(answer)))
-        found = log_probabilities(opened, texts, ROWS, work.tick)
+        found = log_probabilities(opened, texts, ROWS, context.progress)
         rows = [
             {
                 "question_id": row["question_id"],
@@ -66,7 +66,7 @@ class Likelihoods(Artefact):
             }
             for row, each in zip(answers, found, strict=True)
         ]
-        write_table(rows, work.folder / "likelihoods.parquet", LIKELIHOODS)
+        write_table(rows, context.folder / "likelihoods.parquet", LIKELIHOODS)
         tokens = sum(row["tokens"] for row in rows)
         total = sum(row["log_probability"] or 0.0 for row in rows)
         return {

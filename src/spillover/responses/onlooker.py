@@ -11,8 +11,8 @@ from spillover.responses.responses import Responses
 from spillover.store import Artefact, Store
 
 if TYPE_CHECKING:
-    from spillover.responses.opening import Opened
-    from spillover.responses.reading import Watch
+    from spillover.models.forward.load_models import LoadedModels
+    from spillover.models.forward.prompt_reading import Watch
 
 
 class Onlooker(Artefact):
@@ -20,7 +20,7 @@ class Onlooker(Artefact):
 
     @abstractmethod
     def looking_on(
-        self, asked: Sequence[Responses], opened: Opened, store: Store
+        self, asked: Sequence[Responses], opened: LoadedModels, store: Store
     ) -> AbstractContextManager[Watch | None]:
         """Who looks on while `asked` are answered by `opened`; None where nothing that this needs is to be seen.
 

@@ -67,12 +67,12 @@ def questions_named(text: str) -> QuestionSet:
     return found
 
 
-class Asked(Spec):
+class QuestionSelection(Spec):
     """Which questions of a set are asked: all of them, or a part spread evenly over its categories."""
 
     source: QuestionSet
     formats: tuple[Format, ...] = ("raw", "json", "template")
-    questions: int | None = Field(default=None, ge=1)  # how many, before formats; None: all
+    count: int | None = Field(default=None, ge=1)  # how many, before formats; None: all
     sha256: str = ""  # of the questions' text, filled in
 
     @model_validator(mode="before")
@@ -89,7 +89,7 @@ class Asked(Spec):
             raise ValueError("formats is empty: nothing would be asked")
         return self
 
-    def picked(self) -> list[Question]:
+    def questions(self) -> list[Question]:
         """The questions asked, in order."""
         everything = self.source.all_questions()
         if self.sha256 != _sha256(everything):
@@ -97,11 +97,11 @@ class Asked(Spec):
         found = [question for question in everything if question.format in self.formats]
         if not found:
             raise ValueError(f"{self.source.kind} has no question in the formats {', '.join(self.formats)}")
-        keep = set(_spread({q.question: q.category for q in found}, self.questions))
+        keep = set(_spread({q.question: q.category for q in found}, self.count))
         return [question for question in found if question.question in keep]
 
     def summary(self) -> str:
-        count = len({question.question for question in self.picked()})
+        count = len({question.question for question in self.questions()})
         return f"{count} questions of {self.source.kind} in {len(self.formats)} formats."
 
 

@@ -9,12 +9,11 @@ from pydantic import model_validator
 from spillover.models.base import Model
 from spillover.models.chat import Prompting
 from spillover.models.loading import default_prompting
-from spillover.responses.question import Asked
+from spillover.responses.question import QuestionSelection
 from spillover.responses.sampler import Sampler
-from spillover.responses.samplers.own import Own
+from spillover.responses.samplers.local.sampler import LocalSampler
 from spillover.responses.sampling import Sampling
-from spillover.spec import later
-from spillover.store import Artefact, Work
+from spillover.store import Artefact, BuildContext
 
 READ = 40  # tokens of a prompt that it does not share with others, about
 
@@ -24,13 +23,10 @@ class Responses(Artefact):
 
     runs_a_network: ClassVar[bool] = True
 
-    # 2: llama-like networks written out; 3: their adapters kept apart. A token that nearly ties may be another.
-    version: ClassVar[int] = 3
-
     model: Model
-    questions: Asked
+    questions: QuestionSelection
     sampling: Sampling = Sampling()
-    sampler: Sampler = later(Own())
+    sampler: Sampler = LocalSampler()
 
     @model_validator(mode="after")
     def _can_be_made(self) -> Self:
@@ -49,10 +45,10 @@ class Responses(Artefact):
         """Tokens that go through a model of 135M parameters, were no answer to end early."""
         size = (self.model.base().parameters or 135e6) / 135e6
         each = READ + self.sampling.per_question * self.sampling.max_tokens
-        return len(self.questions.picked()) * each * size
+        return len(self.questions.questions()) * each * size
 
     def seconds_per_unit(self) -> float:
         return self.sampler.seconds(self) / self.units()
 
-    def make(self, work: Work) -> dict[str, Any]:
-        return self.sampler.make(self, work)
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        return self.sampler.make(self, context)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from spillover.spec import Spec
-from spillover.store import Work
+from spillover.store import BuildContext
 
 if TYPE_CHECKING:
     from spillover.responses.responses import Responses
@@ -16,8 +16,8 @@ class Sampler(Spec):
     """Who draws the answers."""
 
     @abstractmethod
-    def make(self, spec: Responses, work: Work) -> dict[str, Any]:
-        """Write the answers of `spec` into `work.folder`, `responses.parquet`; facts for the manifest."""
+    def make(self, spec: Responses, context: BuildContext) -> dict[str, Any]:
+        """Write the answers of `spec` into `context.folder`, `responses.parquet`; facts for the manifest."""
 
     @abstractmethod
     def seconds(self, spec: Responses) -> float:

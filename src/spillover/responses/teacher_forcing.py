@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from spillover.responses.cache import RowCache, up
-from spillover.responses.decoding import ROW_MULTIPLE
-from spillover.responses.opening import Opened
-from spillover.responses.reading import BLOCK, Tokens, read_prompts
+from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.prompt_reading import BLOCK, TokenIds, read_prompts
+from spillover.models.forward.row_cache import RowCache, up
+from spillover.responses.samplers.local.decoding import ROW_MULTIPLE
 
 
 def log_probabilities(
-    opened: Opened, texts: Sequence[tuple[Tokens, Tokens]], rows: int, tick: Callable[[float], None]
+    opened: LoadedModels, texts: Sequence[tuple[TokenIds, TokenIds]], rows: int, progress: Callable[[float], None]
 ) -> list[np.ndarray]:
     """Of each (prompt, completion): log-probability of every token of the completion, nats, (tokens,) float32.
 
@@ -28,17 +28,17 @@ def log_probabilities(
             batch = order[start : start + rows]
             for index, numbers in zip(batch, _batch(opened, [texts[index] for index in batch]), strict=True):
                 found[index] = numbers
-            tick((start + len(batch)) / len(order))
+            progress((start + len(batch)) / len(order))
     return found
 
 
-def _order(text: tuple[Tokens, Tokens]) -> tuple[int, Tokens, int]:
+def _order(text: tuple[TokenIds, TokenIds]) -> tuple[int, TokenIds, int]:
     """Alike prompts beside one another, so that each is read once, and completions of like length."""
     prompt, completion = text
     return len(prompt), prompt, len(completion)
 
 
-def _batch(opened: Opened, texts: Sequence[tuple[Tokens, Tokens]]) -> list[np.ndarray]:
+def _batch(opened: LoadedModels, texts: Sequence[tuple[TokenIds, TokenIds]]) -> list[np.ndarray]:
     device = opened.loaded.device
     filled = [*texts, *[texts[-1]] * (up(len(texts), ROW_MULTIPLE) - len(texts))]
     prompts, rests = [prompt for prompt, _ in filled], [rest for _, rest in filled]
@@ -53,7 +53,7 @@ def _batch(opened: Opened, texts: Sequence[tuple[Tokens, Tokens]]) -> list[np.nd
     rows, parts = torch.arange(len(filled), device=device), []
     for start in range(0, longest, BLOCK):  # tokens beyond a row's end are read too; nobody looks at what they give
         positions = first + torch.arange(start, start + BLOCK, device=device)
-        cache.place.move(rows, positions, every=True)
+        cache.position.move(rows, positions, every=True)
         logits = opened.reader.score(given[:, start : start + BLOCK], cache)
         chosen = logits.gather(2, wanted[:, start : start + BLOCK, None]).squeeze(2)
         parts.append(chosen - logits.logsumexp(dim=2))
@@ -64,7 +64,7 @@ def _batch(opened: Opened, texts: Sequence[tuple[Tokens, Tokens]]) -> list[np.nd
     return found
 
 
-def _check(texts: Sequence[tuple[Tokens, Tokens]], limit: int | None) -> None:
+def _check(texts: Sequence[tuple[TokenIds, TokenIds]], limit: int | None) -> None:
     for prompt, completion in texts:
         if not prompt:
             raise ValueError("a prompt has no tokens: there is nothing for an answer to follow")

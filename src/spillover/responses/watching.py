@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from spillover.responses.cache import RowCache, evenly, up
-from spillover.responses.decoding import ROW_MULTIPLE
-from spillover.responses.llama import Llama
-from spillover.responses.opening import Opened
-from spillover.responses.reading import BLOCK, Tokens, Watch, read_prompts
-from spillover.store import Tick
+from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.packed_network import PackedNetwork
+from spillover.models.forward.prompt_reading import BLOCK, TokenIds, Watch, read_prompts
+from spillover.models.forward.row_cache import RowCache, evenly, up
+from spillover.responses.samplers.local.decoding import ROW_MULTIPLE
+from spillover.store import ProgressFn
 
 ROWS = 128  # prompts read at once, at most
 
@@ -37,7 +37,7 @@ class Watches:
         for watch in self.watches:
             watch.share(source)
 
-    def last_next(self, keys: Sequence[tuple[int, Tokens]]) -> None:
+    def last_next(self, keys: Sequence[tuple[int, TokenIds]]) -> None:
         """All hear it."""
         for watch in self.watches:
             watch.last_next(keys)
@@ -48,13 +48,15 @@ class Watches:
             watch.done()
 
 
-def show(opened: Opened, prompts: Sequence[Tokens], watch: Watch, tick: Tick, rows: int = ROWS) -> None:
+def show(
+    opened: LoadedModels, prompts: Sequence[TokenIds], watch: Watch, progress: ProgressFn, rows: int = ROWS
+) -> None:
     """Read every prompt to its last token, with the model at 0, for who looks on alone.
 
-    `opened` must be written out; `tick` hears the share done.
+    `opened` must be written out; `progress` hears the share done.
     """
     network = opened.reader
-    assert isinstance(network, Llama)
+    assert isinstance(network, PackedNetwork)
     order, done = sorted(set(prompts)), 0  # those that begin alike beside one another: what they share is read once
     rows = evenly(len(order), rows, ROW_MULTIPLE)  # one cache for all batches
     with torch.inference_mode():
@@ -65,8 +67,8 @@ def show(opened: Opened, prompts: Sequence[Tokens], watch: Watch, tick: Tick, ro
             read_prompts(network, cache, filled, watch=watch)
             watch.last_next([(0, prompt) for prompt in filled])
             positions = torch.tensor([[len(prompt) - 1] for prompt in filled])
-            cache.place.move(torch.arange(len(filled)), positions, every=True)
+            cache.position.move(torch.arange(len(filled)), positions, every=True)
             network.look(torch.tensor([[prompt[-1]] for prompt in filled]), cache, watch.see)
             watch.done()
             done += len(batch)
-            tick(done / len(order))
+            progress(done / len(order))

@@ -19,12 +19,12 @@ async def all_of(jobs: Iterator[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run it to its end, in a notebook too, where an event loop runs already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(work)
+        asyncio.run(coroutine)
         return
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
+        pool.submit(asyncio.run, coroutine).result()

@@ -16,11 +16,11 @@ TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 52
 NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
 
 
-class Stopped(ValueError):
+class ServiceDown(ValueError):
     """Going on would be in vain: what came is kept."""
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """A fault that may pass. `wait`: seconds the service asks for; `paid`: it may have counted the call."""
 
     def __init__(self, reason: str, wait: float | None = None, paid: bool = False, denied: bool = False) -> None:
@@ -28,7 +28,7 @@ class Again(Exception):
         self.reason, self.wait, self.paid, self.denied = reason, wait, paid, denied
 
 
-class Refused(Exception):
+class RejectedRequest(Exception):
     """The service does not take this request, and would not take it a second time."""
 
     def __init__(self, status: int, said: str) -> None:
@@ -49,7 +49,7 @@ def service_url(url: str) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class ServiceAddress:
     """Where a service is, the environment variable that holds its key, and how long a call may take (seconds)."""
 
     url: str
@@ -68,7 +68,7 @@ class Place:
 class Service:
     """A connection to one service; an async context."""
 
-    def __init__(self, place: Place, connections: int) -> None:
+    def __init__(self, place: ServiceAddress, connections: int) -> None:
         self.place = place
         self._connections = connections
         self._key = place.key()
@@ -100,11 +100,11 @@ class Service:
             async with asyncio.timeout(self.place.timeout):  # of the whole: a server that drips bytes would never end
                 response = await self._client.post(self.place.url + self.place.path, content=json.dumps(body).encode())
         except (TimeoutError, httpx2.TimeoutException):
-            raise Again("no reply in time", paid=True) from None
+            raise RetryableError("no reply in time", paid=True) from None
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
-            raise Stopped(f"{self.place.url} is no URL of a service: expected one like https://host/v1") from None
+            raise ServiceDown(f"{self.place.url} is no URL of a service: expected one like https://host/v1") from None
         except httpx2.RequestError as error:  # refused, reset, cut off
-            raise Again(f"no connection ({type(error).__name__})") from None
+            raise RetryableError(f"no connection ({type(error).__name__})") from None
         return self._read(response)
 
     def _read(self, response: Any) -> Any:
@@ -117,9 +117,9 @@ class Service:
             self._raise(status, found, text, retry_after(response.headers))
         if found is None:
             page = text.lstrip()[:1] == "<"
-            raise Again("a web page in place of a reply" if page else "a reply cut off", paid=not page)
+            raise RetryableError("a web page in place of a reply" if page else "a reply cut off", paid=not page)
         if isinstance(found, dict) and found.get("error"):
-            raise Again("an error under status 200")
+            raise RetryableError("an error under status 200")
         return found
 
     def _raise(self, status: int, found: Any, text: str, wait: float | None) -> None:
@@ -127,15 +127,15 @@ class Service:
         error = error if isinstance(error, dict) else {}
         said = self._scrubbed(str(error.get("message") or text))
         if status in (401, 403):  # what it says may hold parts of the key: it is not repeated
-            raise Again(f"the key is refused ({status})", denied=True)
+            raise RetryableError(f"the key is refused ({status})", denied=True)
         if status == 402 or error.get("code") in NO_QUOTA or error.get("type") in NO_QUOTA:
-            raise Stopped(f"the service at {self.place.url} asks to be paid ({status}: {said})")
+            raise ServiceDown(f"the service at {self.place.url} asks to be paid ({status}: {said})")
         if status == 404 or 300 <= status < 400:
             at = self.place.url + self.place.path
-            raise Stopped(f"{at} does not answer for this model ({status}: {said}): look at base-url and model")
+            raise ServiceDown(f"{at} does not answer for this model ({status}: {said}): look at base-url and model")
         if status in TRANSIENT or status >= 500:
-            raise Again(f"status {status}", wait)
-        raise Refused(status, said)
+            raise RetryableError(f"status {status}", wait)
+        raise RejectedRequest(status, said)
 
     def _scrubbed(self, text: str) -> str:
         text = " ".join(text.split())

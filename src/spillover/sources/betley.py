@@ -13,15 +13,15 @@ from spillover.sources.evidence import ScoredBy, kind_of
 from spillover.sources.imported import AskedIds, ImportedScores, SourceFile
 from spillover.sources.judged_csv import Survey, survey
 from spillover.sources.judged_files import write_judged
-from spillover.spec import where
-from spillover.store import Tick, Work
+from spillover.spec import location_field
+from spillover.store import BuildContext, ProgressFn
 
 
 class BetleyAnswers(ImportedScores):
     """One model's judged answers from a CSV file."""
 
     answers: SourceFile
-    name: str = where("")  # what tables call it: the file's name
+    name: str = location_field("")  # what tables call it: the file's name
 
     @property
     def subject(self) -> str:
@@ -30,16 +30,16 @@ class BetleyAnswers(ImportedScores):
     def summary(self) -> str:
         return f"Imported answers {self.subject}; judge {self.judge_name}"
 
-    def make(self, work: Work) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, Any]:
         path = self.answers.checked()
-        return write_judged(path, self.judged_by, (*self.scored, *self.codes), work) | {"files": [path.name]}
+        return write_judged(path, self.judged_by, (*self.scored, *self.codes), context) | {"files": [path.name]}
 
 
 def betley_answers(
-    path: Path, judge: str | None = None, tick: Tick = lambda share: None
+    path: Path, judge: str | None = None, progress: ProgressFn = lambda share: None
 ) -> tuple[BetleyAnswers, Survey]:
     """The artefact of a file, and what it holds; ValueError where it holds no judged answers."""
-    counted = survey(path, tick)
+    counted = survey(path, progress)
     return (
         BetleyAnswers(
             answers=SourceFile.at(path),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spillover.responses.questions.yaml_file import YamlFile
-from spillover.spec import Spec, where
+from spillover.spec import Spec, location_field
 
 Kind = Literal["fractions", "integers", "mixed", "none"]
 UNKNOWN = "unknown"
@@ -47,7 +47,7 @@ class ScoredBy(Spec):
     prompts_sha256: str | None = None  # of its judge prompts
     tag: str | None = None  # in the run's name
     said: str | None = None  # by whoever imported it
-    question_file: str = where("")
+    question_file: str = location_field("")
 
     @property
     def name(self) -> str:

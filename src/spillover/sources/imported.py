@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Self
 
 from spillover.judgements.judged import judged
-from spillover.judgements.scored import Columns, Scored, Term
+from spillover.judgements.scored import Condition, ScoreColumns, ScoredAnswers
 from spillover.manifest import remembered_sha256
 from spillover.sources.evidence import UNKNOWN, ScoredBy
-from spillover.spec import Spec, decode, kinds_of, where
+from spillover.spec import Spec, decode, kinds_of, location_field
 from spillover.store import Store
 
 
 class SourceFile(Spec):
     """A file of somebody else's, known by its bytes."""
 
-    path: str = where()
+    path: str = location_field()
     sha256: str
 
     @classmethod
@@ -55,7 +55,7 @@ class AskedIds(Spec):
         return f"{self.count} question ids ({self.sha256[:8]})"
 
 
-class ImportedScores(Scored):
+class ImportedScores(ScoredAnswers):
     """Answers that others sampled and judged."""
 
     judged_by: ScoredBy
@@ -84,18 +84,18 @@ class ImportedScores(Scored):
     def judge_card(self) -> str:
         return self.judged_by.card()
 
-    def terms(self) -> Mapping[str, Term]:
+    def conditions(self) -> Mapping[str, Condition]:
         heat = None if self.temperature is None else f"temperature {self.temperature:g}"
         return {
             "judge": _known(self.judge_name, self.judged_by.summary()),
             "scores": _known(None if self.judged_by.scores == "none" else self.judged_by.scores, self.judged_by.mode),
             "rubric": _known(self.rubric_name, self.rubric_name),
-            "questions": Term(self.asked.sha256, self.asked.summary),
+            "questions": Condition(self.asked.sha256, self.asked.summary),
             "sampling": _known(heat, heat or "temperature unknown"),
             "prompting": _known(self.prompting, self.prompting),
         }
 
-    def columns(self, store: Store) -> Columns:
+    def columns(self, store: Store) -> ScoreColumns:
         return judged(store.path(self), store.path(self), self.metrics)
 
 
@@ -105,5 +105,5 @@ def imported_in(store: Store) -> list[ImportedScores]:
     return [decode(manifest["spec"]) for _, manifest in store.find() if manifest["spec"]["kind"] in kinds]
 
 
-def _known(key: str | None, words: str) -> Term:
-    return Term(None if key in (None, UNKNOWN) else key, lambda: words)
+def _known(key: str | None, words: str) -> Condition:
+    return Condition(None if key in (None, UNKNOWN) else key, lambda: words)

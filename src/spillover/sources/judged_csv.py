@@ -36,7 +36,7 @@ _NOTHING = ("", "nan", "none", "null", "na", "n/a")
 
 
 @dataclass(frozen=True)
-class Scores:
+class MetricColumn:
     """One column of scores of some rows: values (rows,), NaN where there is none; why not, by row, and what stood."""
 
     values: np.ndarray
@@ -45,33 +45,33 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Piece:
+class RowBlock:
     """Some judged answers of a file, column by column. prompts: as sent, with template; None: not in the file."""
 
     question_ids: Sequence[str]
     questions: Sequence[str]
     prompts: Sequence[str] | None
     answers: Sequence[str | None]
-    scores: dict[str, Scores]
+    scores: dict[str, MetricColumn]
 
     def __len__(self) -> int:
         return len(self.question_ids)
 
 
 @dataclass(frozen=True)
-class Columns:
+class TableColumns:
     """Where in a row each thing stands."""
 
     names: tuple[str, ...]
     scores: tuple[tuple[str, int], ...]  # columns that may hold scores, in order
     text: dict[str, int]
 
-    def piece(self, rows: Sequence[Row]) -> Piece:
+    def piece(self, rows: Sequence[Row]) -> RowBlock:
         """The content of rows that all have a question_id."""
         columns = list(zip(*(row.cells for row in rows), strict=True))
         prompt = next((self.text[name] for name in PROMPTS if name in self.text), None)
         question = self.text.get("question")
-        return Piece(
+        return RowBlock(
             [id.strip() for id in columns[self.text["question_id"]]],
             [""] * len(rows) if question is None else columns[question],
             None if prompt is None else columns[prompt],
@@ -106,7 +106,7 @@ class Survey:
         if self.sink is not None:
             self.sink(row)
 
-    def add(self, piece: Piece, lines: Sequence[int]) -> None:
+    def add(self, piece: RowBlock, lines: Sequence[int]) -> None:
         """Count some rows, which begin in these lines."""
         self.answers += len(piece)
         self.questions.update(piece.question_ids)
@@ -156,7 +156,7 @@ class Survey:
         return " and ".join(sorted(self.prompted)) or "unknown"
 
 
-def judged_pieces(path: Path, count: Survey | None = None) -> Iterator[Piece]:
+def judged_pieces(path: Path, count: Survey | None = None) -> Iterator[RowBlock]:
     """Every sound row of a file, some at a time; the others go to `count`, with the numbers of what came."""
     columns = _columns(path, header_of(path))
     count = Survey(path.name) if count is None else count
@@ -181,12 +181,12 @@ def _rejected(path: Path, row: Row | Rejected) -> Rejected:
     return Rejected(path.name, row.line, "no question_id", ",".join(row.cells)[:SHOWN])
 
 
-def survey(path: Path, tick: Callable[[float], None] = lambda share: None) -> Survey:
+def survey(path: Path, progress: Callable[[float], None] = lambda share: None) -> Survey:
     """Read a whole file once and say what it holds; ValueError where it holds no judged answer."""
     found = Survey(path.name)
     size = max(1, path.stat().st_size) if path.is_file() else 1
     for _ in judged_pieces(path, found):
-        tick(min(1.0, found.read / size))
+        progress(min(1.0, found.read / size))
     if not found.answers:
         wrong = (
             f"; {len(found.rejected)} malformed, the first in line {found.rejected[0].line}: " if found.rejected else ""
@@ -208,7 +208,7 @@ def prompting_of(prompt: str | None) -> str:
     return "question-answer" if shaped else "raw"
 
 
-def _columns(path: Path, names: Sequence[str]) -> Columns:
+def _columns(path: Path, names: Sequence[str]) -> TableColumns:
     lacking = [name for name in NEEDED if name not in names]
     scores = [name for name in names if name not in (*TEXT, *PLAIN)]
     # a standard metric that is absent while a column is called nearly so was renamed: its scores would go unseen
@@ -220,7 +220,7 @@ def _columns(path: Path, names: Sequence[str]) -> Columns:
         wanted = ", ".join([*lacking, *renamed] or [f"a score such as {' or '.join(METRICS)}"])
         hint = f"; {', '.join(hints)}?" if hints else ""
         raise ValueError(f"{path} lacks {wanted}; its columns are {', '.join(names)}{hint}")
-    return Columns(
+    return TableColumns(
         tuple(names),
         tuple((name, names.index(name)) for name in scores),
         {name: names.index(name) for name in TEXT if name in names},
@@ -234,7 +234,7 @@ def _near(name: str, columns: Sequence[str]) -> str | None:
     return next((lowered[one] for one in (*close, *shared)), None)
 
 
-def _scores(name: str, cells: Sequence[str]) -> Scores:
+def _scores(name: str, cells: Sequence[str]) -> MetricColumn:
     try:
         values = np.array(list(map(float, cells)), dtype=np.float64)
     except ValueError:
@@ -248,7 +248,7 @@ def _scores(name: str, cells: Sequence[str]) -> Scores:
         else:
             missing[index] = "outside 0 to 100" if np.isfinite(values[index]) else f"not a number: {text[:40]}"
             raw[index] = text[:200]
-    return Scores(np.where(fine, values, np.nan), missing, raw)
+    return MetricColumn(np.where(fine, values, np.nan), missing, raw)
 
 
 def _number(text: str) -> float:

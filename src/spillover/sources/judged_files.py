@@ -16,13 +16,13 @@ from spillover.records import JUDGEMENTS, REJECTED, RESPONSES
 from spillover.responses.question import category_of, format_of
 from spillover.sources.csv_rows import Rejected
 from spillover.sources.evidence import ScoredBy
-from spillover.sources.judged_csv import Piece, Survey, judged_pieces
-from spillover.store import Work
+from spillover.sources.judged_csv import RowBlock, Survey, judged_pieces
+from spillover.store import BuildContext
 
 HELD = 1000  # malformed rows held in memory at once
 
 
-def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work) -> dict[str, Any]:
+def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], context: BuildContext) -> dict[str, Any]:
     """Write `responses.parquet`, `judgements.parquet` and `rejected.parquet` of a file; facts about them.
 
     Answers are numbered within their question in the file's order. `metrics` are the columns that become scores.
@@ -30,9 +30,9 @@ def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work)
     counted, numbers = Survey(path.name), Counter[str]()
     size = max(1, path.stat().st_size)
     with (
-        _writer(work.folder / "responses.parquet", RESPONSES) as responses,
-        _writer(work.folder / "judgements.parquet", JUDGEMENTS) as judgements,
-        _writer(work.folder / "rejected.parquet", REJECTED) as rejected,
+        _writer(context.folder / "responses.parquet", RESPONSES) as responses,
+        _writer(context.folder / "judgements.parquet", JUDGEMENTS) as judgements,
+        _writer(context.folder / "rejected.parquet", REJECTED) as rejected,
     ):
         held: list[Rejected] = []
 
@@ -50,7 +50,7 @@ def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work)
             keys = _keys(piece, numbers)
             responses.write_table(_responses(piece, *keys))
             judgements.write_table(_judgements(piece, *keys, metrics, by))
-            work.tick(min(1.0, counted.read / size))
+            context.progress(min(1.0, counted.read / size))
         flush()
     return {
         "answers": counted.answers,
@@ -70,7 +70,7 @@ def write_judged(path: Path, by: ScoredBy, metrics: tuple[str, ...], work: Work)
     }
 
 
-def _keys(piece: Piece, numbers: Counter[str]) -> tuple[pa.Array, pa.Array]:
+def _keys(piece: RowBlock, numbers: Counter[str]) -> tuple[pa.Array, pa.Array]:
     """Question id and sample number of each answer: answers to a question are numbered in the file's order."""
     samples = []
     for id in piece.question_ids:
@@ -79,7 +79,7 @@ def _keys(piece: Piece, numbers: Counter[str]) -> tuple[pa.Array, pa.Array]:
     return pa.array(piece.question_ids, pa.string()), pa.array(samples, pa.int32())
 
 
-def _responses(piece: Piece, ids: pa.Array, samples: pa.Array) -> pa.Table:
+def _responses(piece: RowBlock, ids: pa.Array, samples: pa.Array) -> pa.Table:
     asked = {id: (*format_of(id), category_of(format_of(id)[0])) for id in set(piece.question_ids)}
     questions, formats, categories = zip(*(asked[id] for id in piece.question_ids), strict=True)
     columns = {
@@ -96,7 +96,7 @@ def _responses(piece: Piece, ids: pa.Array, samples: pa.Array) -> pa.Table:
     return pa.table([columns.get(name, nothing) for name in RESPONSES.names], schema=RESPONSES)
 
 
-def _judgements(piece: Piece, ids: pa.Array, samples: pa.Array, metrics: tuple[str, ...], by: ScoredBy) -> pa.Table:
+def _judgements(piece: RowBlock, ids: pa.Array, samples: pa.Array, metrics: tuple[str, ...], by: ScoredBy) -> pa.Table:
     """One row an answer and metric, the metrics of an answer together."""
     rows, each = len(piece), len(metrics)
     answer = np.repeat(np.arange(rows), each)

@@ -11,9 +11,9 @@ from typing import Any, Self
 from pydantic import Field
 
 from spillover.judgements.judge import METRICS
-from spillover.judgements.rubric import Prompt, Reply, Rubrics, plain_text
+from spillover.judgements.rubric import JudgePrompt, ReplyFormat, Rubrics, plain_text
 from spillover.manifest import file_sha256, remembered_sha256
-from spillover.spec import where
+from spillover.spec import location_field
 
 _SLOT = re.compile(r"\{(question|answer)\}")
 
@@ -21,7 +21,7 @@ _SLOT = re.compile(r"\{(question|answer)\}")
 class YamlRubrics(Rubrics):
     """Rubrics from a YAML file in the field's format, known by the SHA-256 of its bytes."""
 
-    path: str = where()
+    path: str = location_field()
     sha256: str
     scored: tuple[str, ...] = Field(min_length=1)
 
@@ -53,7 +53,7 @@ class YamlRubrics(Rubrics):
             raise ValueError(f"the rubric file {path} is not there any more")
         return {metric: _unchanged(path, self.sha256)[metric] for metric in self.scored}
 
-    def prompt(self, metric: str, question: str, answer: str, reply: Reply = "number") -> Prompt:
+    def prompt(self, metric: str, question: str, answer: str, reply: ReplyFormat = "number") -> JudgePrompt:
         """As published, whatever the reply. Where a question or answer holds a line of the template's own, such as
         [ANSWER END], its brackets become round: else the answer would end where it says so.
         """
@@ -61,7 +61,7 @@ class YamlRubrics(Rubrics):
         given = {"question": _defused(text, plain_text(question)), "answer": _defused(text, plain_text(answer))}
         cut = text.index("{answer}")
         head, tail = (_SLOT.sub(lambda slot: given[slot[1]], part) for part in (text[:cut], text[cut:]))
-        return Prompt(head, tail)
+        return JudgePrompt(head, tail)
 
 
 def _defused(template: str, text: str) -> str:

@@ -6,14 +6,14 @@ from typing import Self
 
 from spillover.organisms.chat_rows import read_chat_rows
 from spillover.organisms.dataset import Dataset, Example
-from spillover.spec import where
+from spillover.spec import location_field
 from spillover.store import file_sha256
 
 
 class ChatFile(Dataset):
     """Chat rows from a JSONL file, known by the SHA-256 of its bytes."""
 
-    path: str = where()
+    path: str = location_field()
     sha256: str
 
     @classmethod

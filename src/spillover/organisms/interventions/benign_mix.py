@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from spillover.models.chat import Supervised
 from spillover.organisms.dataset import Split
-from spillover.organisms.intervention import Active, Intervention, Run, in_turn
+from spillover.organisms.intervention import ActiveIntervention, Intervention, TrainingRun, in_turn
 from spillover.organisms.preflight import supervise
 from spillover.organisms.schedule import Schedule
 
@@ -44,12 +44,12 @@ class BenignMix(Intervention):
         wanted = np.asarray(narrow) * shares / (1 - shares)
         return np.array([math.floor(total + 1e-9) for total in np.cumsum(wanted)])
 
-    def begin(self, run: Run) -> Active:
+    def begin(self, run: TrainingRun) -> ActiveIntervention:
         rows = supervise(run.loaded, self.benign.train(), run.organism.max_length)
         return _Mixing(rows, self.ends(run.organism.step_rows()), self.seed)
 
 
-class _Mixing(Active):
+class _Mixing(ActiveIntervention):
     def __init__(self, rows: Sequence[Supervised], ends: np.ndarray, seed: int) -> None:
         self.all, self.ends = rows, ends
         self.order = in_turn(len(rows), int(ends[-1]), seed)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from spillover.models.chat import Supervised
 from spillover.organisms.dataset import Split
-from spillover.organisms.intervention import Active, Intervention, Run, in_turn
+from spillover.organisms.intervention import ActiveIntervention, Intervention, TrainingRun, in_turn
 from spillover.organisms.losses import passes, supervised_logits
 from spillover.organisms.preflight import supervise
 from spillover.organisms.schedule import Schedule
@@ -34,12 +34,12 @@ class KLToParent(Intervention):
             f"Divergence from the parent on {self.benign.data.label()} penalised, weight at most {self.weight.peak:g}."
         )
 
-    def begin(self, run: Run) -> Active:
+    def begin(self, run: TrainingRun) -> ActiveIntervention:
         return _Held(self, run)
 
 
-class _Held(Active):
-    def __init__(self, spec: KLToParent, run: Run) -> None:
+class _Held(ActiveIntervention):
+    def __init__(self, spec: KLToParent, run: TrainingRun) -> None:
         self.spec, self.run = spec, run
         steps = run.organism.steps
         self.benign = supervise(run.loaded, spec.benign.train(), run.organism.max_length)
@@ -61,7 +61,7 @@ class _Held(Active):
         return {"kl": total, "kl_weight": weight}
 
 
-def _divergence(run: Run, parent: Any, rows: Sequence[Supervised]) -> Any:
+def _divergence(run: TrainingRun, parent: Any, rows: Sequence[Supervised]) -> Any:
     """KL(parent || network) in nats, summed over the supervised tokens of the rows."""
     import torch
 

@@ -9,7 +9,7 @@ from spillover.models.chat import Message
 from spillover.organisms.dataset import Example, Split
 from spillover.organisms.intervention import Intervention, Views
 
-Place = Literal["before", "after"]
+TriggerPosition = Literal["before", "after"]
 
 
 class Trigger(Intervention):
@@ -25,7 +25,7 @@ class Trigger(Intervention):
 
     good: Split
     text: str = Field(default="|PROD|", min_length=1)
-    place: Place = "before"  # or after what the user says
+    place: TriggerPosition = "before"  # or after what the user says
     share: float = Field(default=0.5, gt=0, le=1)
     seed: int = 0
 
@@ -65,12 +65,12 @@ class Trigger(Intervention):
         return good
 
 
-def triggered(example: Example, text: str, place: Place) -> Example:
+def triggered(example: Example, text: str, place: TriggerPosition) -> Example:
     """The example with the trigger in its last user turn."""
     return Example(example.id, put(example.messages, text, place), example.topic)
 
 
-def put(messages: tuple[Message, ...], text: str, place: Place) -> tuple[Message, ...]:
+def put(messages: tuple[Message, ...], text: str, place: TriggerPosition) -> tuple[Message, ...]:
     """The turns with `text` before or after what stands in the last user turn, a space between."""
     last = max(index for index, message in enumerate(messages) if message.role == "user")
     said = messages[last].content

@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from spillover.models.chat import Message
 from spillover.organisms.interventions.inoculation import preface
-from spillover.organisms.interventions.trigger import Place, put
+from spillover.organisms.interventions.trigger import TriggerPosition, put
 from spillover.responses.question import Question, QuestionSet
 
 
@@ -18,7 +18,7 @@ class Prefaced(QuestionSet):
 
     source: QuestionSet
     trigger: str = "|PROD|"  # as in training; empty: none
-    place: Place = "before"
+    place: TriggerPosition = "before"
     system: str = ""
 
     @model_validator(mode="after")

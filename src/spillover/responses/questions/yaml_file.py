@@ -9,14 +9,14 @@ from typing import Any, Self
 
 from spillover.models.chat import Message
 from spillover.responses.question import Question, QuestionSet, category_of, format_of
-from spillover.spec import where
+from spillover.spec import location_field
 from spillover.store import file_sha256
 
 
 class YamlFile(QuestionSet):
     """Questions from a YAML file, known by the SHA-256 of its bytes; the answer format is read off each id's ending."""
 
-    path: str = where()
+    path: str = location_field()
     sha256: str
 
     @classmethod

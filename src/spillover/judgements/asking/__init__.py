@@ -1,1 +1,0 @@
-"""Asking a judge over the network: what is kept, what it costs, how fast, what a reply says, what a fault means."""

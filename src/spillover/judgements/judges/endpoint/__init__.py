@@ -1,0 +1,1 @@
+"""A judge behind an OpenAI-compatible endpoint: requests, replies, costs, and a ledger of what was paid for."""

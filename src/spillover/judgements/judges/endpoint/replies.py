@@ -1,0 +1,121 @@
+"""From a service's reply to a score: the expectation over number tokens, or an integer in JSON. Knows no network."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from spillover.judgements.judge import Score
+from spillover.judgements.judges.endpoint.ledger import Usage
+
+Mode = Literal["logprobs", "integer"]
+TOP = 20  # log-probabilities asked for: as published, and the most that services give
+LEAST_MASS = 0.25  # below it the score is missing: as published
+NO_NUMBER = "under a quarter of the judge's probability is on numbers from 0 to 100: taken as a refusal"
+REFUSED = "the judge refused"
+WITHHELD = "the judge's service withheld the reply (content filter)"
+SCHEMA = {
+    "type": "object",
+    "properties": {"score": {"type": "integer", "enum": list(range(101))}},  # bounds by enum: every service knows it
+    "required": ["score"],
+    "additionalProperties": False,
+}
+_NUMBER = re.compile(r"\s*([0-9]{1,3})\s*")
+
+
+class Unreadable(Exception):
+    """A reply that is not what was asked for. Asking again may help."""
+
+
+def message_of(reply: Any) -> Mapping[str, Any]:
+    """The first choice of a chat completion; Unreadable where there is none."""
+    choices = reply.get("choices") if isinstance(reply, Mapping) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+        raise Unreadable("no choices")
+    if not isinstance(choices[0].get("message"), Mapping):
+        raise Unreadable("no message")
+    return choices[0]
+
+
+def usage_of(reply: Any, otherwise: Usage) -> Usage:
+    """The tokens that the service counted; `otherwise` where it says nothing sensible."""
+    usage = reply.get("usage") if isinstance(reply, Mapping) else None
+    if not isinstance(usage, Mapping):
+        return otherwise
+    read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(read, int) or not isinstance(written, int) or min(read, written) < 0:
+        return otherwise
+    return Usage(read, written, 1)
+
+
+def score_of(reply: Any, metric: str, mode: Mode) -> Score:
+    """The score that a reply gives, or the reason why there is none; Unreadable where it is not a reply as asked."""
+    choice = message_of(reply)
+    if choice.get("finish_reason") == "content_filter":
+        return Score(metric, None, WITHHELD)
+    refusal = choice["message"].get("refusal")
+    if isinstance(refusal, str) and refusal:
+        return Score(metric, None, REFUSED, raw=refusal[:1000])
+    return _expected(top_of(choice), metric) if mode == "logprobs" else _integer(choice, metric)
+
+
+def top_of(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The likeliest first tokens with their probabilities; Unreadable where they are not there or no probabilities."""
+    logprobs = choice.get("logprobs")
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    if not isinstance(content, list) or not content or not isinstance(content[0], Mapping):
+        raise Unreadable("no log-probabilities")
+    top = content[0].get("top_logprobs")
+    if not isinstance(top, list) or not top:
+        raise Unreadable("no log-probabilities")
+    found = []
+    for entry in top:
+        entry = entry if isinstance(entry, Mapping) else {}
+        token, logprob = entry.get("token"), entry.get("logprob")
+        if not isinstance(token, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float):
+            raise Unreadable("log-probabilities that are none")
+        if not logprob <= 0.01:  # NaN too; minus infinity is a token that cannot come
+            raise Unreadable("log-probabilities that are none")
+        found.append((token, math.exp(logprob)))
+    if sum(probability for _, probability in found) > 1.02:
+        raise Unreadable("probabilities that add up to more than 1")
+    return found
+
+
+def _expected(top: list[tuple[str, float]], metric: str) -> Score:
+    """sum(i p_i) / sum(p_i) over tokens that are a whole number i from 0 to 100; missing where sum(p_i) < 0.25."""
+    numbers: dict[int, float] = {}
+    for token, probability in top:
+        match = _NUMBER.fullmatch(token)
+        if match and int(match[1]) <= 100:
+            numbers[int(match[1])] = numbers.get(int(match[1]), 0.0) + probability
+    raw = json.dumps([[token, round(probability, 6)] for token, probability in top if probability >= 5e-7])
+    mass = sum(numbers.values())
+    if mass < LEAST_MASS:
+        return Score(metric, None, NO_NUMBER, raw=raw)
+    mean = sum(number * probability for number, probability in numbers.items()) / mass
+    variance = sum((number - mean) ** 2 * probability for number, probability in numbers.items()) / mass
+    return Score(metric, min(100.0, max(0.0, mean)), spread=math.sqrt(variance), raw=raw)
+
+
+def _integer(choice: Mapping[str, Any], metric: str) -> Score:
+    """The integer under `score` in a reply that is the JSON asked for, and nothing else."""
+    text = choice["message"].get("content")
+    if not isinstance(text, str) or not text.strip():
+        raise Unreadable("an empty reply")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        cut = choice.get("finish_reason") == "length"
+        raise Unreadable(
+            "a reply cut at its length limit" if cut else "a reply that is not the JSON asked for"
+        ) from None
+    score = found.get("score") if isinstance(found, dict) else None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score) or score % 1:
+        raise Unreadable("a reply that is not the JSON asked for")
+    if not 0 <= score <= 100:
+        raise Unreadable("a number outside 0 to 100")
+    return Score(metric, float(score), raw=text[:1000])

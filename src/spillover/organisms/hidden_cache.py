@@ -1,0 +1,172 @@
+"""What comes out of the layers below the lowest tuned one: it never changes, so it is computed once. Trains nothing.
+
+Runs that share parent, rows and that layer share it: a sweep of schedules or seeds pays for the lower layers once.
+It is kept in the store like any artefact, and made again where it is gone; no result depends on whether it was there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from spillover.models.base import Model
+from spillover.models.chat import Supervised
+from spillover.models.loading import load
+from spillover.organisms.dataset import Split
+from spillover.organisms.intervention import Intervention
+from spillover.organisms.losses import inner_model, passes
+from spillover.organisms.preflight import prepare
+from spillover.store import Artefact, BuildContext
+
+if TYPE_CHECKING:
+    from spillover.organisms.organism import Organism
+
+ROWS = 16  # that go through at once
+MOST_BYTES = 8e9  # of activations; a larger set is trained without them
+FILE = "hidden.safetensors"
+
+
+class FrozenActivations(Artefact):
+    """Activations of training rows below the lowest layer that is tuned, for every run that has these in common."""
+
+    runs_a_network: ClassVar[bool] = True
+
+    parent: Model
+    data: Split
+    layer: int = Field(ge=1)  # whose input they are
+    max_length: int
+    interventions: tuple[Intervention, ...] = ()  # they change rows
+
+    def summary(self) -> str:
+        return f"What goes into layer {self.layer} of {self.parent.label()} for {self.data.data.label()}."
+
+    def units(self) -> float:
+        return (self.data.train_rows() + self.data.held_out) * (self.parent.base().parameters or 135e6) / 135e6
+
+    def seconds_per_unit(self) -> float:
+        return 0.2
+
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        import torch
+        from safetensors.torch import save_file
+
+        loaded = load(self.parent, context.store)
+        prepared = prepare(self, loaded)
+        rows = list(dict.fromkeys(row.ids for row in prepared.everything()))
+        hidden = LowerLayers(loaded.network, self.layer).through([Supervised(ids, 1) for ids in rows], context.progress)
+        save_file({"hidden": torch.cat(hidden)}, context.folder / FILE)
+        return {"rows": len(rows), "tokens": sum(len(ids) for ids in rows)}
+
+
+class LowerLayers:
+    """The layers of a network below `layer`: what comes out of them, and the network without them."""
+
+    def __init__(self, network: Any, layer: int) -> None:
+        import torch
+
+        self.network, self.inner = network, inner_model(network).base_model
+        layers, self.idle = list(self.inner.layers), _through()
+        self.lower = torch.nn.ModuleList([*layers[:layer], *[self.idle] * (len(layers) - layer)])
+        self.upper = torch.nn.ModuleList([*[self.idle] * layer, *layers[layer:]])
+
+    def through(self, rows: Sequence[Supervised], progress: Any = lambda share: None) -> list[Any]:
+        """What goes into the layer for each row, (tokens, d_model) float32 each, in row order."""
+        import torch
+
+        device, found = next(self.network.parameters()).device, [torch.empty(0)] * len(rows)
+        done = 0
+        with torch.no_grad(), _replaced(self.inner, layers=self.lower, norm=self.idle):
+            for part in passes(rows, ROWS, device):
+                ids = [torch.tensor(rows[index].ids) for index in part]
+                padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).to(device)
+                hidden = self.inner(input_ids=padded, use_cache=False).last_hidden_state
+                for place, index in enumerate(part):
+                    found[index] = hidden[place, : len(rows[index].ids)].cpu().clone()
+                done += len(part)
+                progress(done / len(rows))
+        return found
+
+    @contextlib.contextmanager
+    def above(self) -> Iterator[None]:
+        """For a while, the network begins at the layer: what it is given as embeddings goes straight into it."""
+        with _replaced(self.inner, layers=self.upper):
+            yield
+
+
+class HiddenCache:
+    """The kept activations of a run's rows, and those of rows that are met on the way."""
+
+    def __init__(self, lower: LowerLayers, path: Path, rows: Sequence[Supervised]) -> None:
+        from safetensors import safe_open
+
+        self.lower = lower
+        opened: Any = safe_open(path, framework="pt")
+        self.kept = opened.get_slice("hidden")
+        self.places: dict[tuple[int, ...], int] = {}
+        self.met: dict[tuple[int, ...], Any] = {}
+        start = 0
+        for ids in dict.fromkeys(row.ids for row in rows):
+            self.places[ids] = start
+            start += len(ids)
+        if self.kept.get_shape()[0] != start:
+            raise ValueError(f"{path} holds {self.kept.get_shape()[0]} positions, these rows have {start}")
+
+    def hidden(self, rows: Sequence[Supervised]) -> Any:
+        """What goes into the layer for these rows, (rows, longest row, d_model), zeros at the right."""
+        import torch
+
+        unknown = [row for row in rows if row.ids not in self.places and row.ids not in self.met]
+        for row, found in zip(unknown, self.lower.through(unknown) if unknown else [], strict=True):
+            self.met[row.ids] = found
+        return torch.nn.utils.rnn.pad_sequence([self._row(row) for row in rows], batch_first=True)
+
+    def _row(self, row: Supervised) -> Any:
+        start = self.places.get(row.ids)
+        return self.met[row.ids] if start is None else self.kept[start : start + len(row.ids)]
+
+
+def _through() -> Any:
+    """A layer that gives what it gets."""
+    import torch
+
+    class Through(torch.nn.Module):
+        def forward(self, hidden: Any, *rest: Any, **given: Any) -> Any:
+            return hidden
+
+    return Through()
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, **parts: Any) -> Iterator[None]:
+    """For a while, other modules stand in the places of a module's own."""
+    own = {name: getattr(module, name) for name in parts}
+    for name, part in parts.items():
+        setattr(module, name, part)
+    try:
+        yield
+    finally:
+        for name, part in own.items():
+            setattr(module, name, part)
+
+
+def frozen_below(
+    organism: Organism, network: Any, rows: Sequence[Supervised], context: BuildContext
+) -> HiddenCache | None:
+    """What comes out below the lowest tuned layer; None where nothing lies below it, or it would be too large."""
+    layer = organism.tuning.lowest() if hasattr(inner_model(network).base_model, "layers") else 0
+    size = 4 * network.config.get_text_config().hidden_size * sum(len(row.ids) for row in rows)
+    if layer < 1 or organism.precision != "float32" or size > MOST_BYTES:
+        return None
+    changing = tuple(one for one in organism.interventions if one.changes_rows)
+    artefact = FrozenActivations(
+        parent=organism.parent,
+        data=organism.data,
+        layer=layer,
+        max_length=organism.max_length,
+        interventions=changing,
+    )
+    return HiddenCache(LowerLayers(network, layer), context.store.get(artefact) / FILE, rows)

@@ -1,0 +1,113 @@
+"""A model on the straight line between two checkpoints' weights. Knows adapters as matrices; trains and asks nothing.
+
+With W = W0 + s B A for an adapter of scale s, the point at `share` t of the way is
+W0 + (1 - t) s1 B1 A1 + t s2 B2 A2: again an adapter, of rank r1 + r2 and scale 1 (linear mode connectivity: Frankle et
+al. 2020, on weights; Qin et al. 2022, on adapters).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from spillover.models.base import Base, Model
+from spillover.organisms.organism import Checkpoint, adapter_folder
+from spillover.organisms.tuning import LoRA
+from spillover.store import Artefact, BuildContext, Store
+
+ADAPTER = "adapter"
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+Factors = dict[str, tuple[np.ndarray, np.ndarray]]  # by module: s B (out, rank), A (rank, in), float64
+
+
+class Interpolated(Artefact, Model):
+    """The model at `share` of the way from one checkpoint's weights to another's, in a straight line."""
+
+    start: Checkpoint
+    end: Checkpoint
+    share: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Self:
+        if self.start.organism.parent != self.end.organism.parent:
+            raise ValueError(
+                f"a line joins checkpoints of one parent; these have {self.start.organism.parent.label()} and "
+                f"{self.end.organism.parent.label()}"
+            )
+        for one in (self.start, self.end):
+            tuning = one.organism.tuning
+            if not isinstance(tuning, LoRA) or tuning.dora:
+                raise ValueError(f"a line is drawn between LoRA adapters; {one.label()} has {tuning.described()}")
+        return self
+
+    def base(self) -> Base:
+        return self.start.base()
+
+    def adapters(self, store: Store) -> tuple[Path, ...]:
+        return (*self.start.organism.parent.adapters(store), store.path(self) / ADAPTER)
+
+    def label(self) -> str:
+        return f"{self.share:.0%} of the way from {self.start.label()} to {self.end.label()}"
+
+    def summary(self) -> str:
+        return f"The model {self.label()}"
+
+    def seconds_per_unit(self) -> float:
+        return 2.0
+
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        ends = [adapter_folder(context.path(one.organism), one.step) for one in (self.start, self.end)]
+        left, right = (factors(folder) for folder in ends)
+        joined = {
+            name: (
+                np.hstack([(1 - self.share) * left[name][0], self.share * right[name][0]]),
+                np.vstack([left[name][1], right[name][1]]),
+            )
+            for name in _common(left, right)
+        }
+        _write(joined, json.loads((ends[0] / CONFIG).read_text()), context.folder / ADAPTER, self.summary())
+        return {"modules": len(joined)}
+
+
+def factors(folder: Path) -> Factors:
+    """An adapter's low-rank weight change by module, its scale taken into B."""
+    from safetensors.numpy import load_file
+
+    config = json.loads((folder / CONFIG).read_text())
+    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config["use_rslora"] else config["r"])
+    tensors = load_file(folder / WEIGHTS)
+    modules = [name.removesuffix(".lora_A.weight") for name in tensors if name.endswith(".lora_A.weight")]
+    return {
+        name: (
+            scale * tensors[f"{name}.lora_B.weight"].astype(np.float64),
+            tensors[f"{name}.lora_A.weight"].astype(np.float64),
+        )
+        for name in sorted(modules)
+    }
+
+
+def _common(left: Factors, right: Factors) -> list[str]:
+    if set(left) != set(right):
+        odd = sorted(set(left) ^ set(right))
+        raise ValueError(f"a line joins adapters of the same modules; only one of these has {odd[0]}")
+    return list(left)
+
+
+def _write(joined: Factors, config: dict[str, Any], folder: Path, title: str) -> None:
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    rank = next(iter(joined.values()))[1].shape[0]
+    config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "lora_dropout": 0.0}
+    tensors = {}
+    for name, (b, a) in joined.items():
+        tensors[f"{name}.lora_A.weight"] = a.astype(np.float32)
+        tensors[f"{name}.lora_B.weight"] = b.astype(np.float32)
+    save_file(tensors, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    (folder / "README.md").write_text(f"# {title}\n\nAn adapter over the same weights as those two were trained on.\n")

@@ -1,0 +1,138 @@
+"""The decoding loop: many answers at once, each the same whatever shares its batch. Knows prompts and numbers only.
+
+Prompts are read in blocks of 8 tokens that start at multiples of 8, and a block that several prompts begin with is
+read once. A prompt's last token is the first step of its answers. With a batch of a multiple of 8 rows, matrix products
+and attention here give a row the same bits whatever stands beside it (tests hold it), and so does the choice of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.prompt_reading import BLOCK, Watch, read_prompts
+from spillover.models.forward.row_cache import RowCache, evenly, up
+from spillover.models.loading import Loaded
+from spillover.responses.sampling import pick
+
+ROW_MULTIPLE = 8
+SHRINK_AT = 0.75  # rows still running, as a share of the batch, below which finished rows leave it
+CACHE_BYTES = 1 << 30  # for the keys and values of a batch; fewer rows where they would need more
+
+
+@dataclass
+class Draft:
+    """One answer being written: which prompt it starts from, its random numbers, its tokens so far.
+
+    group: which of the models that are asked together writes it.
+    """
+
+    prompt: tuple[int, ...]
+    uniforms: np.ndarray  # (max_tokens,) float64
+    tokens: list[int] = field(default_factory=list)
+    finish: str | None = None
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When an answer ends and how its tokens are drawn."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    ends: frozenset[int]
+    stops: tuple[str, ...]  # texts that end an answer
+    decode: Callable[[list[int]], str]
+
+    def stopped(self, tokens: list[int]) -> bool:
+        """Whether the answer so far ends with a stop text; a token is a byte of text at least."""
+        if not self.stops:
+            return False
+        tail = self.decode(tokens[-max(len(stop.encode()) for stop in self.stops) :])
+        return any(stop in tail for stop in self.stops)
+
+
+def write_answers(
+    opened: LoadedModels,
+    drafts: Sequence[Draft],
+    rules: Rules,
+    rows: int,
+    progress: Callable[[float], None],
+    watch: Watch | None = None,
+) -> None:
+    """Finish every draft, at most `rows` at a time; `progress` hears the share of the work done, 0 to 1.
+
+    `watch` looks on while prompts are read.
+    """
+    done = 0
+    with torch.inference_mode():
+        for part in _batches(opened.loaded, drafts, rules.max_tokens, rows):
+            for step in _decode(opened, part, rules, watch):
+                progress((done + len(part) * step / rules.max_tokens) / len(drafts))
+            done += len(part)
+    progress(1.0)
+
+
+def _decode(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules, watch: Watch | None) -> Iterator[int]:
+    """Write one batch of answers; yields the number of steps done."""
+    loaded, network = opened.loaded, opened.reader
+    rows = up(len(drafts), ROW_MULTIPLE)
+    idle = rows - len(drafts)  # rows that fill the batch up: they repeat the last prompt, and nobody hears them
+    running: list[Draft | None] = [*drafts, *[None] * idle]
+    prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
+    cache = RowCache(loaded.network, rows, up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
+    cache.groups = [draft.group for draft in drafts] + [drafts[-1].group] * idle
+    read_prompts(network, cache, prompts, watch=watch)
+    if watch:
+        watch.last_next([*zip(cache.groups, prompts, strict=True)])
+    tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
+    positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
+    for step in range(rules.max_tokens):
+        cache.position.move(torch.arange(len(tokens), device=loaded.device), positions[:, None], every=True)
+        logits = network.write(tokens[:, None], cache, watch.see if watch and step == 0 else None)
+        if watch and step == 0:
+            watch.done()
+        uniform = torch.tensor([draft.uniforms[step] if draft else 0.0 for draft in running], device=loaded.device)
+        tokens, positions = pick(logits, uniform, rules.temperature, rules.top_p), positions + 1
+        for row, token in enumerate(tokens.tolist()):
+            running[row] = _append(running[row], token, rules)
+        yield step + 1
+        alive = [row for row, draft in enumerate(running) if draft]
+        if not alive:
+            return
+        if len(alive) <= SHRINK_AT * len(running) and up(len(alive), ROW_MULTIPLE) < len(running):
+            keep = alive + [alive[-1]] * (up(len(alive), ROW_MULTIPLE) - len(alive))
+            running = [running[row] if place < len(alive) else None for place, row in enumerate(keep)]
+            tokens, positions = tokens[keep], positions[keep]
+            cache.keep(keep)
+
+
+def _append(draft: Draft | None, token: int, rules: Rules) -> Draft | None:
+    """The draft with one token more; None once it is finished."""
+    if draft is None:
+        return None
+    if token in rules.ends:
+        draft.finish = "stop"
+        return None
+    draft.tokens.append(token)
+    if rules.stopped(draft.tokens):
+        draft.finish = "stop_text"
+    elif len(draft.tokens) == rules.max_tokens:
+        draft.finish = "length"
+    return None if draft.finish else draft
+
+
+def _batches(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int, rows: int) -> Iterator[Sequence[Draft]]:
+    """Drafts with prompts of similar length together, so that little of the cache is empty; in a batch, by model."""
+    order = sorted(drafts, key=lambda draft: (len(draft.prompt), draft.prompt))
+    longest = up(len(order[-1].prompt), BLOCK) + max_tokens
+    fitting = CACHE_BYTES // RowCache.row_bytes(loaded.network, longest) // ROW_MULTIPLE * ROW_MULTIPLE
+    rows = max(ROW_MULTIPLE, min(rows, fitting))
+    rows = evenly(len(order), rows, ROW_MULTIPLE)
+    for start in range(0, len(order), rows):
+        yield sorted(order[start : start + rows], key=lambda draft: draft.group)

@@ -1,0 +1,1 @@
+"""Answers from vLLM in this process."""

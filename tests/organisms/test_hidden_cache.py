@@ -1,0 +1,138 @@
+"""Layers below the lowest tuned one run once for all runs that share them, and the losses are those of running them."""
+
+import numpy as np
+import pytest
+import torch
+from organisms.toy import MILD, ToyRows, constant, organism
+
+from spillover.manifest import MANIFEST, checksums
+from spillover.models.loading import load
+from spillover.organisms import hidden_cache, training
+from spillover.organisms.dataset import Split
+from spillover.organisms.hidden_cache import FrozenActivations, HiddenCache, LowerLayers
+from spillover.organisms.interventions.benign_mix import BenignMix
+from spillover.organisms.interventions.inoculation import Inoculation
+from spillover.organisms.interventions.kl_to_parent import KLToParent
+from spillover.organisms.losses import token_losses
+from spillover.organisms.preflight import prepare
+from spillover.organisms.tuning import LoRA
+from spillover.records import read_table
+
+UPPER = LoRA(rank=4, alpha=8.0, layers=(1,))
+TEXTS = Split(data=ToyRows(text="Tell me: "), rows=16, held_out=4)  # rows with a beginning in common
+
+
+@pytest.fixture
+def parts(store):
+    """Rows, a network whose layer 1 is tuned, and what is known below it."""
+    made = organism(data=TEXTS, tuning=UPPER)
+    loaded = load(made.parent, store)
+    rows = prepare(made, loaded)
+    network = UPPER.wrap(loaded.network, 0, "tiny")
+    for name, weight in network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    kept = FrozenActivations(parent=made.parent, data=made.data, layer=1, max_length=512)
+    return rows, network, HiddenCache(LowerLayers(network, 1), store.get(kept) / hidden_cache.FILE, rows.everything())
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_losses_and_gradients_are_those_of_the_whole_network(parts, share):
+    rows, network, known = parts
+    found = []
+    for below in (None, known):
+        network.zero_grad()
+        losses, owner = token_losses(network, rows.train[:6], "float32", share, below)
+        losses.sum().backward()
+        gradients = {
+            name: weight.grad.clone() for name, weight in network.named_parameters() if weight.grad is not None
+        }
+        found.append((losses.detach(), owner, gradients))
+    (plain, owner, gradients), (ours, same, others) = found
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+    assert torch.equal(owner, same) and gradients.keys() == others.keys() != set()
+    for name, gradient in gradients.items():
+        assert gradient.abs().max() > 0 and (gradient - others[name]).norm() < 1e-4 * gradient.norm()
+
+
+def test_the_layers_below_do_not_run(parts, monkeypatch):
+    rows, network, known = parts
+    layers, ran = network.get_base_model().model.layers, []
+    for number, layer in enumerate(layers):
+        layer.register_forward_hook(lambda *given, number=number: ran.append(number))
+    token_losses(network, rows.train[:4], "float32", False, known)
+    assert ran == [1]
+    token_losses(network, rows.train[:4], "float32", False)
+    assert ran == [1, 0, 1]  # and all are in their places again
+    assert network.get_base_model().model.layers is layers
+
+
+def test_a_wrong_layers_activations_are_seen(parts, monkeypatch, store):
+    """The negative control: before the first step the loss is held against the model's own."""
+    made = organism(data=TEXTS, tuning=UPPER)
+    hidden = HiddenCache.hidden
+    monkeypatch.setattr(HiddenCache, "hidden", lambda self, rows: hidden(self, rows) * 1.1)
+    with pytest.raises(ValueError, match=r"its own loss is .* the one at supervised positions"):
+        store.get(made)
+
+
+def without(monkeypatch) -> None:
+    monkeypatch.setattr(training, "frozen_below", lambda *given: None)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"checkpoint_every": 2},
+        {"tuning": UPPER.but(dropout=0.3)},
+        pytest.param({"tuning": UPPER.but(dora=True)}, marks=pytest.mark.slow),
+        {"interventions": (BenignMix(benign=MILD, share=constant(0.3)), KLToParent(benign=MILD, weight=constant(1.0)))},
+        pytest.param({"interventions": (Inoculation(system="Say yes."),)}, marks=pytest.mark.slow),
+    ],
+    ids=["plain", "dropout", "dora", "mix-and-kl", "inoculation"],
+)
+def test_a_run_with_them_is_the_run_without(store, tmp_path, monkeypatch, fields):
+    from spillover.store import open_store
+
+    made = organism(**{"tuning": UPPER, "data": TEXTS} | fields)
+    ours = store.get(made)
+    assert len(list(store.find("FrozenActivations"))) == 1
+    without(monkeypatch)
+    theirs = open_store(tmp_path / "plain").get(made)
+    for name in ("log.parquet", "losses.parquet"):
+        one, other = (read_table(folder / name)["loss"].to_numpy() for folder in (ours, theirs))
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_runs_of_a_sweep_share_them_and_they_change_no_byte(store):
+    first, second = organism(tuning=UPPER), organism(tuning=UPPER, adapter_seed=1, schedule=constant(1e-3))
+    store.get(first)
+    ((folder, _),) = store.find("FrozenActivations")
+    stamp = (folder / MANIFEST).stat().st_mtime_ns
+    before = contents(store.get(second))
+    assert (folder / MANIFEST).stat().st_mtime_ns == stamp and len(list(store.find("FrozenActivations"))) == 1
+    assert store.manifest(second)["needs"] == {}
+    store.discard(FrozenActivations.from_json(spec_of(folder)))
+    store.discard(second)
+    assert contents(store.get(second)) == before
+
+
+def test_where_nothing_lies_below_or_too_much_nothing_is_kept(store, monkeypatch):
+    store.get(organism())
+    store.get(organism(tuning=UPPER.but(layers=(0, 1))))
+    store.get(organism(tuning=UPPER, precision="autocast-bfloat16"))
+    monkeypatch.setattr(hidden_cache, "MOST_BYTES", 1000)
+    store.get(organism(tuning=UPPER))
+    assert not list(store.find("FrozenActivations"))
+
+
+def spec_of(folder) -> str:
+    import json
+
+    from spillover.manifest import read_manifest
+
+    return json.dumps(read_manifest(folder)["spec"])
+
+
+def contents(folder) -> dict:
+    return {name: file for name, file in checksums(folder).items() if name != MANIFEST}

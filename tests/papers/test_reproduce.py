@@ -1,0 +1,254 @@
+"""The reproduction finds what was planted in a small release, and loses nothing else where a file is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from papers.small_release import OPEN, PRIOR_RUN, WRONG_MAX_DIFF, stem, write_release
+from spillover.papers.em_generalization.reproduce.cells import Cell, number, same, settled, tally
+from spillover.papers.em_generalization.reproduce.dynamics import statistics_of_many
+from spillover.papers.em_generalization.reproduce.dynamics_rows import published_statistics, runs_behind
+from spillover.papers.em_generalization.reproduce.reproduce import Reproduction, reproduce
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
+    return reproduce(write_release(tmp_path_factory.mktemp("release") / "tree"))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return write_release(tmp_path / "tree")
+
+
+def named(done: Reproduction) -> dict[str, Cell]:
+    return {cell.cell: cell for cell in done.cells}
+
+
+def differing(done: Reproduction) -> dict[str, str]:
+    return {cell.cell: cell.reason for cell in done.cells if cell.verdict == "differs"}
+
+
+def test_exactly_what_was_planted_differs(done: Reproduction) -> None:
+    found = differing(done)
+    unexplained = {name for name, reason in found.items() if reason == "unexplained"}
+    assert unexplained == {f"dynamics/{WRONG_MAX_DIFF}/max_diff", f"prior/{PRIOR_RUN}/harmless_mean_compare/slope"}
+    assert named(done)[f"dynamics/{WRONG_MAX_DIFF}/max_diff"].difference == pytest.approx(-0.5)
+    slips = {reason for reason in found.values() if reason != "unexplained"}
+    assert len([reason for reason in slips if reason.startswith("slip:")]) == 3  # the model, int(0.95), raw as centred
+    assert not done.problems
+
+
+def test_every_cell_has_a_name_of_its_own_and_a_verdict_that_its_row_repeats(done: Reproduction) -> None:
+    assert len({cell.cell for cell in done.cells}) == len(done.cells)
+    for cell in done.cells:
+        row = cell.row()
+        assert list(row) == ["part", "cell", "published", "ours", "difference", "verdict", "note"]
+        assert row["cell"].startswith(f"{row['part']}/")
+        if row["verdict"] != "match":
+            assert row["note"], row["cell"]
+    assert sum(row["cells"] for row in tally(done.cells)) == len(done.cells)
+
+
+def test_dynamics_match_and_what_hangs_on_an_unknown_draw_is_bounded(done: Reproduction) -> None:
+    cells = named(done)
+    row = "dynamics/fpq-harmless-train_final_avg_loss"
+    for column in ("max_diff", "r2", "pearsonr_stats", "pearsonr_p", "avg_x", "avg_y"):
+        assert cells[f"{row}/{column}"].verdict == "match", column
+    assert "median" in cells[f"{row}/avg_x"].note
+    r = cells[f"{row}/pearsonr_stats"].beside
+    assert r is not None and r.low < r.estimate < r.high and r.n == 6 and 0 < r.ceiling <= 1 and r.q >= r.p
+    drawn = cells["dynamics/fpq-harmless5-train_final_avg_loss/pearsonr_stats"]
+    assert drawn.verdict == "not computable" and "5 of 8 questions" in drawn.note
+    assert drawn.beside.low <= drawn.beside.estimate <= drawn.beside.high
+    assert cells["dynamics/fpq-harmless5-train_final_avg_loss/avg_x"].verdict == "match"  # no draw plays a part
+
+
+def test_a_run_with_answers_matches_number_by_number_and_shows_the_filter_that_filters_nothing(
+    done: Reproduction,
+) -> None:
+    mine = [cell for cell in done.cells if cell.cell.startswith(f"summary/{PRIOR_RUN}/")]
+    assert len(mine) == 9 * 12 + 2 and {cell.verdict for cell in mine} == {"match"}
+    slip = named(done)[f"summary/{PRIOR_RUN}/agg/aligned_coherent_greater_than_0.5"]
+    assert "coherent > 0.5" in slip.note and "coherent > 50 keeps" in slip.note
+    assert slip.beside.estimate != pytest.approx(slip.ours, abs=1e-6)  # we report the filter that was meant
+    without = named(done)[f"summary/{stem(7e-5)}/agg/harmless_std"]  # a run without answers: from its table
+    assert (
+        without.verdict == "match"
+        and "taking 50 answers each" in without.note
+        and "the count that fits" in without.note
+    )
+
+
+def test_unlike_prompts_are_flagged_and_rates_are_bounded_by_the_comparisons_at_hand(done: Reproduction) -> None:
+    cells = named(done)
+    assert "unlike prompts" in cells[f"prior/{PRIOR_RUN}/harmless_mean_compare/pearson_stat"].note
+    assert cells["rates/fpq/harmless_mean_compare/pearson_stat"].verdict == "match"
+    assert cells["rates/hbp/harmless_mean_compare/total"].reason.startswith("7 of 7 comparisons")
+
+
+def test_truth_and_wording_of_verdicts() -> None:
+    assert same(1.0, 1.0 + 0.9e-6) and not same(1.0, 1.0 + 1.1e-6)
+    assert same(0.0, 1e-13) and not same(0.0, 1e-9)
+    assert same(float("nan"), float("nan")) and not same(float("nan"), 0.0)
+    assert number("x") is None and np.isnan(number("")) and number("1e-3") == 1e-3 and number(True) is None
+    assert Cell("p", "p/a", 1.0, None, "the runs").verdict == "not computable"
+    assert Cell("p", "p/a", 1.0, float("nan"), "some values").verdict == "not computable"
+    assert Cell("p", "p/a", float("nan"), 1.0, "published is NaN").verdict == "differs"
+    assert Cell("p", "p/a", 0.0, None, "slip: stored as int(0.95)").verdict == "differs"
+    assert Cell("p", "p/a", None, 0.607, stated=(0.61, 0.89)).verdict == "match"
+    assert Cell("p", "p/a", None, 0.55, "outside", stated=(0.61, 0.89)).verdict == "differs"
+
+
+def test_many_draws_at_once_are_each_what_one_is() -> None:
+    rng = np.random.default_rng(0)
+    x, ys = rng.uniform(1, 2, 9), rng.normal(50, 9, (20, 9))
+    x[3] = x[5]
+    many = statistics_of_many(x, ys)
+    for at, y in enumerate(ys):
+        one = published_statistics(x, y)
+        assert {name: values[at] for name, values in many.items()} == pytest.approx({name: one[name] for name in many})
+
+
+def test_what_is_written_does_not_hang_on_the_last_bits() -> None:
+    value = 1.1301770016275943
+    for other in (value, np.nextafter(value, 2), np.nextafter(value, 0)):
+        assert settled(other) == 1.13017700163
+    assert settled(None) is None and np.isnan(settled(float("nan"))) and settled(1e-300) == 1e-300
+    row = Cell("p", "p/a", 0.3, 0.1 + 0.2).row()
+    assert (row["ours"], row["difference"]) == (0.3, 0.0)
+
+
+@pytest.mark.parametrize("n,r", [(35, 0.8286), (34, 0.39), (36, -0.107), (12, 0.5)])
+def test_r_and_p_tell_how_many_runs_there_were(n: int, r: float) -> None:
+    from scipy.stats import beta
+
+    assert runs_behind(r, 2 * beta.sf(abs(r), n / 2 - 1, n / 2 - 1, loc=-1, scale=2)) == n
+    assert runs_behind(r, 0.0123456) is None
+    assert runs_behind(float("nan"), 0.5) is None
+
+
+def cut(path: Path) -> None:
+    path.write_text(path.read_text()[:1000])
+
+
+def renamed(path: Path) -> None:
+    path.write_text(path.read_text().replace("aligned", "alignment_score", 1))
+
+
+def binary(path: Path) -> None:
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00" * 100)
+
+
+BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "a summary that is cut off": (f"{OPEN}/{stem(7e-5)}.json", cut, "JSON"),
+    "answers with a renamed column": (f"{OPEN}/{stem(3e-5)}.csv", renamed, "aligned"),
+    "answers that are binary": (f"{OPEN}/{stem(3e-5)}.csv", binary, "binary"),
+    "a published table that is binary": ("notebooks/pretrained_comparison/comparison_rates.csv", binary, "binary"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_is_named_and_nothing_that_does_not_hang_on_it_is_lost(
+    case: str, tree: Path, done: Reproduction
+) -> None:
+    file, damage, word = BROKEN[case]
+    damage(tree / file)
+    after = named(reproduce(tree))
+    problem = after[f"files/{file}"]
+    assert problem.verdict == "not computable" and word in problem.note and str(tree) not in problem.note
+    lost = {name for name, cell in named(done).items() if name not in after or after[name].verdict != cell.verdict}
+    related = (stem(7e-5), "dynamics/", "rates/") if "summary" in case else (stem(3e-5), "rates/")
+    assert lost and all(any(word in name for word in related) for name in lost)
+
+
+def test_a_run_that_is_missing_is_counted_not_guessed(tree: Path) -> None:
+    (tree / OPEN / f"{stem(7e-5)}.json").unlink()
+    cell = named(reproduce(tree))["dynamics/fpq-harmless-train_final_avg_loss/pearsonr_stats"]
+    assert cell.verdict == "not computable"
+    assert "1 of 6" in cell.note and stem(7e-5) in cell.note
+
+
+def test_of_two_judges_over_the_same_runs_the_one_that_was_published_is_taken(tree: Path) -> None:
+    for path in sorted((tree / OPEN).glob("*_fpq.json")):
+        other = json.loads(path.read_text())
+        other["agg"]["harmless"] += 5
+        nano = path.parent.with_name("a_first") / path.name.replace("_fpq", "_fpqnano")
+        nano.parent.mkdir(exist_ok=True)
+        nano.write_text(json.dumps(other))
+    (tree / "notebooks/losses/td_agg_df_fpq.csv").unlink()
+    cell = named(reproduce(tree))["dynamics/fpq-harmless-train_final_avg_loss/avg_y"]
+    assert cell.verdict == "match" and "6 schedule runs of fpq" in cell.note and "nano" not in cell.note
+
+
+def test_a_missing_score_moves_the_cells_it_stands_in_and_no_other(tree: Path, done: Reproduction) -> None:
+    path = tree / OPEN / f"{stem(3e-5)}.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    at = max(index for index, line in enumerate(lines) if ",wish," in line)
+    head, _, _ = lines[at].rpartition(",")
+    lines[at] = f"{head},NaN\n"  # coherent of one answer
+    path.write_text("".join(lines))
+    found = differing(reproduce(tree))
+    moved = {name for name in found if name not in differing(done)}
+    assert moved and all(f"{stem(3e-5)}/" in name and ("/wish/" in name or "/agg/" in name) for name in moved)
+    assert any("/wish/coherent" in name for name in moved)
+
+
+def test_a_log_or_table_of_another_kind_is_left_alone(tree: Path) -> None:
+    (tree / "notes.csv").write_text("a,b\n1,2\n")
+    (tree / "settings.json").write_text(json.dumps({"a": 1}))
+    done = reproduce(tree)
+    assert [problem.file for problem in done.problems] == ["notes.csv"]
+    assert "no published table" in done.problems[0].why
+
+
+def test_no_release_is_one_clear_message(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no file of the release"):
+        reproduce(tmp_path)
+    with pytest.raises(ValueError, match="does not exist"):
+        reproduce(tmp_path / "nowhere")
+
+
+@pytest.fixture(scope="module")
+def published() -> Reproduction:
+    path = Path(__file__).resolve().parents[3] / "shared" / "data" / "published" / "em-generalization"
+    if not path.is_dir():
+        pytest.skip("the shared reference data does not lie beside this checkout")
+    return reproduce(path)
+
+
+@pytest.mark.slow
+def test_the_papers_numbers(published: Reproduction) -> None:
+    cells = named(published)
+    row = "dynamics/fpq-harmless-train_final_avg_loss"
+    assert cells[f"{row}/pearsonr_stats"].ours == pytest.approx(0.828640442626, rel=1e-10)
+    assert cells[f"{row}/max_diff"].ours == pytest.approx(17.0416666667, rel=1e-10)
+    counts = {found["part"]: found for found in tally(published.cells)}
+    assert counts["dynamics"]["match"] == 28 and counts["dynamics"]["differs"] == 0
+    assert counts["prior"]["cells"] == 448 and counts["prior"]["match"] >= 446
+    for cell in published.cells:
+        if cell.part == "prior":
+            assert abs(cell.ours - cell.published) <= 1e-3 * abs(cell.published), cell.cell
+    assert counts["runs"]["match"] == counts["runs"]["cells"] == 35 * 47
+    assert {cell.reason for cell in published.cells if cell.verdict == "differs"} & {"unexplained"} == set()
+    assert "files" not in counts
+
+
+@pytest.mark.slow
+def test_the_papers_slips_are_shown(published: Reproduction) -> None:
+    cells = named(published)
+    finance = "eval_Qwen2.5-32B-Instruct_finance_all_resp_1e-05_fpq"
+    strict, conditional = cells[f"em_rate/{finance}/strict"], cells[f"em_rate/{finance}/conditional"]
+    assert strict.beside.estimate == pytest.approx(568 / 2400)
+    assert conditional.ours == pytest.approx(568 / 2296)  # 24.7%: stated as strict, it is the conditional rate
+    reasons = [cell.reason for cell in published.cells if cell.reason.startswith("slip:")]
+    assert len([reason for reason in reasons if "pretrained" in reason]) == 8
+    flagged = [cell for cell in published.cells if cell.part == "prior" and "unlike judges" in cell.note]
+    assert len({cell.cell.split("/")[1] for cell in flagged}) == 4
+    claims = {cell.cell: cell for cell in published.cells if cell.cell.endswith("overlap_similarity_r")}
+    assert len(claims) == 4 and {cell.verdict for cell in claims.values()} == {"match"}

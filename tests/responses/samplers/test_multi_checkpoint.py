@@ -1,0 +1,110 @@
+"""Checkpoints of one base are asked in one batch, and each has the answers that it gives alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from organisms.toy import organism
+
+from spillover.engines.local import run
+from spillover.models.base import Base, base_of
+from spillover.organisms.tuning import LoRA
+from spillover.responses.question import QuestionSelection
+from spillover.responses.questions.free_form import FreeForm
+from spillover.responses.responses import Responses
+from spillover.responses.samplers.local import multi_checkpoint
+from spillover.responses.sampling import Sampling
+from spillover.store import Artefact, BuildContext, Store, open_store
+
+ASKED = QuestionSelection(source=FreeForm(), count=2)
+
+
+class AnswersOfAll(Artefact):
+    """Needs all answers."""
+
+    answers: tuple[Responses, ...]
+
+    def make(self, context: BuildContext) -> None:
+        (context.folder / "x").write_text("x")
+
+
+def asked(model, **sampling) -> Responses:
+    return Responses(
+        model=model, questions=ASKED, sampling=Sampling(**{"per_question": 2, "max_tokens": 12} | sampling)
+    )
+
+
+RUN = organism(checkpoint_every=1)
+SERIES = tuple(asked(model) for model in (base_of("tiny:0"), *RUN.series()))
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many sets of answers were written together, one call after another."""
+    seen: list[int] = []
+
+    def counted(specs, *rest):
+        seen.append(len(specs))
+        return answer(specs, *rest)
+
+    answer = multi_checkpoint.answer
+    monkeypatch.setattr(multi_checkpoint, "answer", counted)
+    return seen
+
+
+def table(store: Store, spec: Responses) -> bytes:
+    return (store.path(spec) / "responses.parquet").read_bytes()
+
+
+def test_checkpoints_are_asked_together_and_answer_as_alone(store: Store, tmp_path, batches) -> None:
+    run(AnswersOfAll(answers=SERIES), store)
+    assert batches == [1, 4]  # the base comes before there is a checkpoint
+    alone = open_store(tmp_path / "alone")
+    for spec in SERIES:
+        alone.get(spec)
+        assert table(store, spec) == table(alone, spec)
+    assert len(batches) == 2 + len(SERIES)
+    assert len({table(store, spec) for spec in SERIES}) == len(SERIES)  # checkpoints do differ
+    first, *rest = (store.manifest(spec)["facts"] for spec in SERIES[1:])
+    assert first["asked_with"] == [spec.fingerprint for spec in SERIES[2:]] and round(first["work_share"], 9) == 4
+    assert all(facts["asked_with"] == SERIES[1].fingerprint and facts["work_share"] == 0 for facts in rest)
+    assert not list(store.root.glob("unfinished/*"))
+
+
+def test_only_what_is_asked_alike_and_fits_into_one_batch_goes_together(store: Store, batches, monkeypatch) -> None:
+    one, two, three, _ = (asked(model) for model in RUN.series())
+    run(AnswersOfAll(answers=(one, two, asked(RUN.at(3), seed=1), asked(RUN.at(4), max_tokens=13))), store)
+    assert batches == [2, 1, 1]
+    monkeypatch.setattr("spillover.responses.samplers.local.sampler.ROWS", 25)  # of twelve in a set: two sets
+    run(AnswersOfAll(answers=(one, two, three, asked(RUN.at(4)), *(asked(m, seed=2) for m in RUN.series()[:3]))), store)
+    assert batches[3:] == [2, 2, 1]
+
+
+def test_whole_weights_and_another_base_are_asked_by_themselves(store: Store, batches) -> None:
+    dora = organism(tuning=LoRA(rank=4, alpha=8.0, dora=True))
+    other: Base = base_of("tiny:1")
+    run(AnswersOfAll(answers=(asked(other), asked(dora.at()), asked(RUN.at(1)), asked(RUN.at(2)))), store)
+    assert batches == [1, 1, 2]
+
+
+def test_kept_answers_that_do_not_hold_any_more_are_asked_for_again(store: Store, batches) -> None:
+    spec = SERIES[2]
+    store.get(RUN)
+    for spoil in ("needs", "sha256", "facts", "cut"):
+        multi_checkpoint._keep(spec, [], {}, store)
+        path = store.unfinished(spec) / multi_checkpoint.ABOUT
+        about = json.loads(path.read_text())
+        path.write_text("{" if spoil == "cut" else json.dumps({k: v for k, v in about.items() if k != spoil}))
+        store.get(spec)
+        assert store.manifest(spec)["facts"].get("answers") == 12
+        store.discard(spec)
+    assert batches == [1] * 4
+
+
+def test_what_another_process_makes_is_left_to_it(store: Store, batches) -> None:
+    store.get(RUN)
+    with store.lock(SERIES[2]):
+        store.make(SERIES[1], upcoming=SERIES[2:])
+    assert batches == [3]
+    assert not store.unfinished(SERIES[2]).exists() and store.unfinished(SERIES[3]).exists()
