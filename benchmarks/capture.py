@@ -105,7 +105,7 @@ class Bench:
         with torch.inference_mode():
             self.opened = LoadedModels(reader(loaded.network), loaded)
         sets = [
-            EvaluationPrompts(asked=QuestionSelection(source=FreeForm())),
+            EvaluationPrompts(questions=QuestionSelection(source=FreeForm())),
             *(TrainingPrompts(split=Split(data=data(), rows=ROWS)) for data in (Money, Fitness)),
         ]
         chat = loaded.chat()

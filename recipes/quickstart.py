@@ -86,7 +86,7 @@ def recipe(
     ends_bad, ends_good = (tuple(judged(run.at()) for run in runs) for runs in (bad, good))
     series = tuple(judged(point) for run in (*bad, *good) for point in run.series())
 
-    training, evaluation = TrainingPrompts(split=bad_data), EvaluationPrompts(asked=asked)
+    training, evaluation = TrainingPrompts(split=bad_data), EvaluationPrompts(questions=asked)
     inside = [run.at() for run in (bad[0], *good[:1])]
     at_start = Activations(model=base, prompts=evaluation)
     enough = len({question.family for question in asked.questions()}) >= FAMILIES

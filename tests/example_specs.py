@@ -36,7 +36,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "Dataset": {"kind": "SpecimenRows"},
     "Schedule": {"kind": "Linear", "peak": 0.001},
     "QuestionSet": {"kind": "SpecimenQuestions"},
-    "Sampler": {"kind": "Own"},
+    "Sampler": {"kind": "LocalSampler"},
     "Judge": {"kind": "Embedded", "weights": "0" * 64},  # weights can be refitted; what Embedded is stays
     "Embedded": {"kind": "Embedded", "weights": "0" * 64},
     "LocalModel": {
@@ -47,8 +47,11 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "OwnRubrics": {"kind": "OwnRubrics", "sha256": "0" * 64},
     "Endpoint": {"kind": "Endpoint", "model": "a model", "rubrics": {"kind": "OwnRubrics", "sha256": "0" * 64}},
     "Split": {"kind": "Split", "data": {"kind": "SpecimenRows"}, "rows": 8, "held_out": 4},
-    "Asked": {"kind": "Asked", "source": {"kind": "SpecimenQuestions"}},
-    "Prompts": {"kind": "EvaluationPrompts", "asked": {"kind": "Asked", "source": {"kind": "SpecimenQuestions"}}},
+    "QuestionSelection": {"kind": "QuestionSelection", "source": {"kind": "SpecimenQuestions"}},
+    "Prompts": {
+        "kind": "EvaluationPrompts",
+        "questions": {"kind": "QuestionSelection", "source": {"kind": "SpecimenQuestions"}},
+    },
 }
 
 
@@ -71,7 +74,7 @@ def specimen(cls: type[Spec]) -> Spec:
         before = specimen(kind_named("Judgements"))
         return cls(checkpoints=specimen(kind_named("Dynamics")).checkpoints, before=before)
     if cls.__name__ == "Minima":
-        point, losses = specimen(kind_named("Between")), specimen(kind_named("HeldOutLosses"))
+        point, losses = specimen(kind_named("Interpolated")), specimen(kind_named("HeldOutLosses"))
         return cls(losses=tuple(losses.but(model=point.but(share=share)) for share in (0.0, 0.5, 1.0)))
     if cls.__name__ == "Geometry":
         before, after = specimen(kind_named("Activations")), specimen(kind_named("Checkpoint"))
@@ -102,7 +105,7 @@ def _value(annotation: Any) -> Any:
     if origin is tuple:
         return (_value(get_args(annotation)[0]),)
     if isinstance(annotation, type) and issubclass(annotation, Spec):
-        if annotation.__name__ == "Scored":
+        if annotation.__name__ == "ScoredAnswers":
             return specimen(kind_named("Judgements"))
         if annotation.__name__ in STAND_INS:
             return decode(STAND_INS[annotation.__name__])

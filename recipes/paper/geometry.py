@@ -81,7 +81,7 @@ def recipe(
     def inside(subject: Model, prompts: Prompts) -> Activations:
         return Activations(model=subject, prompts=prompts)
 
-    evaluation = EvaluationPrompts(asked=asked)
+    evaluation = EvaluationPrompts(questions=asked)
     analyses: list[Analysis] = []
     shown = [judged(base)]
     for name in data:

@@ -83,7 +83,7 @@ def recipe(
         )
         return Judgements(responses=Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
 
-    evaluation = EvaluationPrompts(asked=asked)
+    evaluation = EvaluationPrompts(questions=asked)
     before, inside = judged(base), Activations(model=base, prompts=evaluation)
     targets = {name: judged(one) for name, one in bad.items()}
     controls = {name: judged(one) for name, one in good.items()}

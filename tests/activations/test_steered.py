@@ -21,7 +21,7 @@ from spillover.store import Store
 
 OTHER = base_of("tiny:1")  # stands for the model after training
 ASKED = QuestionSelection(source=FreeForm(), formats=("raw",))
-EVALUATION = EvaluationPrompts(asked=ASKED)
+EVALUATION = EvaluationPrompts(questions=ASKED)
 
 
 def direction(tiny: Base, layer: int = 0, **more: object) -> Direction:

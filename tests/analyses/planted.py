@@ -135,7 +135,7 @@ class Planted:
 
     @property
     def evaluation(self) -> EvaluationPrompts:
-        return EvaluationPrompts(asked=self.asked)
+        return EvaluationPrompts(questions=self.asked)
 
     def analyse(self, analysis: Analysis, folder: Path) -> AnalysisResult:
         """What the analysis finds, through the files it keeps."""

@@ -134,7 +134,7 @@ def test_what_cannot_be_fitted_is_refused(planted):
 def test_activations_of_other_questions_are_refused_and_both_sets_are_named(planted, tmp_path):
     one = study(planted, 1)
     asked = planted.asked.but(formats=("raw",))
-    fewer = EvaluationPrompts(asked=asked)
+    fewer = EvaluationPrompts(questions=asked)
     arrays = {f"resid_post.00.{pooling}": np.ones((len(fewer.prompts()), 4)) for pooling in ("last", "mean")}
     other = planted.activations(BASE, fewer, arrays)
     with pytest.raises(ValueError, match=r"scores are of '40 questions.*in 3 formats.*activations of .*in 1 formats"):

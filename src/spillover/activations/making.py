@@ -77,7 +77,7 @@ def _is_of(spec: Activations, asked: Responses) -> bool:
     """Whether what `spec` keeps is seen while `asked` is answered."""
     return (
         type(spec.prompts) is EvaluationPrompts
-        and spec.prompts.asked == asked.questions
+        and spec.prompts.questions == asked.questions
         and spec.model == asked.model
         and spec.dtype == asked.sampling.dtype
         and (spec.prompting or default_prompting(spec.model.base())) == asked.prompting

@@ -90,13 +90,23 @@ class TrainingPrompts(Prompts):
 class EvaluationPrompts(Prompts):
     """The questions asked, each in its first wording, in their order."""
 
-    asked: QuestionSelection
+    questions: QuestionSelection
 
     def prompts(self) -> list[Prompt]:
-        return [Prompt(q.id, q.question, q.family, q.category, q.format, q.messages(0)) for q in self.asked.questions()]
+        return [
+            Prompt(
+                question.id,
+                question.question,
+                question.family,
+                question.category,
+                question.format,
+                question.messages(0),
+            )
+            for question in self.questions.questions()
+        ]
 
     def summary(self) -> str:
-        return f"The prompts of {self.asked.summary()}"
+        return f"The prompts of {self.questions.summary()}"
 
 
 class TrainingRows(Prompts):
