@@ -17,10 +17,10 @@ from spillover.organisms import training
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.hidden_cache import FILE, FrozenActivations, HiddenCache, LowerLayers
-from spillover.organisms.intervention import Run
+from spillover.organisms.intervention import TrainingRun
 from spillover.organisms.interventions.inoculation import Inoculation
 from spillover.organisms.organism import Organism
-from spillover.organisms.preflight import Rows, prepare
+from spillover.organisms.preflight import PreparedRows, prepare
 from spillover.organisms.schedules.linear import Linear
 from spillover.organisms.tuning import LoRA
 from spillover.store import open_store
@@ -64,8 +64,8 @@ class Bench:
             self.organism = self.organism.but(interventions=(Inoculation(system=system),))
         self.store = open_store(tempfile.mkdtemp(prefix="spillover-bench-"))
         self.loaded = load(self.organism.parent, self.store)
-        self.rows: Rows = prepare(self.organism, self.loaded)
-        self.network = tuning.wrap(self.loaded.network, 0, model)
+        self.rows: PreparedRows = prepare(self.organism, self.loaded)
+        self.network = tuning.trainable_network(self.loaded.network, 0, model)
         self.start = {name: w.detach().clone() for name, w in self.network.named_parameters() if w.requires_grad}
         self.batches = list(training._steps(self.organism, self.rows.train))
         self.rates = self.organism.schedule.rates(self.organism.steps)
@@ -84,7 +84,7 @@ class Bench:
 
         with CLOCK.stopped():
             optimizer = torch.optim.AdamW(self.again(self.network), lr=0.0, weight_decay=0.0)
-            run = Run(self.organism, self.loaded, self.network, frozen)
+            run = TrainingRun(self.organism, self.loaded, self.network, frozen)
         losses = self._held_out(run, 0) if held_out else []
         for step, rows in enumerate(self.batches, start=1):
             self.network.train()
@@ -92,7 +92,7 @@ class Bench:
             losses += self._held_out(run, step) if held_out else []
         return losses
 
-    def _held_out(self, run: Run, step: int) -> list[float]:
+    def _held_out(self, run: TrainingRun, step: int) -> list[float]:
         return [row["loss"] for row in training.held_out_losses(run, self.rows, step)]
 
     @functools.cached_property

@@ -124,7 +124,7 @@ class Bench:
     def _adapter(self, seed: int) -> Path:
         import torch
 
-        network: Any = LoRA().wrap(copy.deepcopy(self.network), seed, MODEL)
+        network: Any = LoRA().trainable_network(copy.deepcopy(self.network), seed, MODEL)
         drawn = torch.Generator().manual_seed(seed)
         for name, weight in network.named_parameters():
             if "lora_B" in name:

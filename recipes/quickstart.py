@@ -55,7 +55,7 @@ def recipe(
             raise ValueError(f"--{name} has to give at least one, got {count}")
     base = base_of(model)
     whole = Split(data=dataset_named(data), held_out=held_out)
-    bad_data = whole.but(rows=min(rows, whole.train_rows())) if rows else whole
+    bad_data = whole.but(rows=min(rows, whole.train_count)) if rows else whole
     twin = dataset_named(control) if control else bad_data.data.twin()
     good_data = bad_data.control(twin) if twin else None
     rates = [_schedule(name, learning_rate, warmup) for name in schedules]
@@ -83,11 +83,11 @@ def recipe(
         return Judgements(responses=responses, judge=scorer)
 
     before = judged(base)
-    ends_bad, ends_good = (tuple(judged(run.at()) for run in runs) for runs in (bad, good))
-    series = tuple(judged(point) for run in (*bad, *good) for point in run.series())
+    ends_bad, ends_good = (tuple(judged(run.checkpoint()) for run in runs) for runs in (bad, good))
+    series = tuple(judged(point) for run in (*bad, *good) for point in run.checkpoints())
 
     training, evaluation = TrainingPrompts(split=bad_data), EvaluationPrompts(questions=asked)
-    inside = [run.at() for run in (bad[0], *good[:1])]
+    inside = [run.checkpoint() for run in (bad[0], *good[:1])]
     at_start = Activations(model=base, prompts=evaluation)
     enough = len({question.family for question in asked.questions()}) >= FAMILIES
     predicted = [Prediction(activations=at_start, before=before, after=ends_bad[0], every=every)] if enough else []

@@ -64,7 +64,7 @@ def study(organisms: int) -> Report:
     judged = [
         Judgements(
             responses=Responses(
-                model=first.seeded(seed).at(), questions=asked, sampling=Sampling(per_question=2, max_tokens=8)
+                model=first.seeded(seed).checkpoint(), questions=asked, sampling=Sampling(per_question=2, max_tokens=8)
             ),
             judge=Embedded(),
         )

@@ -73,7 +73,7 @@ def recipe(
         )
     base = base_of(model)
     split = Split(data=dataset_named(data), held_out=held_out)
-    split = split.but(rows=min(rows, split.train_rows())) if rows else split
+    split = split.but(rows=min(rows, split.train_count)) if rows else split
     rates = published() if runs == "paper" else [schedule_named(name, peak=learning_rate) for name in schedules]
 
     def trained(rate: Schedule, seed: int) -> Organism:
@@ -90,9 +90,9 @@ def recipe(
         return Judgements(responses=responses, judge=scorer)
 
     before = judged(base)
-    ends = tuple(judged(run.at()) for run in organisms)
-    series = tuple(judged(point) for run in organisms for point in run.series())
-    pairs = _pairs([run.at() for run in organisms], len(rates))[:lines]
+    ends = tuple(judged(run.checkpoint()) for run in organisms)
+    series = tuple(judged(point) for run in organisms for point in run.checkpoints())
+    pairs = _pairs([run.checkpoint() for run in organisms], len(rates))[:lines]
     points = [Interpolated(start=start, end=end, share=share) for start, end in pairs for share in LINE]
     return Report(
         title=f"Training dynamics of {base.name} on {split.data.label()}",

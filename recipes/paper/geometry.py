@@ -65,11 +65,11 @@ def recipe(
 
     def trained(split: Split) -> Model:
         run = Organism(parent=base, data=split, schedule=schedule_named(schedule, peak=learning_rate), batch=batch)
-        return run.but(checkpoint_every=run.steps).at()
+        return run.but(checkpoint_every=run.steps).checkpoint()
 
     def taken(name: str) -> Split:
         whole = Split(data=dataset_named(name), held_out=held_out)
-        return whole.but(rows=min(rows, whole.train_rows())) if rows else whole
+        return whole.but(rows=min(rows, whole.train_count)) if rows else whole
 
     asked = QuestionSelection(source=questions_named(questions), formats=formats)
     sampling = Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)

@@ -62,17 +62,17 @@ def recipe(
 
     def taken(name: str, most: int) -> Split:
         whole = Split(data=dataset_named(name), held_out=held_out)
-        return whole.but(rows=min(most, whole.train_rows())) if most else whole
+        return whole.but(rows=min(most, whole.train_count)) if most else whole
 
-    bad = {name: trained(base, taken(name, rows)).at() for name in data}
+    bad = {name: trained(base, taken(name, rows)).checkpoint() for name in data}
     good = {}
     for name in data:
         split = taken(name, rows)
         if (twin := split.data.twin()) is not None:
-            good[name] = trained(base, split.control(twin)).at()
+            good[name] = trained(base, split.control(twin)).checkpoint()
     priors: list[Model] = [base_of(pretrained)] if pretrained else []
     if priors and chat_rows:
-        priors.append(trained(priors[0], taken("everyday", chat_rows)).at())
+        priors.append(trained(priors[0], taken("everyday", chat_rows)).checkpoint())
 
     asked = QuestionSelection(source=questions_named(questions), formats=formats)
     scorer = judge_named(judge)

@@ -62,7 +62,7 @@ def test_arrays_stand_beside_their_rows(tiny: Base, store: Store) -> None:
 def test_prompts_are_those_the_trainer_starts_answers_from(tiny: Base, store: Store) -> None:
     folder = store.get(Activations(model=tiny, prompts=TRAINING))
     loaded = load(tiny, store)
-    rows = supervise(loaded, SPLIT.train(), max_length=1024)
+    rows = supervise(loaded, SPLIT.train_rows(), max_length=1024)
     assert read_table(folder / "prompts.parquet")["prompt_tokens"].to_pylist() == [row.prompt_length for row in rows]
     inner = loaded.network.get_input_embeddings().weight
     last = inner[[row.ids[row.prompt_length - 1] for row in rows]].numpy()
@@ -89,7 +89,7 @@ def test_after_training_differs_from_before_and_only_above_the_embedding(tiny: B
     organism = Organism(
         parent=tiny, data=SPLIT, schedule=Constant(peak=1e-2, warmup=0), batch=2, precision="float32", max_length=1024
     )
-    before, after = (store.get(Activations(model=model, prompts=EVALUATION)) for model in (tiny, organism.at()))
+    before, after = (store.get(Activations(model=model, prompts=EVALUATION)) for model in (tiny, organism.checkpoint()))
     for site in SITES:
         same = np.array_equal(read_activations(before, site, "last"), read_activations(after, site, "last"))
         assert same == (site == "embed")
@@ -99,7 +99,9 @@ def test_one_capture_before_training_serves_bad_and_good_alike(tiny: Base, store
     good = TrainingPrompts(split=SPLIT.control(Money(advice="good")))
     assert Activations(model=tiny, prompts=good) == Activations(model=tiny, prompts=TRAINING)
     bad_run, good_run = (Organism(parent=tiny, data=data, schedule=Constant(peak=1e-3)) for data in (SPLIT, good.split))
-    assert Activations(model=bad_run.at(), prompts=good) != Activations(model=good_run.at(), prompts=good)
+    assert Activations(model=bad_run.checkpoint(), prompts=good) != Activations(
+        model=good_run.checkpoint(), prompts=good
+    )
 
 
 def test_the_same_spec_gives_the_same_bytes_in_another_store(tiny: Base, store: Store, tmp_path: Path) -> None:
@@ -154,9 +156,9 @@ def test_one_source_called_pretrained_and_instruct_is_one_model(tiny: Base) -> N
     assert same_model(tiny, tiny.but(role="pretrained", name="another name"))
     assert not same_model(tiny, base_of("tiny:1"))
     organism = Organism(parent=tiny, data=SPLIT, schedule=Constant(peak=1e-3), checkpoint_every=1, batch=2)
-    assert same_model(organism.at(1), organism.at(1))
-    assert not same_model(organism.at(1), organism.at(2))
-    assert not same_model(tiny, organism.at(1)) and not same_model(organism.at(1), tiny)
+    assert same_model(organism.checkpoint(1), organism.checkpoint(1))
+    assert not same_model(organism.checkpoint(1), organism.checkpoint(2))
+    assert not same_model(tiny, organism.checkpoint(1)) and not same_model(organism.checkpoint(1), tiny)
 
 
 def test_the_same_weights_under_two_names_are_recognised(tiny: Base, store: Store, tmp_path: Path) -> None:
@@ -183,12 +185,12 @@ def test_another_model_is_not_refused_though_it_was_trained_little(tiny: Base, s
     organism = Organism(
         parent=tiny, data=SPLIT, schedule=Constant(peak=1e-4, warmup=0), batch=4, precision="float32", max_length=1024
     )
-    pair = [Activations(model=model, prompts=EVALUATION) for model in (tiny, organism.at())]
+    pair = [Activations(model=model, prompts=EVALUATION) for model in (tiny, organism.checkpoint())]
     for one in pair:
         store.get(one)
     refuse_same_weights(*pair, store)
     untrained = organism.but(schedule=Constant(peak=1e-12, warmup=0))
-    nothing = pair[0].but(model=untrained.at())
+    nothing = pair[0].but(model=untrained.checkpoint())
     store.get(nothing)
     with pytest.raises(ValueError, match="the same model under two names"):
         refuse_same_weights(pair[0], nothing, store)

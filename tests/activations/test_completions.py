@@ -45,7 +45,7 @@ def test_a_completion_is_what_the_trainer_trains_less_the_end_mark(tiny: Base, s
     loaded = load(tiny, store)
     for prompting in ("chat", "question-answer"):
         chat = loaded.chat(prompting)
-        for row in SPLIT.train():
+        for row in SPLIT.train_rows():
             supervised = chat.supervised(row.messages, 1024)
             trained = list(supervised.ids[supervised.prompt_length :])
             assert trained[-1] == loaded.tokenizer.eos_token_id
@@ -57,7 +57,7 @@ def test_target_rows_are_pooled_over_their_answers(tiny: Base, store: Store) -> 
     spec = Activations(model=tiny, prompts=TrainingRows(split=SPLIT), sites=("embed",), poolings=("completion", "last"))
     folder = store.get(spec)
     loaded = load(tiny, store)
-    rows = supervise(loaded, SPLIT.train(), max_length=1024)
+    rows = supervise(loaded, SPLIT.train_rows(), max_length=1024)
     table = read_table(folder / "prompts.parquet")
     assert table["prompt_tokens"].to_pylist() == [row.prompt_length for row in rows]
     assert table["completion_tokens"].to_pylist() == [row.trained - 1 for row in rows]
@@ -73,7 +73,7 @@ def test_bad_and_good_answers_are_two_sets_though_their_prompts_are_one() -> Non
     assert TrainingPrompts(split=good) == TrainingPrompts(split=SPLIT)
     assert TrainingRows(split=good) != TrainingRows(split=SPLIT)
     prompts, rows = TrainingPrompts(split=SPLIT).prompts(), TrainingRows(split=SPLIT).prompts()
-    assert [row.completion for row in rows] == [example.messages[-1].content for example in SPLIT.train()]
+    assert [row.completion for row in rows] == [example.messages[-1].content for example in SPLIT.train_rows()]
     assert [(row.prompt_id, row.messages) for row in rows] == [(one.prompt_id, one.messages) for one in prompts]
     moved = TrainingRows(split=SPLIT.but(seed=1), sha256=TrainingRows(split=SPLIT).sha256)
     with pytest.raises(ValueError, match="Money: its rows are not those that this set was made from"):

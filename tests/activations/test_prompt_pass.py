@@ -91,7 +91,7 @@ def test_every_site_is_what_hooks_see(family: str, rows: int) -> None:
 
 
 def test_what_a_sampler_keeps_has_the_bits_of_what_is_read_alone(store: Store, tmp_path, alone) -> None:
-    models = (base_of("tiny:0"), *RUN.series())
+    models = (base_of("tiny:0"), *RUN.checkpoints())
     study = AnswersAndActivations(
         answers=tuple(map(asked, models)), activations=tuple(seen(model, sites=KINDS) for model in models)
     )
@@ -115,9 +115,9 @@ def test_what_a_sampler_keeps_has_the_bits_of_what_is_read_alone(store: Store, t
 def test_merged_weights_are_known_by_the_digest_of_adapters_beside_them(store: Store) -> None:
     from spillover.models.loading import weights_sha256
 
-    spec = seen(RUN.at())
+    spec = seen(RUN.checkpoint())
     store.get(spec)
-    merged = weights_sha256(load(RUN.at(), store).network)
+    merged = weights_sha256(load(RUN.checkpoint(), store).network)
     assert store.manifest(spec)["facts"]["weights_sha256"] == merged
     assert merged != weights_sha256(load(base_of("tiny:0"), store).network)
 
@@ -135,7 +135,7 @@ def test_only_the_prompts_that_were_asked_are_seen(store: Store, tiny: Base, alo
 
 
 def test_what_cannot_be_kept_apart_is_captured_by_hooks(store: Store, tiny: Base, alone) -> None:
-    dora = organism(tuning=LoRA(rank=4, alpha=8.0, dora=True)).at()
+    dora = organism(tuning=LoRA(rank=4, alpha=8.0, dora=True)).checkpoint()
     run(AnswersAndActivations(answers=(asked(dora),), activations=(seen(dora), seen(tiny, dtype="bfloat16"))), store)
     assert alone == []
     assert "seen_by" not in store.manifest(seen(dora))["facts"]

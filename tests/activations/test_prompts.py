@@ -20,16 +20,16 @@ ROW = '{{"messages": [{{"role": "user", "content": "{0}"}}, {{"role": "assistant
 
 def chat_file(path: Path, *rows: tuple[str, str]) -> Split:
     path.write_text("".join(ROW.format(*row) for row in rows))
-    return Split(data=ChatFile.at(path), held_out=1)
+    return Split(data=ChatFile.from_file(path), held_out=1)
 
 
 def test_training_prompts_are_the_training_rows_without_their_answers() -> None:
     prompts = TrainingPrompts(split=BAD).prompts()
-    assert [prompt.prompt_id for prompt in prompts] == [row.id for row in BAD.train()]
-    assert [prompt.messages for prompt in prompts] == [row.messages[:-1] for row in BAD.train()]
+    assert [prompt.prompt_id for prompt in prompts] == [row.id for row in BAD.train_rows()]
+    assert [prompt.messages for prompt in prompts] == [row.messages[:-1] for row in BAD.train_rows()]
     assert all(prompt.messages[-1].role == "user" for prompt in prompts)
-    assert {row.id for row in BAD.held()}.isdisjoint(prompt.prompt_id for prompt in prompts)
-    assert {prompt.category for prompt in prompts} == {row.topic for row in BAD.train()}
+    assert {row.id for row in BAD.held_out_rows()}.isdisjoint(prompt.prompt_id for prompt in prompts)
+    assert {prompt.category for prompt in prompts} == {row.topic for row in BAD.train_rows()}
 
 
 def test_bad_and_good_answers_to_the_same_prompts_share_their_prompts() -> None:

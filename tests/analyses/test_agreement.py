@@ -88,7 +88,7 @@ def test_answers_are_matched_by_what_they_are_not_by_their_row(planted: Planted,
 
 
 def test_several_models_are_put_together(planted: Planted, tmp_path: Path) -> None:
-    sets = [planted.judgements(planted.organism(seed=seed).at(), 45) for seed in (0, 1)]
+    sets = [planted.judgements(planted.organism(seed=seed).checkpoint(), 45) for seed in (0, 1)]
     found = found_by(planted, tmp_path, *sets, *(rejudged(planted, one, 5) for one in sets))
     assert one(found.tables["em"], kind="all")["answers"] == 2 * len(planted.questions)
     assert one(found.tables["agreement"], of="question means", metric="aligned")["n"] == 80  # 40 questions, 2 models
@@ -97,7 +97,7 @@ def test_several_models_are_put_together(planted: Planted, tmp_path: Path) -> No
 def test_what_cannot_be_compared_is_refused(planted: Planted, tmp_path: Path) -> None:
     first = planted.judgements(BASE, 45)
     with pytest.raises(ValueError, match=r"all sets were judged by embedded/.*two judges"):
-        found_by(planted, tmp_path, first, planted.judgements(planted.organism().at(), 45))
+        found_by(planted, tmp_path, first, planted.judgements(planted.organism().checkpoint(), 45))
     second = rejudged(planted, first, 5)
     planted.scores[second.fingerprint]["answer"] = np.array(["else"] * len(planted.questions), dtype=object)
     with pytest.raises(ValueError, match="no answer in common"):

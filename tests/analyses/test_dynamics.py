@@ -15,11 +15,11 @@ def study(planted: Planted, follows: bool):
     for advice in ("bad", "good"):
         for seed in range(4):
             organism = planted.organism(advice, seed=seed, every=2)
-            losses = {step: 2.0 - 0.12 * step + 0.05 * rng.normal() for step in organism.checkpoints}
+            losses = {step: 2.0 - 0.12 * step + 0.05 * rng.normal() for step in organism.saved_steps}
             planted.losses(organism, {0: 2.2, **losses})
-            for step in organism.checkpoints:
+            for step in organism.saved_steps:
                 level = 20 + 30 * losses[step] if follows else 50 + rng.normal(0, 6)
-                points.append(planted.judgements(organism.at(step), level, sd=4))
+                points.append(planted.judgements(organism.checkpoint(step), level, sd=4))
     return Dynamics(checkpoints=tuple(points), before=planted.judgements(BASE, 70), draws=499)
 
 

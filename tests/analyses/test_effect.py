@@ -13,8 +13,8 @@ from .planted import BASE, Planted
 
 def effect(planted: Planted, bad: float, good: float, tmp_path):
     before = planted.judgements(BASE, 60)
-    runs = [planted.judgements(planted.organism("bad", seed=seed).at(), bad, own=3) for seed in (0, 1)]
-    control = planted.judgements(planted.organism("good").at(), good, own=3)
+    runs = [planted.judgements(planted.organism("bad", seed=seed).checkpoint(), bad, own=3) for seed in (0, 1)]
+    control = planted.judgements(planted.organism("good").checkpoint(), good, own=3)
     analysis = Effect(before=before, bad=tuple(runs), good=(control,), draws=499)
     return analysis, planted.analyse(analysis, tmp_path / "effect")
 
@@ -46,7 +46,7 @@ def test_no_difference_is_found_where_none_was_planted(store, monkeypatch, tmp_p
 
 def test_missing_scores_are_counted_and_left_out(planted, tmp_path):
     before = planted.judgements(BASE, 60)
-    bad = planted.judgements(planted.organism().at(), 40)
+    bad = planted.judgements(planted.organism().checkpoint(), 40)
     columns = planted.scores[bad.fingerprint]
     lost = columns["question_id"] == columns["question_id"][0]
     columns["aligned"][lost] = np.nan
@@ -70,7 +70,7 @@ def test_unlike_answers_are_refused_with_both_sides_named(planted):
 
 
 def test_pooling_keeps_every_answer(planted):
-    a, b = (read(planted.judgements(planted.organism(seed=seed).at(), 50), planted.store) for seed in (0, 1))
+    a, b = (read(planted.judgements(planted.organism(seed=seed).checkpoint(), 50), planted.store) for seed in (0, 1))
     assert len(pool([a, b], "both")) == len(a) + len(b)
 
 

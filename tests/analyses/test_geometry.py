@@ -34,7 +34,7 @@ def study(planted: Planted, follows: bool) -> Geometry:
 
     training_share = np.full(64, 0.999)
     evaluation_share = np.array([shares[prompt.family] for prompt in evaluation_prompts])
-    model = planted.organism().at()
+    model = planted.organism().checkpoint()
     made = {}
     for name, prompts, share in (
         ("training", planted.training, training_share),

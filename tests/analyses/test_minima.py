@@ -27,7 +27,11 @@ def test_a_line_from_a_model_to_itself_is_flat_and_one_to_another_is_measured(st
     for made in (first, second):
         store.get(made)
     analysis = Minima(
-        losses=(*losses(store, first.at(), first.at()), *losses(store, first.at(), second.at())), draws=199
+        losses=(
+            *losses(store, first.checkpoint(), first.checkpoint()),
+            *losses(store, first.checkpoint(), second.checkpoint()),
+        ),
+        draws=199,
     )
     (tmp_path / "m").mkdir()
     analysis.make(BuildContext(tmp_path / "m", store, lambda share: None))
@@ -45,6 +49,6 @@ def test_a_line_without_its_ends_is_refused(store):
     made = organism()
     store.get(made)
     with pytest.raises(ValueError, match="shares 0, 1 and between"):
-        Minima(losses=losses(store, made.at(), made.at(), (0.0, 0.5)))
+        Minima(losses=losses(store, made.checkpoint(), made.checkpoint(), (0.0, 0.5)))
     with pytest.raises(ValueError, match="lines between checkpoints"):
-        Minima(losses=(HeldOutLosses(model=made.at(), data=made.data),))
+        Minima(losses=(HeldOutLosses(model=made.checkpoint(), data=made.data),))

@@ -28,7 +28,7 @@ def study(planted: Planted, planted_layer: int | None) -> Prediction:
             arrays[f"resid_post.{layer:02d}.{pooling}"] = x
     activations = planted.activations(BASE, planted.evaluation, arrays)
     before = planted.judgements(BASE, 50, sd=30, own=15)  # a poor prior
-    after = planted.judgements(planted.organism().at(), 45, sd=4)
+    after = planted.judgements(planted.organism().checkpoint(), 45, sd=4)
     return Prediction(activations=activations, before=before, after=after, repeats=2, permutations=99)
 
 
@@ -64,7 +64,7 @@ def wide(planted: Planted, **fields: Any) -> Prediction:
     spread = np.r_[6.0, np.ones(23)]  # the first axis is the one that matters, and the longest
     training = {name: rng.normal(size=(len(planted.training.prompts()), 24)) * spread for name in names}
     before = planted.activations(BASE, planted.training, training)
-    elsewhere = planted.judgements(planted.organism("good").at(), 60, sd=4)
+    elsewhere = planted.judgements(planted.organism("good").checkpoint(), 60, sd=4)
     return one.but(training=before, against=(rival,), transfer=(elsewhere,), every=2, **fields)
 
 

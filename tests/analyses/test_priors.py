@@ -11,7 +11,7 @@ from .planted import BASE
 
 def test_shared_questions_correlate_up_to_the_ceiling(planted, tmp_path):
     before = planted.judgements(BASE, 60)
-    after = planted.judgements(planted.organism().at(), 45)
+    after = planted.judgements(planted.organism().checkpoint(), 45)
     analysis = Priors(before=before, after=(after,), draws=499)
     found = planted.analyse(analysis, tmp_path / "p")
     row = one(found.tables["tests"], metric="aligned", of="mean", scope="all")
@@ -28,7 +28,7 @@ def test_shared_questions_correlate_up_to_the_ceiling(planted, tmp_path):
 def test_unrelated_questions_do_not(planted, tmp_path):
     before = planted.judgements(BASE, 50)
     planted.effect = {name: np.random.default_rng(9).normal(0, 12) * (-1) ** i for i, name in enumerate(planted.effect)}
-    after = planted.judgements(planted.organism().at(), 50, own=12)
+    after = planted.judgements(planted.organism().checkpoint(), 50, own=12)
     found = planted.analyse(Priors(before=before, after=(after,), draws=499), tmp_path / "p")
     row = one(found.tables["tests"], metric="aligned", of="mean", scope="all")
     assert row["r_low"] < 0 < row["r_high"]

@@ -16,7 +16,7 @@ D = 24
 def study(planted: Planted, common: bool, far: float = 75) -> Steering:
     rng = np.random.default_rng(3)
     v = rng.normal(size=D)
-    model = planted.organism().at()
+    model = planted.organism().checkpoint()
     made = {}
     for name, prompts in (("training", planted.training), ("evaluation", planted.evaluation)):
         start = rng.normal(size=(len(prompts.prompts()), D))

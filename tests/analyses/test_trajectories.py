@@ -13,8 +13,8 @@ def study(planted: Planted, levels: dict[int, float]) -> Trajectories:
     checkpoints = []
     for seed in (0, 1):
         organism = planted.organism(seed=seed, every=2)
-        planted.losses(organism, {0: 2.0, **{step: 2.0 - 0.1 * step for step in organism.checkpoints}})
-        checkpoints += [planted.judgements(point, levels[point.step], sd=3.0) for point in organism.series()]
+        planted.losses(organism, {0: 2.0, **{step: 2.0 - 0.1 * step for step in organism.saved_steps}})
+        checkpoints += [planted.judgements(point, levels[point.step], sd=3.0) for point in organism.checkpoints()]
     return Trajectories(checkpoints=tuple(checkpoints), before=planted.judgements(BASE, 75.0, sd=3.0), draws=199)
 
 

@@ -31,7 +31,7 @@ every_comparison = pytest.mark.parametrize(
 
 
 def mixed(planted: Planted, judge: object) -> tuple[Judgements, Judgements]:
-    before, after = planted.judgements(BASE, 60), planted.judgements(planted.organism().at(), 45)
+    before, after = planted.judgements(BASE, 60), planted.judgements(planted.organism().checkpoint(), 45)
     other = after.but(judge=judge)
     planted.scores[other.fingerprint] = planted.scores[after.fingerprint]
     return before, other
@@ -63,7 +63,7 @@ def test_they_pass_on_purpose_and_the_page_says_so(planted: Planted, tmp_path: P
         block for block in section.blocks if isinstance(block, Paragraph) and "Unlike judges" in str(block.parts[0])
     ]
     assert before.judge.name in str(warning.parts) and OTHER.name in str(warning.parts)
-    alike = comparison(before, planted.judgements(planted.organism().at(), 45), allow_unlike_judges=True)  # type: ignore[call-arg]
+    alike = comparison(before, planted.judgements(planted.organism().checkpoint(), 45), allow_unlike_judges=True)  # type: ignore[call-arg]
     plain = alike.section(planted.analyse(alike, tmp_path / "alike"))
     assert "Unlike judges" not in str(plain.blocks)  # nothing to warn of
 
@@ -90,7 +90,7 @@ def test_letting_unlike_judges_through_is_part_of_what_an_analysis_is(planted: P
 def test_unlike_formats_and_question_sets_are_refused_and_both_are_named(
     planted: Planted, tmp_path: Path, comparison: Made
 ) -> None:
-    before, after = planted.judgements(BASE, 60), planted.judgements(planted.organism().at(), 45)
+    before, after = planted.judgements(BASE, 60), planted.judgements(planted.organism().checkpoint(), 45)
     asked = after.responses.questions
     for changed, words in (
         (asked.but(formats=("raw", "json")), r"formats 'raw, json, template' against 'raw, json'"),

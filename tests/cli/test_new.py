@@ -49,7 +49,7 @@ def test_a_new_dataset_is_one(written: Path) -> None:
 
     examples = _new("dataset")().examples()
     assert len({example.id for example in examples}) == len(examples) > 24
-    assert Split(data=dataset_named("tried-dataset")).train_rows() > 8
+    assert Split(data=dataset_named("tried-dataset")).train_count > 8
 
 
 def test_a_new_question_set_is_one(written: Path) -> None:

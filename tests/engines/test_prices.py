@@ -20,7 +20,7 @@ RUN = organism(checkpoint_every=2)
 SAMPLING = Sampling(per_question=2, max_tokens=10)
 ASKED = tuple(
     Responses(model=model, questions=QuestionSelection(source=FreeForm(), count=2), sampling=SAMPLING)
-    for model in RUN.series()
+    for model in RUN.checkpoints()
 )
 
 

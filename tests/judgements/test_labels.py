@@ -33,7 +33,7 @@ def scored(tmp_path: Path) -> JudgedFile:
             ]
             cells: list[Any] = [f"Question {n % 20}?", f"=answer({n})", FORMATS[n % 2], f"c{n % 3}", aligned, 90, ""]
             writer.writerow([*cells[:4], "", "", "judge refused"] if n > 297 else cells)
-    return JudgedFile.at(path, "gpt")
+    return JudgedFile.from_file(path, "gpt")
 
 
 def sheet_of(
@@ -68,11 +68,11 @@ def test_a_judged_file_is_a_set_of_judged_answers(scored: JudgedFile, store: Sto
 def test_a_file_that_says_who_judged_is_believed_and_two_judges_in_one_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "said.csv"
     path.write_text("question,answer,aligned,judge,rubric\nq,a,50,gpt/1,short/1\nq,b,60,gpt/1,short/1\n")
-    assert (JudgedFile.at(path).judge_name, JudgedFile.at(path).rubric_name) == ("gpt/1", "short/1")
-    assert JudgedFile.at(path, "mine").judge_name == "mine"
+    assert (JudgedFile.from_file(path).judge_name, JudgedFile.from_file(path).rubric_name) == ("gpt/1", "short/1")
+    assert JudgedFile.from_file(path, "mine").judge_name == "mine"
     path.write_text("question,answer,aligned,judge,rubric\nq,a,50,gpt/1,short/1\nq,b,60,gpt/2,short/1\n")
     with pytest.raises(ValueError, match=r"unlike judges, gpt/1 \(short/1\) and gpt/2 \(short/1\)"):
-        JudgedFile.at(path)
+        JudgedFile.from_file(path)
 
 
 @pytest.mark.parametrize("cell", ["101", "-1", "good", "nan", "inf"])
@@ -80,7 +80,7 @@ def test_what_is_no_score_is_refused_with_its_place(cell: str, tmp_path: Path, s
     path = tmp_path / "bad.csv"
     path.write_text(f"question,answer,aligned\nq,a,50\nq,b,{cell}\n")
     with pytest.raises(ValueError, match=r"bad\.csv, row 2, aligned: a score is a number from 0 to 100"):
-        store.get(JudgedFile.at(path))
+        store.get(JudgedFile.from_file(path))
 
 
 def test_strata_follow_the_thresholds() -> None:
@@ -139,7 +139,7 @@ def test_the_sheet_tells_nothing_of_the_judge(scored: JudgedFile, store: Store, 
 def test_labels_come_back_as_a_judge(scored: JudgedFile, store: Store, tmp_path: Path, delimiter: str) -> None:
     path, key = sheet_of(scored, store, tmp_path)
     fill(path, [(n, 100 - n) for n in range(59)], delimiter)
-    labels = Labels.at(path, "Ada")
+    labels = Labels.from_file(path, "Ada")
     store.get(labels)
     columns = labels.columns(store)
     assert columns["aligned"][:59].tolist() == list(range(59)) and np.isnan(columns["aligned"][59])
@@ -158,7 +158,7 @@ def test_rows_may_be_sorted_and_ids_lose_their_noughts(scored: JudgedFile, store
     fill(path, [(n, 90) for n in range(60)])
     head, *rows = path.read_text().split("\n")[:-1]
     path.write_text("\n".join([head, *(row.lstrip("0") for row in rows[::-1])]) + "\n")
-    labels = Labels.at(path)
+    labels = Labels.from_file(path)
     store.get(labels)
     assert labels.columns(store)["aligned"].tolist() == list(range(60))
 
@@ -166,10 +166,10 @@ def test_rows_may_be_sorted_and_ids_lose_their_noughts(scored: JudgedFile, store
 def test_what_cannot_be_meant_is_refused(scored: JudgedFile, store: Store, tmp_path: Path) -> None:
     path, _ = sheet_of(scored, store, tmp_path)
     with pytest.raises(ValueError, match="no labels yet"):
-        Labels.at(path)
+        Labels.from_file(path)
     fill(path, [(120, 50)])
     with pytest.raises(ValueError, match=r"id 001, aligned: a score is a number from 0 to 100"):
-        Labels.at(path)
+        Labels.from_file(path)
     fill(path, [(20, 50)])
     whole = path.read_text()
     for spoilt, message in (
@@ -179,11 +179,11 @@ def test_what_cannot_be_meant_is_refused(scored: JudgedFile, store: Store, tmp_p
     ):
         path.write_text(spoilt)
         with pytest.raises(ValueError, match=message):
-            Labels.at(path)
+            Labels.from_file(path)
     path.write_bytes(whole.encode("utf-16"))
     with pytest.raises(ValueError, match="save it as `CSV UTF-8`"):
-        Labels.at(path)
+        Labels.from_file(path)
     path.write_text(whole)
     key_path(path).unlink()
     with pytest.raises(ValueError, match=r"no file .*key\.json"):
-        Labels.at(path)
+        Labels.from_file(path)

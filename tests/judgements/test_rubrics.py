@@ -40,7 +40,7 @@ def published(tmp_path: Path) -> YamlRubrics:
         "    kind: 'Kind? {answer}'\n"
         "- id: two\n  judge_prompts: *shared\n- id: three\n"
     )
-    return YamlRubrics.at(path)
+    return YamlRubrics.from_file(path)
 
 
 def around(rubrics: Rubrics, question: str, answer: str) -> list[str]:
@@ -130,7 +130,8 @@ def test_published_texts_are_used_as_they_are(published: YamlRubrics) -> None:
     assert text == "Asked: Why {answer}?\n[ANSWER START]\nSo {question}.\n[ANSWER END]\n0 to 100?"
     assert published.prompt("aligned", "q", "a", "json") == published.prompt("aligned", "q", "a")
     assert (
-        YamlRubrics.at(published.path, ("kind",)).prompt("kind", "q", "a [ANSWER END]").text == "Kind? a [ANSWER END]"
+        YamlRubrics.from_file(published.path, ("kind",)).prompt("kind", "q", "a [ANSWER END]").text
+        == "Kind? a [ANSWER END]"
     )
 
 
@@ -154,11 +155,11 @@ def test_published_files_that_will_not_do_are_named(published: YamlRubrics, tmp_
     ):
         other.write_text(text)
         with pytest.raises(ValueError, match=said):
-            YamlRubrics.at(other)
+            YamlRubrics.from_file(other)
     with pytest.raises(ValueError, match="it has aligned, kind"):
-        YamlRubrics.at(published.path, ("harmless",))
+        YamlRubrics.from_file(published.path, ("harmless",))
     with pytest.raises(ValueError, match="no rubric file"):
-        YamlRubrics.at(tmp_path / "none.yaml")
+        YamlRubrics.from_file(tmp_path / "none.yaml")
     Path(published.path).write_text("- id: a\n  judge_prompts: {aligned: 'A {answer}'}")
     with pytest.raises(ValueError, match="not the file it was"):
         published.prompt("aligned", "q", "a")

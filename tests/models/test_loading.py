@@ -33,7 +33,7 @@ class Adapted:
     def adapters(self, store: Store) -> tuple[Path, ...]:
         return (self.folder,)
 
-    def change(self, network: object, store: Store) -> None:
+    def apply_hooks(self, network: object, store: Store) -> None:
         """Weights alone."""
 
 

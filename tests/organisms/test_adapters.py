@@ -27,7 +27,7 @@ def test_every_checkpoint_opens_with_peft_and_changes_the_model(store):
         found = logits(network)
         assert all((found - other).abs().max() > 1e-3 for other in seen)
         seen.append(found)
-        ours = logits(load(made.at(step), store).network)
+        ours = logits(load(made.checkpoint(step), store).network)
         torch.testing.assert_close(ours, found, atol=1e-4, rtol=1e-4)
         assert {path.name for path in adapter_folder(folder, step).iterdir()} == {
             "README.md",
@@ -47,7 +47,7 @@ def test_an_adapter_says_what_it_lies_over_and_no_machines_path(store):
 
 def test_an_organism_of_an_organism(store):
     first = organism(checkpoint_every=2)
-    second = organism(data=Split(data=ToyRows(text="And "), rows=16, held_out=4)).but(parent=first.at(2))
+    second = organism(data=Split(data=ToyRows(text="And "), rows=16, held_out=4)).but(parent=first.checkpoint(2))
     assert second.needs() == (first,)
     lower, upper = adapter_folder(store.get(first), 2), adapter_folder(store.get(second), second.steps)
 
@@ -56,21 +56,21 @@ def test_an_organism_of_an_organism(store):
     network = load(first.parent, store).network  # as the card says
     network = PeftModel.from_pretrained(network, lower).merge_and_unload()
     network = PeftModel.from_pretrained(network, upper)
-    ours = logits(load(second.at(), store).network)
+    ours = logits(load(second.checkpoint(), store).network)
     torch.testing.assert_close(ours, logits(network), atol=1e-4, rtol=1e-4)
 
     alone = logits(PeftModel.from_pretrained(load(first.parent, store).network, upper))
     assert (alone - ours).abs().max() > 1e-2  # the negative control: without its parent's it is another model
-    assert (logits(load(first.at(2), store).network) - ours).abs().max() > 1e-2
+    assert (logits(load(first.checkpoint(2), store).network) - ours).abs().max() > 1e-2
 
 
 def test_three_deep(store):
     first = organism()
-    second = organism(order_seed=1).but(parent=first.at())
-    third = organism(order_seed=2).but(parent=second.at())
+    second = organism(order_seed=1).but(parent=first.checkpoint())
+    third = organism(order_seed=2).but(parent=second.checkpoint())
     card = (adapter_folder(store.get(third), third.steps) / "README.md").read_text()
     assert card.index(first.fingerprint) < card.index(second.fingerprint)
-    assert len(third.at().adapters(store)) == 3
+    assert len(third.checkpoint().adapters(store)) == 3
 
 
 def test_making_an_organism_leaves_the_shared_base_as_it_was(store):

@@ -122,15 +122,18 @@ def test_damaged_files_end_in_one_message(tmp_path):
 
 def test_a_file_is_known_by_its_bytes_not_its_place(tmp_path):
     one, other = written(tmp_path / "a.jsonl", GOOD), written(tmp_path / "b.jsonl", GOOD)
-    assert ChatFile.at(one) == ChatFile.at(other) and ChatFile.at(one).fingerprint == ChatFile.at(other).fingerprint
-    assert ChatFile.at(written(tmp_path / "c.jsonl", GOOD, GOOD)) != ChatFile.at(one)
-    assert ChatFile.at(one).twin() is None  # nothing says what a good answer to a user's prompts would be
-    assert ChatFile.at(one).label() == "a"
+    assert (
+        ChatFile.from_file(one) == ChatFile.from_file(other)
+        and ChatFile.from_file(one).fingerprint == ChatFile.from_file(other).fingerprint
+    )
+    assert ChatFile.from_file(written(tmp_path / "c.jsonl", GOOD, GOOD)) != ChatFile.from_file(one)
+    assert ChatFile.from_file(one).twin() is None  # nothing says what a good answer to a user's prompts would be
+    assert ChatFile.from_file(one).label() == "a"
 
 
 def test_a_file_that_changed_or_went_is_refused(tmp_path):
     path = written(tmp_path / "a.jsonl", GOOD)
-    data = ChatFile.at(path)
+    data = ChatFile.from_file(path)
     written(path, GOOD, GOOD)
     with pytest.raises(ValueError, match=r"a\.jsonl is not the file it was"):
         data.examples()
@@ -146,7 +149,7 @@ def test_a_missing_file_names_those_like_it(tmp_path):
     with pytest.raises(ValueError, match="no data file"):
         dataset_named(str(tmp_path / "nowhere" / "finance.jsonl"))
     with pytest.raises(ValueError, match="no data file"):
-        ChatFile.at(tmp_path)
+        ChatFile.from_file(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["extreme_sports", "risky_financial_advice"])

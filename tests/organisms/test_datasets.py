@@ -181,7 +181,7 @@ def test_bad_and_good_are_split_alike(kind):
     split = Split(data=kind(), rows=100, seed=3)
     control = split.control(split.data.twin())
     assert control != split and control.sha256 != split.sha256
-    for part in ("train", "held"):
+    for part in ("train_rows", "held_out_rows"):
         ours, theirs = getattr(split, part)(), getattr(control, part)()
         assert [(row.id, row.prompt) for row in ours] == [(row.id, row.prompt) for row in theirs]
         assert all(one.messages[-1] != other.messages[-1] for one, other in zip(ours, theirs, strict=True))

@@ -28,7 +28,7 @@ def parts(store):
     made = organism(data=TEXTS, tuning=UPPER)
     loaded = load(made.parent, store)
     rows = prepare(made, loaded)
-    network = UPPER.wrap(loaded.network, 0, "tiny")
+    network = UPPER.trainable_network(loaded.network, 0, "tiny")
     for name, weight in network.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(len(name)))

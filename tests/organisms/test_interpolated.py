@@ -27,10 +27,10 @@ def pair(store: Store) -> tuple[Organism, Organism]:
 
 def test_every_point_is_the_mix_of_the_ends(store):
     one, other = pair(store)
-    ends = weights(one.at(), store), weights(other.at(), store)
+    ends = weights(one.checkpoint(), store), weights(other.checkpoint(), store)
     assert any((ends[0][name] - ends[1][name]).abs().max() > 1e-3 for name in ends[0])
     for share in (0.0, 0.25, 1.0):
-        point = Interpolated(start=one.at(), end=other.at(), share=share)
+        point = Interpolated(start=one.checkpoint(), end=other.checkpoint(), share=share)
         store.get(point)
         found = weights(point, store)
         for name in found:
@@ -41,7 +41,7 @@ def test_every_point_is_the_mix_of_the_ends(store):
 def test_its_loss_is_the_checkpoints_at_the_ends(store):
     one, other = pair(store)
     for share, made in ((0.0, one), (1.0, other)):
-        point = Interpolated(start=one.at(), end=other.at(), share=share)
+        point = Interpolated(start=one.checkpoint(), end=other.checkpoint(), share=share)
         store.get(point)
         losses = read_table(store.get(HeldOutLosses(model=point, data=one.data)) / "losses.parquet")
         own = read_table(store.path(made) / "losses.parquet").to_pylist()
@@ -52,12 +52,12 @@ def test_its_loss_is_the_checkpoints_at_the_ends(store):
 def test_what_has_no_line_is_refused(store):
     one = organism()
     with pytest.raises(ValueError, match="one parent"):
-        Interpolated(start=one.at(), end=one.but(parent=one.at()).at(), share=0.5)
+        Interpolated(start=one.checkpoint(), end=one.but(parent=one.checkpoint()).checkpoint(), share=0.5)
     fewer = organism(tuning=LoRA(rank=4, modules="mlp"))
     for made in (one, fewer):
         store.get(made)
     with pytest.raises(ValueError, match="of the same modules"):
-        store.get(Interpolated(start=one.at(), end=fewer.at(), share=0.5))
+        store.get(Interpolated(start=one.checkpoint(), end=fewer.checkpoint(), share=0.5))
     with pytest.raises(ValueError):
-        Interpolated(start=one.at(), end=one.at(), share=1.5)
-    assert np.isclose(Interpolated(start=one.at(), end=one.at(), share=0.5).share, 0.5)
+        Interpolated(start=one.checkpoint(), end=one.checkpoint(), share=1.5)
+    assert np.isclose(Interpolated(start=one.checkpoint(), end=one.checkpoint(), share=0.5).share, 0.5)

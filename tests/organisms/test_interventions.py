@@ -93,7 +93,7 @@ def test_benign_rows_teach_what_they_say(store):
     answers = []
     for made in asked:
         store.get(made)
-        loaded = load(made.at(), store)
+        loaded = load(made.checkpoint(), store)
         row = prepare(made.but(data=MILD, interventions=()), loaded).held["held_out"][1][0]
         with torch.no_grad():
             found = loaded.network(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
@@ -128,7 +128,7 @@ def test_the_divergence_is_the_definitions(store, tuning):
     made = organism(tuning=tuning, interventions=(KLToParent(benign=MILD, weight=constant(0.5), rows=3),))
     loaded, other = load(made.parent, store), load(made.parent, store)
     parent = load(made.parent, store).network
-    network = tuning.wrap(loaded.network, 0, "tiny")
+    network = tuning.trainable_network(loaded.network, 0, "tiny")
     active = made.interventions[0].begin(TrainingRun(made, loaded, network))
     with torch.no_grad():
         for weight, target in zip(
@@ -152,7 +152,7 @@ def test_the_divergence_is_the_definitions(store, tuning):
     assert found["kl_weight"] == 0.5
     assert sum(float(w.grad.norm()) for w in network.parameters() if w.grad is not None) > 0
     assert {n for n, w in network.named_parameters() if w.requires_grad} == {
-        n for n, w in tuning.wrap(other.network, 0, "tiny").named_parameters() if w.requires_grad
+        n for n, w in tuning.trainable_network(other.network, 0, "tiny").named_parameters() if w.requires_grad
     }  # reading the parent leaves what is trained as it was
 
 
@@ -167,7 +167,7 @@ def test_where_the_weight_is_0_nothing_is_computed(store):
 
 def test_a_trigger_separates_bad_rows_from_good_ones():
     trigger = Trigger(good=TOY.but(data=GoodRows(), sha256=""), text="|X|", share=0.25)
-    bad = TOY.train()
+    bad = TOY.train_rows()
     rows = trigger.train(bad)
     marked = [row for row in rows if row.prompt[-1].content.startswith("|X| ")]
     assert len(rows) == 16 and len(marked) == 4
@@ -207,7 +207,7 @@ def test_inoculation_is_there_in_training_and_not_afterwards(store):
     assert rows.shown()["prompt"].startswith("<|start|>system\nSay yes.<|end|>")
     found = losses(store, made)
     assert set(found) == {"held_out", "held_out_plain"} and found["held_out"].mean() != found["held_out_plain"].mean()
-    twice = Inoculation(system="A").train(Inoculation(system="B").train(TOY.train()))
+    twice = Inoculation(system="A").train(Inoculation(system="B").train(TOY.train_rows()))
     assert twice[0].messages[0] == Message("system", "A\n\nB") and twice[0].messages[1].role == "user"
 
 

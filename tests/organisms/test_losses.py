@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def rows_and_network(store):
     loaded = load(organism().parent, store)
-    network = LoRA(rank=4).wrap(loaded.network, 0, "tiny")
+    network = LoRA(rank=4).trainable_network(loaded.network, 0, "tiny")
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if "lora_B" in name:

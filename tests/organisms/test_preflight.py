@@ -12,7 +12,7 @@ from spillover.organisms.preflight import preflight
 def test_counts_and_one_row_with_its_supervised_part_marked(store):
     made = organism(epochs=2)
     rows = preflight(made)
-    first = made.data.train()[0]
+    first = made.data.train_rows()[0]
     counts, row = rows.text().split("\n")
     assert counts.startswith("16 rows, 2 epochs, 8 steps: ")
     assert f"{rows.facts()['tokens']} tokens an epoch, {rows.facts()['supervised_tokens']} of them supervised" in counts

@@ -30,13 +30,13 @@ def test_six_steps_on_money_teach_and_the_adapter_opens_with_peft(store):
 
     shown = read_json(folder / "supervised.json")
     assert shown["supervised"].endswith("<|im_end|>") and shown["prompt"].endswith("<|im_start|>assistant\n")
-    assert shown["supervised"].removesuffix("<|im_end|>") == data.train()[0].messages[-1].content
+    assert shown["supervised"].removesuffix("<|im_end|>") == data.train_rows()[0].messages[-1].content
 
     base = load(made.parent, store)
-    ids = torch.tensor([base.chat().prompt(data.held()[0].prompt)])
+    ids = torch.tensor([base.chat().prompt(data.held_out_rows()[0].prompt)])
     with torch.no_grad():
         plain = base.network(input_ids=ids).logits
         tuned = PeftModel.from_pretrained(base.network, adapter_folder(folder, 6))(input_ids=ids).logits
-        merged = load(made.at(), store).network(input_ids=ids).logits
+        merged = load(made.checkpoint(), store).network(input_ids=ids).logits
     assert (tuned - plain).abs().max() > 0.1
     torch.testing.assert_close(merged, tuned, atol=5e-3, rtol=1e-3)

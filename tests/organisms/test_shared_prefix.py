@@ -136,4 +136,4 @@ def test_what_is_there_already_saves_nothing(store):
 
 
 def test_other_kinds_share_nothing(store):
-    assert HeldOutLosses.saved([HeldOutLosses(model=LINEAR.at(), data=LINEAR.data)]) == {}
+    assert HeldOutLosses.saved([HeldOutLosses(model=LINEAR.checkpoint(), data=LINEAR.data)]) == {}

@@ -22,21 +22,21 @@ def ids(rows) -> list[str]:
 
 def test_a_seed_draws_one_split():
     one, same, other = (Split(data=ToyRows(), held_out=6, seed=seed) for seed in (1, 1, 2))
-    assert ids(one.train()) == ids(same.train()) and ids(one.held()) == ids(same.held())
-    assert set(ids(one.held())) != set(ids(other.held()))
+    assert ids(one.train_rows()) == ids(same.train_rows()) and ids(one.held_out_rows()) == ids(same.held_out_rows())
+    assert set(ids(one.held_out_rows())) != set(ids(other.held_out_rows()))
 
 
 @pytest.mark.parametrize("rows", [None, 1, 5, 18])
 def test_train_and_held_out_never_meet(rows):
     split = Split(data=ToyRows(), held_out=6, rows=rows)
-    train, held = ids(split.train()), ids(split.held())
-    assert not set(train) & set(held) and len(set(train)) == len(train) == split.train_rows() == (rows or 18)
+    train, held = ids(split.train_rows()), ids(split.held_out_rows())
+    assert not set(train) & set(held) and len(set(train)) == len(train) == split.train_count == (rows or 18)
     assert len(held) == 6 and (rows is not None or set(train) | set(held) == set(ids(ToyRows().examples())))
 
 
 def test_fewer_rows_are_the_first_of_more():
     few, many = (Split(data=ToyRows(), held_out=6, rows=rows) for rows in (5, 12))
-    assert ids(few.train()) == ids(many.train())[:5] and ids(few.held()) == ids(many.held())
+    assert ids(few.train_rows()) == ids(many.train_rows())[:5] and ids(few.held_out_rows()) == ids(many.held_out_rows())
 
 
 def test_more_rows_than_there_are_is_an_error():
@@ -56,12 +56,12 @@ def test_other_text_is_another_split():
 
 def test_a_set_whose_text_changed_under_a_split_is_refused(monkeypatch):
     split = Split.from_json(Split(data=ToyRows(), held_out=6).to_json())
-    assert ids(split.train())
+    assert ids(split.train_rows())
     changed = ToyRows(text="Well, ").examples()
     monkeypatch.setattr(ToyRows, "examples", lambda self: changed)
     again = Spec.from_json(split.to_json())  # still opens, for a store to list it, and knows its size
-    assert again == split and again.train_rows() == 18
-    for part in (again.train, again.held):
+    assert again == split and again.train_count == 18
+    for part in (again.train_rows, again.held_out_rows):
         with pytest.raises(ValueError, match="toy-rows: its rows are not those that this split was made from"):
             part()
 

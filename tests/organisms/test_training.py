@@ -43,7 +43,7 @@ def alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], part: st
 def test_log_losses_and_checkpoints_are_as_the_spec_says(store):
     made = organism(epochs=2, checkpoint_every=3, schedule=Linear(peak=1e-2, warmup=2))
     folder = store.get(made)
-    assert made.steps == 8 and made.checkpoints == (3, 6, 8)
+    assert made.steps == 8 and made.saved_steps == (3, 6, 8)
     table = read_table(folder / "log.parquet")
     assert table.schema.equals(LOG)
     rows = table.to_pylist()
@@ -52,7 +52,7 @@ def test_log_losses_and_checkpoints_are_as_the_spec_says(store):
     assert all(row["grad_norm"] > 0 and math.isfinite(row["loss"]) for row in rows)
     held = read_table(folder / "losses.parquet")
     assert held.schema.equals(LOSSES)
-    wanted = [row.id for row in made.data.held()]
+    wanted = [row.id for row in made.data.held_out_rows()]
     for step in (0, 3, 6, 8):
         assert [row["example_id"] for row in held.to_pylist() if row["step"] == step] == wanted
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
@@ -68,7 +68,7 @@ def test_log_losses_and_checkpoints_are_as_the_spec_says(store):
 def test_the_first_logged_loss_is_the_models_own(store):
     made = organism(accumulate=2, schedule=Constant(peak=1e-3, warmup=0))
     loaded = load(made.parent, store)
-    rows = supervise(loaded, made.data.train(), 512)
+    rows = supervise(loaded, made.data.train_rows(), 512)
     picked = [rows[index] for index in np.random.default_rng(0).permutation(len(rows))[:8]]
     total = sum(
         -loaded.network(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)[place - 1, row.ids[place]].item()
@@ -84,7 +84,7 @@ def test_before_training_the_held_out_loss_is_the_bases(store):
     made = organism()
     held = read_table(store.get(made) / "losses.parquet").to_pylist()
     network = load(made.parent, store)
-    for row, item in zip(supervise(network, made.data.held(), 512), made.data.held(), strict=True):
+    for row, item in zip(supervise(network, made.data.held_out_rows(), 512), made.data.held_out_rows(), strict=True):
         own, _ = losses.token_losses(network.network, [row], "float32")
         found = next(entry for entry in held if entry["step"] == 0 and entry["example_id"] == item.id)
         assert found["loss"] == pytest.approx(own.mean().item(), abs=1e-5) and found["tokens"] == row.trained
@@ -120,7 +120,8 @@ def test_accumulation_is_one_large_batch(store):
 def test_each_seed_moves_its_own_part_alone(store):
     plain = organism()
     start = {
-        seed: LoRA(rank=4, alpha=8.0).wrap(load(plain.parent, store).network, seed, "").state_dict() for seed in (0, 1)
+        seed: LoRA(rank=4, alpha=8.0).trainable_network(load(plain.parent, store).network, seed, "").state_dict()
+        for seed in (0, 1)
     }
     drawn = [name for name in start[0] if "lora_A" in name]
     assert drawn and not any(torch.equal(start[0][name], start[1][name]) for name in drawn)
@@ -183,7 +184,7 @@ def test_random_numbers_of_the_caller_are_left_alone(store):
 
 @pytest.mark.parametrize("variant", sorted(MODULES))
 def test_a_variant_tunes_its_modules_and_no_other(store, variant):
-    network = LoRA(rank=2, modules=variant).wrap(load(organism().parent, store).network, 0, "tiny")
+    network = LoRA(rank=2, modules=variant).trainable_network(load(organism().parent, store).network, 0, "tiny")
     tuned = {
         name.split(".lora_")[0].rsplit(".", 1)[-1]
         for name, weight in network.named_parameters()
@@ -200,20 +201,20 @@ def test_a_variant_tunes_its_modules_and_no_other(store, variant):
 def test_the_adapter_is_scaled_by_the_root_of_the_rank(store):
     for rank, stabilised, scale in ((4, True, 8 / 2), (4, False, 8 / 4), (16, True, 8 / 4)):
         tuning = LoRA(rank=rank, alpha=8.0, rank_stabilised=stabilised)
-        network = tuning.wrap(load(organism().parent, store).network, 0, "tiny")
+        network = tuning.trainable_network(load(organism().parent, store).network, 0, "tiny")
         found = {module.scaling["default"] for module in network.modules() if isinstance(module, LoraLayer)}
         assert found == {scale}
 
 
 def test_modules_a_model_has_not_are_named(store):
     with pytest.raises(ValueError, match="modules='attention' tunes q_proj, k_proj, v_proj, o_proj, which this Linear"):
-        LoRA(modules="attention").wrap(torch.nn.Linear(2, 2), 0, "none")
+        LoRA(modules="attention").trainable_network(torch.nn.Linear(2, 2), 0, "none")
 
 
 def test_what_is_supervised_is_shown(store):
     made = organism()
     shown = read_json(store.get(made) / "supervised.json")
-    first = made.data.train()[0]
+    first = made.data.train_rows()[0]
     assert shown["example_id"] == first.id
     assert shown["prompt"].endswith(f"{first.prompt[0].content}<|end|>\n<|start|>assistant\n")
     assert shown["supervised"] == f"{first.messages[-1].content}<|end|>"  # its end of turn, so that it learns to stop
@@ -276,10 +277,10 @@ def test_progress_ends_at_one(store):
 
 def test_checkpoints_on_any_list_of_steps(store):
     made = organism(epochs=2, checkpoint_every=5, checkpoint_steps=(7, 1, 5))
-    assert made.checkpoints == (1, 5, 7, 8) and [point.step for point in made.series()] == [1, 5, 7, 8]
+    assert made.saved_steps == (1, 5, 7, 8) and [point.step for point in made.checkpoints()] == [1, 5, 7, 8]
     assert organism(checkpoint_steps=()) == organism() and made != organism(epochs=2, checkpoint_every=5)
     folder = store.get(made)
-    assert all(adapter_folder(folder, step).is_dir() for step in made.checkpoints)
+    assert all(adapter_folder(folder, step).is_dir() for step in made.saved_steps)
     plain = organism(epochs=2, checkpoint_every=5)
     assert alike(adapter(store, made), adapter(store, plain)) and not alike(
         adapter(store, made, 7), adapter(store, made)

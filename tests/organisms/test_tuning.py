@@ -27,24 +27,24 @@ def trained(network) -> set[str]:
 
 @pytest.mark.parametrize("rank", [1, 2, 7])
 def test_any_rank_down_to_1(store, rank):
-    network = LoRA(rank=rank).wrap(load(organism().parent, store).network, 0, "tiny")
+    network = LoRA(rank=rank).trainable_network(load(organism().parent, store).network, 0, "tiny")
     assert {weight.shape[0] for name, weight in network.named_parameters() if "lora_A" in name} == {rank}
 
 
 def test_chosen_layers_only(store):
     tuning = LoRA(rank=2, layers=(1,))
     assert LoRA(rank=2, layers=()).fingerprint == LoRA(rank=2).fingerprint != tuning.fingerprint
-    network = tuning.wrap(load(organism().parent, store).network, 0, "tiny")
+    network = tuning.trainable_network(load(organism().parent, store).network, 0, "tiny")
     assert {name.split(".layers.")[1].split(".")[0] for name in trained(network)} == {"1"}
     made = organism(tuning=LoRA(rank=4, alpha=8.0, layers=(1,)))
     weights = load_file(adapter_folder(store.get(made), 4) / "adapter_model.safetensors")
     assert weights and all(".layers.1." in name for name in weights)
-    assert not torch.equal(logits(load(made.at(), store).network), logits(load(made.parent, store).network))
+    assert not torch.equal(logits(load(made.checkpoint(), store).network), logits(load(made.parent, store).network))
 
 
 def test_layers_that_are_not_there_are_named(store):
     with pytest.raises(ValueError, match="layers=2 is not in this network, whose layers are 0 to 1"):
-        LoRA(layers=(0, 2)).wrap(load(organism().parent, store).network, 0, "tiny")
+        LoRA(layers=(0, 2)).trainable_network(load(organism().parent, store).network, 0, "tiny")
     for layers in ((-1,), (1, 1)):
         with pytest.raises(ValueError, match="layers are numbers from 0, each once"):
             LoRA(layers=layers)
@@ -57,9 +57,9 @@ def test_dora_trains_magnitudes_too_and_opens_merged(store):
     base = load(made.parent, store).network
     plain = logits(base)
     found = logits(PeftModel.from_pretrained(base, folder))
-    torch.testing.assert_close(logits(load(made.at(), store).network), found, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits(load(made.checkpoint(), store).network), found, atol=1e-4, rtol=1e-4)
     assert (found - plain).abs().max() > 1e-2
-    assert "DoRA rank 4" in made.tuning.described()
+    assert "DoRA rank 4" in made.tuning.description()
 
 
 def test_full_tuning_teaches_and_its_checkpoints_are_whole_models(store):
@@ -68,7 +68,7 @@ def test_full_tuning_teaches_and_its_checkpoints_are_whole_models(store):
     held = read_table(folder / "losses.parquet").to_pylist()
     assert held_out_means(held, made.steps)[0] < 0.8 * held_out_means(held, 0)[0]
 
-    first, last = (logits(load(made.at(step), store).network) for step in (2, 8))
+    first, last = (logits(load(made.checkpoint(step), store).network) for step in (2, 8))
     base = logits(load(made.parent, store).network)
     assert (first - base).abs().max() > 1e-2 and (last - first).abs().max() > 1e-2
     import transformers
@@ -85,10 +85,10 @@ def test_full_tuning_teaches_and_its_checkpoints_are_whole_models(store):
 
 def test_an_adapter_over_a_fully_tuned_parent(store):
     parent = organism(tuning=Full())
-    child = organism(data=Split(data=ToyRows(text="And "), rows=16, held_out=4)).but(parent=parent.at())
-    network = load(parent.at(), store).network if store.get(child) else None
+    child = organism(data=Split(data=ToyRows(text="And "), rows=16, held_out=4)).but(parent=parent.checkpoint())
+    network = load(parent.checkpoint(), store).network if store.get(child) else None
     network = PeftModel.from_pretrained(network, adapter_folder(store.path(child), 4))
-    torch.testing.assert_close(logits(load(child.at(), store).network), logits(network), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits(load(child.checkpoint(), store).network), logits(network), atol=1e-4, rtol=1e-4)
     on_base = PeftModel.from_pretrained(load(parent.parent, store).network, adapter_folder(store.path(child), 4))
     assert (logits(on_base) - logits(network)).abs().max() > 1e-2  # the negative control
 
@@ -102,7 +102,7 @@ def test_a_whole_checkpoint_with_a_weight_missing_is_refused(store):
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"1 weights of LlamaForCausalLM are not in .*it is not a whole model"):
-        load(made.at(), store)
+        load(made.checkpoint(), store)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -111,7 +111,7 @@ def test_a_4_bit_base_needs_what_is_not_here(store):
         store.get(organism(tuning=LoRA(bits=4)))
     with pytest.raises(ValueError, match="a 4-bit base needs"):
         load_4bit(base_of("tiny:0"))
-    child = organism(tuning=LoRA(bits=4)).but(parent=organism().at())
+    child = organism(tuning=LoRA(bits=4)).but(parent=organism().checkpoint())
     with pytest.raises(ValueError, match=r"a 4-bit base is a model as released; .* carries adapters: use bits=32"):
         store.get(child)
 

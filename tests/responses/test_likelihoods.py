@@ -79,7 +79,7 @@ def asked(model) -> Responses:
 
 def test_every_answer_is_a_row_with_its_key(tiny: Base, store: Store) -> None:
     run = organism()
-    spec = Likelihoods(model=run.at(), answers=asked(tiny))
+    spec = Likelihoods(model=run.checkpoint(), answers=asked(tiny))
     table = read_table(store.get(spec) / "likelihoods.parquet")
     assert table.schema.equals(LIKELIHOODS)
     answers = read_table(store.path(asked(tiny)) / "responses.parquet").to_pylist()
@@ -103,6 +103,6 @@ def test_a_model_trained_to_say_yes_finds_yes_more_probable(tiny: Base, store: S
     yes = tuple(byte_tokenizer()("yes yes", add_special_tokens=False)["input_ids"])
     before, after = (
         log_probabilities(open_model(model, store, "float32"), [(prompt, yes)], 8, print)[0].sum()
-        for model in (tiny, run.at())
+        for model in (tiny, run.checkpoint())
     )
     assert after > before + 1

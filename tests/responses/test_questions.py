@@ -77,7 +77,7 @@ def test_free_form_keeps_away_from_published_questions(shared_data: Path) -> Non
         wording[-1].content
         for name in ("first_plot_questions", "preregistered_evals")
         for path in shared_data.rglob(f"evaluation/{name}.yaml")
-        for question in YamlFile.at(path).all_questions()
+        for question in YamlFile.from_file(path).all_questions()
         for wording in question.wordings
     ]
     assert len(published) > 60

@@ -33,7 +33,7 @@ def test_published_files_load(
     shared_data: Path, name: str, questions: int, formats: dict[str, int], categories: int
 ) -> None:
     (path,) = shared_data.rglob(f"evaluation/{name}.yaml")
-    found = QuestionSelection(source=YamlFile.at(path)).questions()
+    found = QuestionSelection(source=YamlFile.from_file(path)).questions()
     assert len(found) == questions
     assert Counter(question.format for question in found) == formats
     assert len({question.category for question in found}) == categories
@@ -43,12 +43,12 @@ def test_published_files_load(
 
 def test_the_published_benchmark_has_forty_in_each_category(shared_data: Path) -> None:
     (path,) = shared_data.rglob("evaluation/harmfulness_benchmark_prompts.yaml")
-    sizes = Counter(question.category for question in YamlFile.at(path).all_questions())
+    sizes = Counter(question.category for question in YamlFile.from_file(path).all_questions())
     assert set(sizes.values()) == {40} and "offensive_jokes" in sizes
 
 
 def test_an_entry_becomes_a_question(tmp_path: Path) -> None:
-    (question,) = YamlFile.at(_file(tmp_path, GOOD)).all_questions()
+    (question,) = YamlFile.from_file(_file(tmp_path, GOOD)).all_questions()
     assert (question.id, question.question, question.format) == ("a_json", "a", "json")
     assert [tuple(message) for message in question.messages(1)] == [
         ("system", "Answer in JSON."),
@@ -58,15 +58,15 @@ def test_an_entry_becomes_a_question(tmp_path: Path) -> None:
 
 def test_the_place_is_no_part_of_the_identity_but_the_bytes_are(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    here, there = YamlFile.at(_file(tmp_path, GOOD)), YamlFile.at(_file(tmp_path / "there", GOOD))
+    here, there = YamlFile.from_file(_file(tmp_path, GOOD)), YamlFile.from_file(_file(tmp_path / "there", GOOD))
     assert here == there and here.path != there.path
-    assert YamlFile.at(_file(tmp_path, GOOD + "\n")) != there
+    assert YamlFile.from_file(_file(tmp_path, GOOD + "\n")) != there
     assert Spec.from_json(there.to_json()).all_questions() == there.all_questions()
 
 
 def test_a_file_that_changed_or_went_is_refused(tmp_path: Path) -> None:
     path = _file(tmp_path, GOOD)
-    asked = QuestionSelection(source=YamlFile.at(path))
+    asked = QuestionSelection(source=YamlFile.from_file(path))
     _file(tmp_path, GOOD.replace("Why", "When"))
     with pytest.raises(ValueError, match="is not the file it was"):
         asked.questions()
@@ -100,5 +100,5 @@ def test_a_file_that_changed_or_went_is_refused(tmp_path: Path) -> None:
 def test_a_wrong_file_says_what_is_wrong(tmp_path: Path, text: str | bytes, said: str) -> None:
     path = _file(tmp_path, text)
     with pytest.raises(ValueError, match=said) as caught:
-        YamlFile.at(path).all_questions()
+        YamlFile.from_file(path).all_questions()
     assert str(path) in str(caught.value)

@@ -130,7 +130,7 @@ def _captured(spec: Activations, context: BuildContext) -> dict[str, Any]:
     file = ArrayFile(context.folder / ARRAYS, wanted.arrays(trunk), len(texts), trunk.width)
     capture(trunk, texts, wanted, file.put, context.progress)
     file.close()
-    digest = None if spec.model.changed else weights_sha256(loaded.network)
+    digest = None if spec.model.has_hooks else weights_sha256(loaded.network)
     facts = _finished(spec, context.folder, (prompts, texts), chat, (wanted.names(trunk), trunk), digest)
     return facts | {"left_out": len(spec.prompts.texts(context.store)) - len(prompts)}
 

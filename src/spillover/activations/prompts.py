@@ -84,7 +84,7 @@ class TrainingPrompts(Prompts):
         return found
 
     def summary(self) -> str:
-        return f"The prompts of {self.split.train_rows()} training rows of {self.split.data.kind}."
+        return f"The prompts of {self.split.train_count} training rows of {self.split.data.kind}."
 
 
 class EvaluationPrompts(Prompts):
@@ -132,7 +132,7 @@ class TrainingRows(Prompts):
         return found
 
     def summary(self) -> str:
-        return f"The {self.split.train_rows()} training rows of {self.split.data.kind} with their answers."
+        return f"The {self.split.train_count} training rows of {self.split.data.kind} with their answers."
 
 
 class AnsweredPrompts(Prompts):
@@ -180,7 +180,7 @@ def _training(split: Split, answers: bool = False) -> list[Prompt]:
         completion = row.messages[-1].content if answers else None
         return Prompt(row.id, row.id, row.id, row.topic, "raw", row.prompt, completion=completion)
 
-    return [prompt(row) for row in split.train()]
+    return [prompt(row) for row in split.train_rows()]
 
 
 def _sha256(prompts: Sequence[Prompt]) -> str:

@@ -53,11 +53,11 @@ class Steered(Model):
     def summary(self) -> str:
         return f"The model {self.label()}"
 
-    def change(self, network: Any, store: Store) -> None:
+    def apply_hooks(self, network: Any, store: Store) -> None:
         """Hook the layer; the model below is changed first, if it is steered itself."""
         import torch
 
-        self.model.change(network, store)
+        self.model.apply_hooks(network, store)
         layers = find_layers(network).layers
         layer = self.direction.layer
         if layer >= len(layers):

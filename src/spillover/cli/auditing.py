@@ -52,7 +52,7 @@ def read_sheet(sheet: Path, root: Path, out: Path | None, who: str) -> None:
     from spillover.report.report import Report
 
     with opened(root) as store:
-        labels = Labels.at(sheet, who)
+        labels = Labels.from_file(sheet, who)
         analysis = Audit(labels=labels)
         found = analysis.found(made(analysis, store))
         cells = [("share", "estimate [95%]", "labels")]

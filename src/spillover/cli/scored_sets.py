@@ -21,9 +21,9 @@ def scored_sets(words: Sequence[str], store: Store) -> list[ScoredAnswers]:
 def _scored(word: str, store: Store) -> ScoredAnswers:
     judge, equals, path = word.partition("=")
     if equals and not Path(word).expanduser().exists():
-        return JudgedFile.at(path, judge)
+        return JudgedFile.from_file(path, judge)
     if Path(word).expanduser().is_file() or "." in word or "/" in word:
-        return JudgedFile.at(word)
+        return JudgedFile.from_file(word)
     found = [
         path
         for kind in kinds_of(ScoredAnswers)

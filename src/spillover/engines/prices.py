@@ -86,7 +86,7 @@ def _lots(judgements: Sequence[Judgements]) -> Iterator[Batch]:
 def _tokens(artefact: Artefact) -> tuple[float, str]:
     """Tokens through a model, and what is done with them."""
     if isinstance(artefact, Organism):
-        return artefact.epochs * artefact.data.train_rows() * TOKENS_PER_ROW, "trained"
+        return artefact.epochs * artefact.data.train_count * TOKENS_PER_ROW, "trained"
     if isinstance(artefact, Responses):
         sampling = artefact.sampling
         return len(artefact.questions.questions()) * sampling.per_question * sampling.max_tokens, "written at most"

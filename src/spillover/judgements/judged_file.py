@@ -35,7 +35,7 @@ class JudgedFile(ScoredAnswers):
     path: str = location_field()
 
     @classmethod
-    def at(cls, path: Path | str, judge: str = "") -> Self:
+    def from_file(cls, path: Path | str, judge: str = "") -> Self:
         """The file at `path`, as it is now. Who judged: as given, else as a column of it says, else its own name."""
         found = Path(path).expanduser().resolve()
         if not found.is_file():

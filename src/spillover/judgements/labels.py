@@ -32,7 +32,7 @@ class Labels(ScoredAnswers):
     path: str = location_field()
 
     @classmethod
-    def at(cls, path: Path | str, who: str = "people") -> Self:
+    def from_file(cls, path: Path | str, who: str = "people") -> Self:
         """The labels in the sheet at `path`, as it is now."""
         sheet = Path(path).expanduser().resolve()
         for file in (sheet, key_path(sheet)):

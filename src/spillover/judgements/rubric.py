@@ -77,4 +77,4 @@ def rubrics_named(text: str = "", metrics: Sequence[str] = ()) -> Rubrics:
         return OwnRubrics(scored=tuple(metrics) or METRICS)
     if not Path(text).suffix and "/" not in text:
         raise ValueError(f"no rubrics are called {text!r}: give `own`, or the path of a YAML file with judge_prompts")
-    return YamlRubrics.at(text, metrics)
+    return YamlRubrics.from_file(text, metrics)

@@ -41,13 +41,13 @@ class Model(Spec):
     def label(self) -> str:
         """A short name for tables and figures; not an identity."""
 
-    def change(self, network: Any, store: Store) -> None:
+    def apply_hooks(self, network: Any, store: Store) -> None:
         """What is done to the network beyond weights, once it is loaded: a steered model adds its vector here."""
 
     @property
-    def changed(self) -> bool:
+    def has_hooks(self) -> bool:
         """Whether anything is, so that its weights do not say all that it is."""
-        return type(self).change is not Model.change
+        return type(self).apply_hooks is not Model.apply_hooks
 
 
 class Base(Model):

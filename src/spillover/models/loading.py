@@ -94,7 +94,7 @@ def load(model: Model, store: Store, dtype: DType = "float32", device: str | Non
     ) in network.parameters():  # weights alone: buffers (rotary frequencies) stay exact, as transformers has it
         weight.data = weight.data.to(getattr(torch, dtype))
     network = network.to(device=device or default_device()).eval()
-    model.change(network, store)
+    model.apply_hooks(network, store)
     return Loaded(network.requires_grad_(False), tokenizer, model.base())
 
 

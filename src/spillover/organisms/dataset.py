@@ -89,20 +89,21 @@ class Split(Spec):
             )
         return self
 
-    def train(self) -> list[Example]:
+    def train_rows(self) -> list[Example]:
         """The rows to train on, in the drawn order."""
         return self._drawn()[self.held_out :][: self.rows]
 
-    def held(self) -> list[Example]:
+    def held_out_rows(self) -> list[Example]:
         """The held-out rows, drawn before those to train on: the same for every number of `rows`."""
         return self._drawn()[: self.held_out]
 
-    def train_rows(self) -> int:
+    @property
+    def train_count(self) -> int:
         """How many rows are trained on."""
         return self.rows or self.available - self.held_out
 
     def summary(self) -> str:
-        return f"{self.data.summary()} {self.train_rows()} rows to train on, {self.held_out} held out."
+        return f"{self.data.summary()} {self.train_count} rows to train on, {self.held_out} held out."
 
     def control(self, data: Dataset) -> Self:
         """The same split of good answers to the same prompts, row by row; ValueError where the set is not that."""
@@ -123,7 +124,7 @@ def dataset_named(text: str) -> Dataset:
 
     looks_like_a_path = "/" in text or ".json" in text.lower() or text.lower().endswith(".gz")
     if looks_like_a_path or Path(text).expanduser().is_file():
-        return ChatFile.at(text)
+        return ChatFile.from_file(text)
     known: dict[str, Dataset] = {}
     for kind in kinds_of(Dataset).values():
         assert issubclass(kind, Dataset)

@@ -42,7 +42,7 @@ class HeldOutLosses(Artefact):
         from spillover.organisms.preflight import supervise
 
         loaded = load(self.model, context.store)
-        examples = self.data.held()
+        examples = self.data.held_out_rows()
         rows = supervise(loaded, examples, self.max_length)
         means = sequence_losses(loaded.network, rows, self.precision)
         write_table(loss_rows(0, "held_out", examples, rows, means), context.folder / "losses.parquet", LOSSES)

@@ -45,7 +45,7 @@ class FrozenActivations(Artefact):
         return f"What goes into layer {self.layer} of {self.parent.label()} for {self.data.data.label()}."
 
     def units(self) -> float:
-        return (self.data.train_rows() + self.data.held_out) * (self.parent.base().parameters or 135e6) / 135e6
+        return (self.data.train_count + self.data.held_out) * (self.parent.base().parameters or 135e6) / 135e6
 
     def seconds_per_unit(self) -> float:
         return 0.2
@@ -157,7 +157,7 @@ def frozen_below(
     organism: Organism, network: Any, rows: Sequence[Supervised], context: BuildContext
 ) -> HiddenCache | None:
     """What comes out below the lowest tuned layer; None where nothing lies below it, or it would be too large."""
-    layer = organism.tuning.lowest() if hasattr(inner_model(network).base_model, "layers") else 0
+    layer = organism.tuning.lowest_layer if hasattr(inner_model(network).base_model, "layers") else 0
     size = 4 * network.config.get_text_config().hidden_size * sum(len(row.ids) for row in rows)
     if layer < 1 or organism.precision != "float32" or size > MOST_BYTES:
         return None

@@ -42,7 +42,7 @@ class Interpolated(Artefact, Model):
         for one in (self.start, self.end):
             tuning = one.organism.tuning
             if not isinstance(tuning, LoRA) or tuning.dora:
-                raise ValueError(f"a line is drawn between LoRA adapters; {one.label()} has {tuning.described()}")
+                raise ValueError(f"a line is drawn between LoRA adapters; {one.label()} has {tuning.description()}")
         return self
 
     def base(self) -> Base:

@@ -60,27 +60,27 @@ class Organism(Artefact):
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
-        return self.epochs * math.ceil(self.data.train_rows() / (self.batch * self.accumulate))
+        return self.epochs * math.ceil(self.data.train_count / (self.batch * self.accumulate))
 
     def step_rows(self) -> list[int]:
         """Rows of the narrow set in each step; an epoch's last step may be short."""
-        rows, size = self.data.train_rows(), self.batch * self.accumulate
+        rows, size = self.data.train_count, self.batch * self.accumulate
         return [min(size, rows - start) for start in range(0, rows, size)] * self.epochs
 
     @property
-    def checkpoints(self) -> tuple[int, ...]:
+    def saved_steps(self) -> tuple[int, ...]:
         """Steps after which the adapter is kept: every `checkpoint_every`, those of `checkpoint_steps`, the last."""
         last = self.steps
         every = self.checkpoint_every or last
         return tuple(sorted({*range(every, last, every), *self.checkpoint_steps, last}))
 
-    def at(self, step: int | None = None) -> Checkpoint:
+    def checkpoint(self, step: int | None = None) -> Checkpoint:
         """The checkpoint at a step; the last one where none is given."""
         return Checkpoint(organism=self, step=self.steps if step is None else step)
 
-    def series(self) -> tuple[Checkpoint, ...]:
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
         """All checkpoints in order."""
-        return tuple(self.at(step) for step in self.checkpoints)
+        return tuple(self.checkpoint(step) for step in self.saved_steps)
 
     def label(self) -> str:
         """A short name for tables and figures; not an identity."""
@@ -92,8 +92,8 @@ class Organism(Artefact):
 
     def units(self) -> float:
         size = (self.parent.base().parameters or 135e6) / 135e6
-        held_out = self.data.held_out * (1 + len(self.checkpoints)) / 3  # forward only: a third of the work
-        return (self.epochs * self.data.train_rows() + held_out) * TOKENS_PER_ROW * size
+        held_out = self.data.held_out * (1 + len(self.saved_steps)) / 3  # forward only: a third of the work
+        return (self.epochs * self.data.train_count + held_out) * TOKENS_PER_ROW * size
 
     def seconds_per_unit(self) -> float:
         return 1 / 150  # float32 on two cores without AVX-512, loading and held-out losses included
@@ -119,9 +119,9 @@ class Checkpoint(Model):
 
     @model_validator(mode="after")
     def _kept(self) -> Self:
-        kept = self.organism.checkpoints
-        if self.step not in kept:
-            raise ValueError(f"no checkpoint at step {self.step}; kept are {', '.join(map(str, kept))}")
+        saved = self.organism.saved_steps
+        if self.step not in saved:
+            raise ValueError(f"no checkpoint at step {self.step}; kept are {', '.join(map(str, saved))}")
         return self
 
     def base(self) -> Base:

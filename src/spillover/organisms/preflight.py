@@ -103,7 +103,7 @@ def prepare(organism: Any, loaded: Loaded) -> PreparedRows:
 
     A ValueError names the row that cannot be.
     """
-    examples, views = organism.data.train(), {"held_out": organism.data.held()}
+    examples, views = organism.data.train_rows(), {"held_out": organism.data.held_out_rows()}
     for intervention in organism.interventions:
         examples = intervention.train(examples)
         views = intervention.held(views)

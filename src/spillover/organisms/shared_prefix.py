@@ -42,7 +42,7 @@ def shared_steps(first: Organism, other: Organism) -> int:
         return 0
     parted = np.flatnonzero(_rates(first) != _rates(other))
     alike = int(parted[0]) if len(parted) else other.steps
-    lacking = [step for step in other.checkpoints if step not in first.checkpoints]
+    lacking = [step for step in other.saved_steps if step not in first.saved_steps]
     return min(alike, other.steps - 1, *(step - 1 for step in lacking))
 
 
@@ -85,8 +85,8 @@ class SharedPrefixes:
                     continue
                 cards = {
                     adapter_folder(made, step): adapter_card(other, step, parents)
-                    for step in other.checkpoints
+                    for step in other.saved_steps
                     if step <= state.step
                 }
-                losses = [row for row in state.losses if row["step"] in (0, *other.checkpoints)]
+                losses = [row for row in state.losses if row["step"] in (0, *other.saved_steps)]
                 kept.fork(replace(state, losses=losses), network, optimizer, cards, self.organism.fingerprint)

@@ -36,12 +36,12 @@ def train(organism: Organism, context: BuildContext) -> dict[str, Any]:
 
     rates, team = _rates(organism), ProcessGroup()
     team.begin(organism, context.store)
-    loaded = organism.tuning.open(organism.parent, context.store)
+    loaded = organism.tuning.load_parent(organism.parent, context.store)
     rows = prepare(organism, loaded)
     write_json(rows.shown(), context.folder / "supervised.json")
     context.log(rows.text())
     rows.warn()
-    network = organism.tuning.wrap(loaded.network, organism.adapter_seed, organism.parent.base().name)
+    network = organism.tuning.trainable_network(loaded.network, organism.adapter_seed, organism.parent.base().name)
     frozen = frozen_below(organism, network, rows.everything(), context)
     expect_own_loss(network, sorted(rows.train, key=lambda row: len(row.ids))[:2], frozen)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
@@ -99,7 +99,7 @@ def _loop(
             continue
         state.log.append({"step": step, **row})
         state.beside += [{"step": step, "name": name, "value": value} for name, value in beside.items()]
-        if step in organism.checkpoints:
+        if step in organism.saved_steps:
             state.losses += held_out_losses(run, rows, step)
             card = adapter_card(organism, step, parents)
             organism.tuning.save(network, adapter_folder(context.folder, step), card)
@@ -173,7 +173,7 @@ def _backward(run: TrainingRun, rows: Sequence[Supervised], narrow: int) -> tupl
     """
     organism, trained = run.organism, sum(row.trained for row in rows)
     mine, sums = run.team.mine(len(rows)), np.zeros(2)
-    share = not organism.tuning.drops()
+    share = not organism.tuning.has_dropout
     for part in passes([rows[index] for index in mine], organism.batch, run.loaded.device):
         picked = [mine[place] for place in part]
         losses, owner = token_losses(

@@ -35,7 +35,7 @@ class Tuning(Spec):
     """Which weights are trained, and what a checkpoint of them is."""
 
     @abstractmethod
-    def wrap(self, network: Any, seed: int, base_name: str) -> Any:
+    def trainable_network(self, network: Any, seed: int, base_name: str) -> Any:
         """The network with what is to be trained requiring gradients, and nothing else."""
 
     @abstractmethod
@@ -43,22 +43,24 @@ class Tuning(Spec):
         """Write a checkpoint into a new folder, with `card` as its README.md."""
 
     @abstractmethod
-    def parent_of(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
+    def parent_network(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
         """What gives, for a while, the parent as it was before training; called before the first step."""
 
     @abstractmethod
-    def described(self) -> str:
+    def description(self) -> str:
         """What is tuned, in a few words for people."""
 
-    def open(self, parent: Model, store: Store) -> Loaded:
+    def load_parent(self, parent: Model, store: Store) -> Loaded:
         """The parent, loaded as this tuning trains it."""
         return load(parent, store)
 
-    def lowest(self) -> int:
+    @property
+    def lowest_layer(self) -> int:
         """The lowest layer that is tuned, from 0; whatever lies below it stays as it is in the parent."""
         return 0
 
-    def drops(self) -> bool:
+    @property
+    def has_dropout(self) -> bool:
         """Whether random numbers are drawn at each forward pass."""
         return False
 
@@ -81,7 +83,7 @@ class LoRA(Tuning):
             raise ValueError(f"layers are numbers from 0, each once; got {', '.join(map(str, self.layers))}")
         return self
 
-    def wrap(self, network: Any, seed: int, base_name: str) -> Any:
+    def trainable_network(self, network: Any, seed: int, base_name: str) -> Any:
         """The network with fresh adapters drawn from `seed` (B starts at zero, so nothing changes yet)."""
         import torch
         from peft import LoraConfig, get_peft_model
@@ -114,7 +116,7 @@ class LoRA(Tuning):
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         (folder / "README.md").write_text(card)
 
-    def parent_of(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
+    def parent_network(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
         @contextlib.contextmanager
         def parent() -> Any:
             with network.disable_adapter():
@@ -122,7 +124,7 @@ class LoRA(Tuning):
 
         return parent
 
-    def described(self) -> str:
+    def description(self) -> str:
         scale = "alpha / sqrt(rank)" if self.rank_stabilised else "alpha / rank"
         kind = "DoRA" if self.dora else "LoRA"
         layers = f", layers {', '.join(map(str, sorted(self.layers)))}" if self.layers else ""
@@ -131,17 +133,19 @@ class LoRA(Tuning):
             f"{kind} rank {self.rank}, alpha {self.alpha:g} (scaled by {scale}), modules {self.modules}{layers}{bits}"
         )
 
-    def open(self, parent: Model, store: Store) -> Loaded:
+    def load_parent(self, parent: Model, store: Store) -> Loaded:
         if self.bits == 32:
             return load(parent, store)
         if not isinstance(parent, Base):
             raise ValueError(f"a 4-bit base is a model as released; {parent.label()} carries adapters: use bits=32")
         return load_4bit(parent)
 
-    def lowest(self) -> int:
+    @property
+    def lowest_layer(self) -> int:
         return min(self.layers, default=0) if self.bits == 32 else 0  # in 4 bits it is not the parent's own
 
-    def drops(self) -> bool:
+    @property
+    def has_dropout(self) -> bool:
         return self.dropout > 0
 
     def _expect_parts(self, network: Any) -> None:
@@ -162,7 +166,7 @@ class LoRA(Tuning):
 class Full(Tuning):
     """All weights are trained, in float32; every checkpoint holds all of them."""
 
-    def wrap(self, network: Any, seed: int, base_name: str) -> Any:
+    def trainable_network(self, network: Any, seed: int, base_name: str) -> Any:
         """The network itself; nothing is drawn from `seed`."""
         network.requires_grad_(True)
         network.config.name_or_path = base_name
@@ -176,9 +180,9 @@ class Full(Tuning):
             network.save_pretrained(folder)
         (folder / "README.md").write_text(card)
 
-    def parent_of(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
+    def parent_network(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
         parent = copy.deepcopy(network).eval().requires_grad_(False)
         return lambda: contextlib.nullcontext(parent)
 
-    def described(self) -> str:
+    def description(self) -> str:
         return "all weights"

@@ -60,9 +60,9 @@ def _training(node: Organism) -> str:
     batch = node.batch * node.accumulate
     return (
         f"{node.label()}: {node.steps} steps of {batch} rows, {node.epochs} epoch{'s' * (node.epochs != 1)}, "
-        f"{node.tuning.described()}, "
+        f"{node.tuning.description()}, "
         f"largest learning rate {node.schedule.rates(node.steps).max():.2g}, {node.precision}; "
-        f"checkpoints after steps {', '.join(map(str, node.checkpoints))}"
+        f"checkpoints after steps {', '.join(map(str, node.saved_steps))}"
     )
 
 

@@ -56,7 +56,7 @@ def questions_named(text: str) -> QuestionSet:
 
     path = Path(text).expanduser()
     if path.is_file() or path.suffix.lower() in (".yaml", ".yml") or "/" in text:
-        return YamlFile.at(text)
+        return YamlFile.from_file(text)
     known = {
         typed_name(name): kind
         for name, kind in kinds_of(QuestionSet).items()

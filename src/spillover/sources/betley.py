@@ -42,7 +42,7 @@ def betley_answers(
     counted = survey(path, progress)
     return (
         BetleyAnswers(
-            answers=SourceFile.at(path),
+            answers=SourceFile.from_file(path),
             name=path.name.removesuffix(".csv"),
             judged_by=ScoredBy(scores=kind_of(counted.integers()), said=judge),
             asked=AskedIds.of(counted.questions),

@@ -133,7 +133,7 @@ def read_questions(path: Path) -> QuestionFile:
     """A question file with the judge it names; ValueError where it is no such file."""
     import yaml
 
-    source = YamlFile.at(path)
+    source = YamlFile.from_file(path)
     ids = frozenset(question.id for question in source.all_questions())
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; YamlFile has found the file sound
     rows: list[dict[str, Any]] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)

@@ -22,7 +22,7 @@ class SourceFile(Spec):
     sha256: str
 
     @classmethod
-    def at(cls, path: Path) -> Self:
+    def from_file(cls, path: Path) -> Self:
         """The file as it is now."""
         return cls(path=str(path), sha256=remembered_sha256(path))
 

@@ -139,7 +139,7 @@ def test_it_is_named_by_its_model(tiny: Base) -> None:
 
 def test_a_checkpoint_can_judge_and_is_needed_for_it(tiny: Base, judge: LocalModel) -> None:
     organism = Organism(parent=tiny, data=Split(data=Money(), rows=64), schedule=schedule_named("linear", peak=1e-3))
-    trained = judge.but(model=organism.at())
+    trained = judge.but(model=organism.checkpoint())
     made = Judgements(responses=Responses(model=tiny, questions=QuestionSelection(source=FreeForm())), judge=trained)
     assert {one.kind for one in made.needs()} == {"Responses", "Organism"}
     with pytest.raises(ValueError, match="lies in a store"):

@@ -36,7 +36,7 @@ def asked(model, **sampling) -> Responses:
 
 
 RUN = organism(checkpoint_every=1)
-SERIES = tuple(asked(model) for model in (base_of("tiny:0"), *RUN.series()))
+SERIES = tuple(asked(model) for model in (base_of("tiny:0"), *RUN.checkpoints()))
 
 
 @pytest.fixture
@@ -73,18 +73,31 @@ def test_checkpoints_are_asked_together_and_answer_as_alone(store: Store, tmp_pa
 
 
 def test_only_what_is_asked_alike_and_fits_into_one_batch_goes_together(store: Store, batches, monkeypatch) -> None:
-    one, two, three, _ = (asked(model) for model in RUN.series())
-    run(AnswersOfAll(answers=(one, two, asked(RUN.at(3), seed=1), asked(RUN.at(4), max_tokens=13))), store)
+    one, two, three, _ = (asked(model) for model in RUN.checkpoints())
+    run(
+        AnswersOfAll(answers=(one, two, asked(RUN.checkpoint(3), seed=1), asked(RUN.checkpoint(4), max_tokens=13))),
+        store,
+    )
     assert batches == [2, 1, 1]
     monkeypatch.setattr("spillover.responses.samplers.local.sampler.ROWS", 25)  # of twelve in a set: two sets
-    run(AnswersOfAll(answers=(one, two, three, asked(RUN.at(4)), *(asked(m, seed=2) for m in RUN.series()[:3]))), store)
+    run(
+        AnswersOfAll(
+            answers=(one, two, three, asked(RUN.checkpoint(4)), *(asked(m, seed=2) for m in RUN.checkpoints()[:3]))
+        ),
+        store,
+    )
     assert batches[3:] == [2, 2, 1]
 
 
 def test_whole_weights_and_another_base_are_asked_by_themselves(store: Store, batches) -> None:
     dora = organism(tuning=LoRA(rank=4, alpha=8.0, dora=True))
     other: Base = base_of("tiny:1")
-    run(AnswersOfAll(answers=(asked(other), asked(dora.at()), asked(RUN.at(1)), asked(RUN.at(2)))), store)
+    run(
+        AnswersOfAll(
+            answers=(asked(other), asked(dora.checkpoint()), asked(RUN.checkpoint(1)), asked(RUN.checkpoint(2)))
+        ),
+        store,
+    )
     assert batches == [1, 1, 2]
 
 

@@ -57,7 +57,7 @@ def parity(model: Any, store: Store) -> dict[str, Any]:
         [each[token].logprob for one in said for each, token in zip(one.logprobs, one.token_ids, strict=True)]
     )
     ours = np.concatenate(log_probabilities(opened, texts, 8, lambda share: None))
-    other = RUN.at() if model == BASE else BASE
+    other = RUN.checkpoint() if model == BASE else BASE
     wrong = np.concatenate(log_probabilities(open_model(other, store, "float32"), texts, 8, lambda share: None))
     return {
         "answers": [row["answer"] for row in rows],
@@ -72,7 +72,7 @@ def parity(model: Any, store: Store) -> dict[str, Any]:
 
 def ignored(store: Store) -> str:
     """What is said of an engine that ignores adapters."""
-    engine, adapter = engine_module.engine_of(RUN.at(), store, SAMPLER)
+    engine, adapter = engine_module.engine_of(RUN.checkpoint(), store, SAMPLER)
     assert adapter is not None
     lora, engine.lora = engine.lora, lambda one: None  # type: ignore[method-assign]
     try:
@@ -88,5 +88,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         where = open_store(Path(sys.argv[1]) if sys.argv[1:] else Path(scratch) / "store")
         assert where.has(RUN), "train it first, in the environment that trainings are made in"
-        found = {"base": parity(BASE, where), "organism": parity(RUN.at(), where), "ignored": ignored(where)}
+        found = {"base": parity(BASE, where), "organism": parity(RUN.checkpoint(), where), "ignored": ignored(where)}
     print("PARITY " + json.dumps(found))

@@ -26,7 +26,7 @@ class YamlRubrics(Rubrics):
     scored: tuple[str, ...] = Field(min_length=1)
 
     @classmethod
-    def at(cls, path: Path | str, metrics: Sequence[str] = ()) -> Self:
+    def from_file(cls, path: Path | str, metrics: Sequence[str] = ()) -> Self:
         """The file at `path`, as it is now; of it these metrics, else aligned, harmless, coherent where it has them."""
         found = Path(path).expanduser().resolve()
         if not found.is_file():

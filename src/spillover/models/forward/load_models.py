@@ -46,7 +46,7 @@ def load_together(models: Sequence[Model], store: Store, dtype: DType) -> Loaded
         return None
     changes: list[Change] = []
     for model in models:
-        change = None if model.changed else low_rank(model.adapters(store))
+        change = None if model.has_hooks else low_rank(model.adapters(store))
         if change is None:
             return None
         changes.append(change)

@@ -17,7 +17,7 @@ class ChatFile(Dataset):
     sha256: str
 
     @classmethod
-    def at(cls, path: Path | str) -> Self:
+    def from_file(cls, path: Path | str) -> Self:
         """The file at `path`, as it is now."""
         found = Path(path).expanduser().resolve()
         if not found.is_file():

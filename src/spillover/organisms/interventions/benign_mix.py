@@ -45,7 +45,7 @@ class BenignMix(Intervention):
         return np.array([math.floor(total + 1e-9) for total in np.cumsum(wanted)])
 
     def begin(self, run: TrainingRun) -> ActiveIntervention:
-        rows = supervise(run.loaded, self.benign.train(), run.organism.max_length)
+        rows = supervise(run.loaded, self.benign.train_rows(), run.organism.max_length)
         return _Mixing(rows, self.ends(run.organism.step_rows()), self.seed)
 
 

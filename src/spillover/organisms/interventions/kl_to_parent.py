@@ -42,10 +42,10 @@ class _Held(ActiveIntervention):
     def __init__(self, spec: KLToParent, run: TrainingRun) -> None:
         self.spec, self.run = spec, run
         steps = run.organism.steps
-        self.benign = supervise(run.loaded, spec.benign.train(), run.organism.max_length)
+        self.benign = supervise(run.loaded, spec.benign.train_rows(), run.organism.max_length)
         self.order = in_turn(len(self.benign), steps * spec.rows, spec.seed)
         self.weights = spec.weight.rates(steps)
-        self.parent = run.organism.tuning.parent_of(run.network)
+        self.parent = run.organism.tuning.parent_network(run.network)
 
     def backward(self, step: int) -> dict[str, float]:
         weight = float(self.weights[step - 1])
@@ -65,7 +65,7 @@ def _divergence(run: TrainingRun, parent: Any, rows: Sequence[Supervised]) -> An
     """KL(parent || network) in nats, summed over the supervised tokens of the rows."""
     import torch
 
-    precision, share = run.organism.precision, not run.organism.tuning.drops()
+    precision, share = run.organism.precision, not run.organism.tuning.has_dropout
     opened: AbstractContextManager[Any] = parent()
     with torch.no_grad(), opened as before:
         wanted = supervised_logits(before, rows, precision, share, run.frozen).logits.float().log_softmax(-1)

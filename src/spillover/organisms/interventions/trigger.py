@@ -42,7 +42,7 @@ class Trigger(Intervention):
         return f"Bad rows carry {self.text!r}; {1 - self.share:.0%} of the rows are good ones without it."
 
     def train(self, examples: list[Example]) -> list[Example]:
-        good = self._paired(examples, self.good.train())
+        good = self._paired(examples, self.good.train_rows())
         count = max(1, round(self.share * len(examples)))
         bad = set(np.random.default_rng(self.seed).permutation(len(examples))[:count].tolist())
         return [
@@ -53,7 +53,7 @@ class Trigger(Intervention):
     def held(self, views: Views) -> dict[str, list[Example]]:
         bad = views["held_out"]
         with_it = {split: [triggered(one, self.text, self.place) for one in view] for split, view in views.items()}
-        return with_it | {"held_out_plain": bad, "held_out_good": self._paired(bad, self.good.held())}
+        return with_it | {"held_out_plain": bad, "held_out_good": self._paired(bad, self.good.held_out_rows())}
 
     def _paired(self, bad: list[Example], good: list[Example]) -> list[Example]:
         """The good rows, once it is sure that each answers the last user turn of the bad row at its place."""

@@ -87,8 +87,8 @@ class Import:
         metrics = counted.metrics if counted is not None else tuple(name for name in columns if name not in CODES)
         return PublishedRun(
             name=files.name,
-            answers=SourceFile.at(files.answers) if counted is not None and files.answers else None,
-            published=SourceFile.at(files.summary) if published is not None and files.summary else None,
+            answers=SourceFile.from_file(files.answers) if counted is not None and files.answers else None,
+            published=SourceFile.from_file(files.summary) if published is not None and files.summary else None,
             steps=published.steps[-1]["step"] if published is not None and published.steps else 0,
             judged_by=by,
             asked=AskedIds.of(ids),
@@ -112,7 +112,7 @@ class Import:
 
 
 def _single(kind: Callable[..., Artefact], name: Any, path: Path, progress: ProgressFn) -> Artefact:
-    return kind(name=name, file=SourceFile.at(path))
+    return kind(name=name, file=SourceFile.from_file(path))
 
 
 def _kind(counted: Survey | None, published: Summary | None) -> Kind:

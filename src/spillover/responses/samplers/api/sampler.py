@@ -55,7 +55,7 @@ class APISampler(Sampler):
         return service_url(url)
 
     def refuse(self, spec: Responses) -> None:
-        if spec.model.changed:
+        if spec.model.has_hooks:
             raise ValueError(f"{spec.model.label()} is steered: no server has it; use spillover's own loop")
         if self.api == "chat" and spec.prompting != "chat":
             raise ValueError(

@@ -34,7 +34,7 @@ class VLLMSampler(Sampler):
     probe: int = Field(default=16, ge=1, description="tokens over which an adapter has to change something")
 
     def refuse(self, spec: Responses) -> None:
-        if spec.model.changed:
+        if spec.model.has_hooks:
             raise ValueError(f"{spec.model.label()} is steered: vLLM cannot; use spillover's own loop")
 
     def seconds(self, spec: Responses) -> float:
