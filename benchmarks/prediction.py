@@ -22,11 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.comparison import Comparison
-from spillover.maths.cross_validation import PermutedScores, permuted_scores
-from spillover.maths.folds import grouped_folds
-from spillover.maths.lasso import Lasso
+from spillover.maths.cross_validation import PermutedScores, grouped_folds, permuted_scores
 from spillover.maths.permutation import permutations
-from spillover.maths.ridge import Ridge
+from spillover.maths.regression import Lasso, Ridge
 
 FEATURES, FOLDS, REPEATS, PERMUTATIONS, SCORES = 150, 5, 10, 200, 2
 ALPHAS = tuple(float(10.0**e) for e in range(-4, 2))

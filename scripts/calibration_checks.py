@@ -19,14 +19,14 @@ from calibration_prediction import foresight, layers, r2
 from scipy import stats
 
 from spillover.analyses.effect import _paired_t
-from spillover.maths.bootstrap import Resampling, difference, mean_of_groups
-from spillover.maths.correlation import partial, pearson, spearman
+from spillover.maths.bootstrap import mean_of_groups
+from spillover.maths.correlation import correlation_over_runs, partial, pearson, spearman
+from spillover.maths.dynamics import max_diff
 from spillover.maths.em_rate import em_indicator, em_rate
-from spillover.maths.max_diff import max_diff
+from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
-from spillover.maths.paired import prior_post
+from spillover.maths.paired import difference, prior_post
 from spillover.maths.reliability import split_half
-from spillover.maths.runs import correlation_over_runs
 from spillover.maths.simulated import Population
 
 POINTS = (0.0, 100.0)

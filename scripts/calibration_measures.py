@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from spillover.maths.bootstrap import Resampling
+from spillover.maths.estimate import Resampling
 
 Outcome = dict[str, Any]
 Rng = np.random.Generator

@@ -8,13 +8,11 @@ import numpy as np
 from calibration_measures import Outcome, Rng, seed_of
 from scipy import stats
 
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.cross_validation import cross_validate, permutation_test
-from spillover.maths.folds import grouped_folds
+from spillover.maths.cross_validation import corrected_difference, cross_validate, grouped_folds, permutation_test
+from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import max_t
-from spillover.maths.nadeau_bengio import corrected_difference
 from spillover.maths.permutation import permutations
-from spillover.maths.ridge import Ridge
+from spillover.maths.regression import Ridge
 
 
 def r2(rng: Rng, n: int) -> Outcome:

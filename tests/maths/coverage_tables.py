@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from spillover.maths.bootstrap import Resampling, difference, ratio
-from spillover.maths.correlation import pearson, spearman
+from spillover.maths.bootstrap import ratio
+from spillover.maths.correlation import correlation_over_runs, pearson, spearman
 from spillover.maths.em_rate import em_rate
-from spillover.maths.runs import correlation_over_runs
+from spillover.maths.estimate import Resampling
+from spillover.maths.paired import difference
 
 ROUNDS = 1000
 HOW = Resampling(draws=999, bounds=(0, 100))

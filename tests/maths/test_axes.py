@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from spillover.maths.axes import principal_axes, random_axes
+from spillover.maths.subspaces import principal_axes, random_axes
 
 
 def rows(seed: int = 0, n: int = 40, d: int = 12) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spillover.maths.barrier import barrier
-from spillover.maths.bootstrap import Resampling
+from spillover.maths.dynamics import barrier
+from spillover.maths.estimate import Resampling
 
 SHARE = np.linspace(0, 1, 5)
 

@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spillover.maths.bootstrap import (
-    Resampling,
-    difference,
-    group_means,
-    mean,
-    mean_of_groups,
-    ratio,
-    resampling_counts,
-)
+from spillover.maths.bootstrap import group_means, mean, mean_of_groups, ratio, resampling_counts
+from spillover.maths.estimate import Resampling
+from spillover.maths.paired import difference
 
 SCORES = Resampling(draws=499, bounds=(0, 100))
 

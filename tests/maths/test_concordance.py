@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.concordance import concordance
+from spillover.maths.agreement import concordance
+from spillover.maths.estimate import Resampling
 
 
 def test_one_order_ties_and_missing() -> None:

@@ -9,9 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.correlation import log_pearson, partial, pearson, permutation_p, spearman
-from spillover.maths.fisher import jackknife_error, z_interval
+from spillover.maths.correlation import (
+    jackknife_error,
+    log_pearson,
+    partial,
+    pearson,
+    permutation_p,
+    spearman,
+    z_interval,
+)
+from spillover.maths.estimate import Resampling
 
 QUICK = Resampling(draws=199)
 

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from spillover.maths.bootstrap import Resampling, difference
 from spillover.maths.em_rate import EMRule, em_indicator, em_rate
+from spillover.maths.estimate import Resampling
+from spillover.maths.paired import difference
 
 NAN = math.nan
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spillover.maths.folds import grouped_folds
+from spillover.maths.cross_validation import grouped_folds
 
 
 @given(st.lists(st.integers(0, 12), min_size=30, max_size=80), st.integers(2, 5), st.integers(0, 99))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spillover.maths.correlation import partial
-from spillover.maths.freedman_lane import permuted_partial
+from spillover.maths.correlation import partial, permuted_partial
 from spillover.maths.permutation import exceedance, permutations
 
 

@@ -11,11 +11,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spillover.maths.cross_validation import cross_validate, permuted_scores
-from spillover.maths.folds import grouped_folds
-from spillover.maths.lasso import Lasso
+from spillover.maths.cross_validation import cross_validate, grouped_folds, inner_splits, permuted_scores
 from spillover.maths.permutation import permutations
-from spillover.maths.standardise import inner_splits
+from spillover.maths.regression import Lasso
 
 ALPHAS = (1e-3, 0.1, 1.0, 10.0)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.max_diff import max_diff, monotone_fit
+from spillover.maths.dynamics import max_diff, monotone_fit
+from spillover.maths.estimate import Resampling
 
 QUICK = Resampling(draws=199)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spillover.maths.bootstrap import Resampling, difference, mean_of_groups
-from spillover.maths.estimate import NAN, Estimate
-from spillover.maths.mover import recovered, within
+from spillover.maths.bootstrap import mean_of_groups
+from spillover.maths.estimate import NAN, Estimate, Resampling
+from spillover.maths.paired import difference
+from spillover.maths.proportions import cut_to_newcombe, newcombe
 
 HOW = Resampling(199, bounds=(0.0, 1.0))
 
@@ -15,17 +16,17 @@ HOW = Resampling(199, bounds=(0.0, 1.0))
 def test_newcombes_own_example() -> None:
     """Newcombe 1998, table II: 56/70 against 48/80, Wilson intervals of the sides, method 10: 0.0524 to 0.3339."""
     left, right = Estimate(0.8, 0.69183, 0.87695, 70), Estimate(0.6, 0.49045, 0.70038, 80)
-    assert recovered(left, right) == pytest.approx((0.0524, 0.3339), abs=2e-4)
+    assert newcombe(left, right) == pytest.approx((0.0524, 0.3339), abs=2e-4)
 
 
 def test_no_events_on_either_side_is_not_half_of_the_scale() -> None:
     none, question = np.zeros(40), np.repeat(np.arange(20), 2)
     side = mean_of_groups(none, question, how=HOW)
     raw = difference(none, none, question, question, how=HOW)
-    found = within(raw, side, side)
+    found = cut_to_newcombe(raw, side, side)
     assert found.estimate == 0 and raw.high - raw.low > 1.4 * side.high * 2
     assert -side.high * 1.01 <= found.low < 0 < found.high <= side.high * 1.01
-    assert within(raw, Estimate(0.0, NAN, NAN, 1), side) == raw
+    assert cut_to_newcombe(raw, Estimate(0.0, NAN, NAN, 1), side) == raw
 
 
 @pytest.mark.parametrize("rates", [(0.02, 0.02), (0.05, 0.0), (0.2, 0.1)])
@@ -39,7 +40,7 @@ def test_it_holds_the_truth(rates: tuple[float, float]) -> None:
             odds = rate / (1 - rate) * np.exp(shared - 0.245)
             sides.append((rng.random(160) < odds / (1 + odds)).astype(float))
         raw = difference(*sides, question, question, how=HOW)
-        found = within(raw, *(mean_of_groups(one, question, how=HOW) for one in sides))
+        found = cut_to_newcombe(raw, *(mean_of_groups(one, question, how=HOW) for one in sides))
         truth = 0.0 if rates[0] == rates[1] else _truth(rates)
         held += found.low <= truth <= found.high
     assert held / 200 > 0.9

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spillover.maths.cross_validation import cross_validate
-from spillover.maths.folds import grouped_folds
-from spillover.maths.nadeau_bengio import corrected_difference, corrected_interval, interval_from_summary
-from spillover.maths.ridge import Ridge
+from spillover.maths.cross_validation import (
+    corrected_difference,
+    corrected_interval,
+    cross_validate,
+    grouped_folds,
+    interval_from_summary,
+)
+from spillover.maths.regression import Ridge
 
 
 def test_formula() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.onset import half_changes, onset
+from spillover.maths.dynamics import half_changes, onset
+from spillover.maths.estimate import Resampling
 
 STEPS = np.array([0, 10, 20, 30, 40, 50])
 

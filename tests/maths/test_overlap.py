@@ -7,13 +7,13 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 
-from spillover.maths.axes import principal_axes
-from spillover.maths.overlap import (
+from spillover.maths.subspaces import (
     evaluation_control,
     explained_share,
     mahalanobis,
     overlap,
     overlap_curve,
+    principal_axes,
     random_control,
     reconstruction_cosine,
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spillover.maths.bootstrap import Resampling
+from spillover.maths.estimate import Resampling
 from spillover.maths.paired import prior_post
 
 

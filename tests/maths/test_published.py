@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spillover.maths.correlation import log_pearson
-from spillover.maths.max_diff import max_diff
+from spillover.maths.dynamics import max_diff
 
 from .published_runs import RUNS
 

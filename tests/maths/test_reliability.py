@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spillover.maths.bootstrap import Resampling
+from spillover.maths.estimate import Resampling
 from spillover.maths.reliability import from_errors, noise_ceiling, split_half
 
 

@@ -11,11 +11,10 @@ from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.cross_validation import cross_validate, permutation_test, permuted_scores
-from spillover.maths.folds import grouped_folds
+from spillover.maths.cross_validation import cross_validate, grouped_folds, permutation_test, permuted_scores
+from spillover.maths.estimate import Resampling
 from spillover.maths.permutation import permutations
-from spillover.maths.ridge import Ridge
+from spillover.maths.regression import Ridge
 
 
 def data(seed: int, n: int = 48, d: int = 6, targets: int = 2) -> tuple[Any, Any, Any]:

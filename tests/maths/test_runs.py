@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.correlation import log_pearson
-from spillover.maths.runs import correlation_over_runs
+from spillover.maths.correlation import correlation_over_runs, log_pearson
+from spillover.maths.estimate import Resampling
 
 QUICK = Resampling(draws=99)
 

@@ -5,19 +5,17 @@ import warnings
 import numpy as np
 import pytest
 
-from spillover.maths.axes import principal_axes, random_axes
 from spillover.maths.shift import (
     cosine,
     deltas,
     linear_cka,
-    principal_angles,
     relative_shift,
     set_shift,
     shift_projection,
     shift_similarity,
     steered_cosine,
-    subspace_similarity,
 )
+from spillover.maths.subspaces import principal_angles, principal_axes, random_axes, subspace_similarity
 
 RNG = np.random.default_rng(0)
 BEFORE = RNG.normal(size=(8, 16)) + 2

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from spillover.maths.bootstrap import Resampling, paired_mean
-from spillover.maths.sign_flip import sign_flip
+from spillover.maths.estimate import Resampling
+from spillover.maths.paired import paired_mean
+from spillover.maths.permutation import sign_flip
 
 
 def test_p_and_interval_are_those_of_trying_every_null() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.stratified import share, weighted_recall, weighted_share
+from spillover.maths.estimate import Resampling
+from spillover.maths.proportions import share, weighted_recall, weighted_share
 
 HOW = Resampling(draws=400)
 SIZES = np.array([180, 420, 2400])

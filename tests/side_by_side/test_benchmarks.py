@@ -66,9 +66,8 @@ def test_the_prediction_benchmark_holds_both_sides_to_one_result() -> None:
     import numpy as np
 
     from benchmarks.prediction import LinearRegression, loop, same
-    from spillover.maths.cross_validation import permuted_scores
-    from spillover.maths.folds import grouped_folds
-    from spillover.maths.ridge import Ridge
+    from spillover.maths.cross_validation import grouped_folds, permuted_scores
+    from spillover.maths.regression import Ridge
 
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 5)), rng.normal(size=60)

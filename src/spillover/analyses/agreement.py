@@ -14,10 +14,10 @@ from spillover.analyses.blocks import Section
 from spillover.analyses.matched import Judged, by_judge, same_answers
 from spillover.judgements.scored import ScoreColumns, ScoredAnswers
 from spillover.maths.agreement import auc, kappa
-from spillover.maths.bootstrap import Resampling, group_means, mean_of_groups
+from spillover.maths.bootstrap import group_means, mean_of_groups
 from spillover.maths.correlation import pearson, spearman
 from spillover.maths.em_rate import EMRule, em_indicator
-from spillover.maths.estimate import NAN, Estimate
+from spillover.maths.estimate import NAN, Estimate, Resampling
 from spillover.store import BuildContext
 
 RULE = EMRule()

@@ -12,10 +12,9 @@ from spillover.analyses.audit_section import show_audit
 from spillover.analyses.blocks import Section
 from spillover.judgements.audit_sample import STRATA
 from spillover.judgements.labels import Labels
-from spillover.maths.bootstrap import Resampling
 from spillover.maths.em_rate import em_indicator
-from spillover.maths.estimate import NAN, Estimate
-from spillover.maths.stratified import share, weighted_recall, weighted_share
+from spillover.maths.estimate import NAN, Estimate, Resampling
+from spillover.maths.proportions import share, weighted_recall, weighted_share
 from spillover.store import BuildContext
 
 MEASURES = {

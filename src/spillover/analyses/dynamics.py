@@ -14,11 +14,11 @@ from spillover.analyses.blocks import Section
 from spillover.analyses.dynamics_section import show_dynamics
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.judgements.scored import Loss, ScoredAnswers, Training
-from spillover.maths.bootstrap import Resampling, mean_of_groups
-from spillover.maths.correlation import log_pearson, partial, pearson, spearman
+from spillover.maths.bootstrap import mean_of_groups
+from spillover.maths.correlation import correlation_over_runs, log_pearson, partial, pearson, spearman
+from spillover.maths.dynamics import max_diff
 from spillover.maths.em_rate import em_rate
-from spillover.maths.max_diff import max_diff
-from spillover.maths.runs import correlation_over_runs
+from spillover.maths.estimate import Resampling
 from spillover.store import BuildContext
 
 LOSSES = ("held_out_loss", "training_loss")

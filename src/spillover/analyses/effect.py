@@ -12,11 +12,12 @@ from spillover.analyses.blocks import Section
 from spillover.analyses.effect_section import show_effect
 from spillover.analyses.scores import Scores, pool, questions_of, read, refuse_unlike
 from spillover.judgements.scored import ScoredAnswers
-from spillover.maths.bootstrap import Resampling, difference, mean_of_groups
+from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.em_rate import em_indicator, em_rate
-from spillover.maths.estimate import NAN, Estimate
-from spillover.maths.mover import within
+from spillover.maths.estimate import NAN, Estimate, Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
+from spillover.maths.paired import difference
+from spillover.maths.proportions import cut_to_newcombe
 from spillover.store import BuildContext
 
 SCALE = (0.0, 100.0)
@@ -131,7 +132,9 @@ def _difference(a: Scores, b: Scores, measure: str, how: Resampling) -> Estimate
     if measure != "em_strict":
         return found
     sides = ((left, a), (right, b))
-    return within(found, *(mean_of_groups(share, one["question"], one["family"], how=bounded) for share, one in sides))
+    return cut_to_newcombe(
+        found, *(mean_of_groups(share, one["question"], one["family"], how=bounded) for share, one in sides)
+    )
 
 
 def _questions(

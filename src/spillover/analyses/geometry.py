@@ -24,14 +24,12 @@ from spillover.analyses.geometry_section import show_geometry
 from spillover.analyses.geometry_sweep import by_prompt, sweep
 from spillover.analyses.text_similarity import sentences_alike, words_alike
 from spillover.maths.arrays import Floats
-from spillover.maths.axes import Axes, principal_axes
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.correlation import partial, pearson
-from spillover.maths.freedman_lane import permuted_partial
+from spillover.maths.correlation import partial, pearson, permuted_partial
+from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import max_t
-from spillover.maths.overlap import evaluation_control, overlap, random_control
 from spillover.maths.permutation import permutations
 from spillover.maths.shift import deltas, linear_cka, relative_shift, set_shift, shift_projection, shift_similarity
+from spillover.maths.subspaces import Axes, evaluation_control, overlap, principal_axes, random_control
 from spillover.records import read_table
 from spillover.store import BuildContext
 

@@ -11,9 +11,16 @@ from typing import Any
 import numpy as np
 
 from spillover.maths.arrays import Floats
-from spillover.maths.axes import Axes, principal_axes
-from spillover.maths.overlap import explained_share, mahalanobis, overlap, reconstruction_cosine
-from spillover.maths.shift import principal_angles, subspace_similarity
+from spillover.maths.subspaces import (
+    Axes,
+    explained_share,
+    mahalanobis,
+    overlap,
+    principal_angles,
+    principal_axes,
+    reconstruction_cosine,
+    subspace_similarity,
+)
 
 SHARES = (0.8, 0.9, 0.95)  # of the training rows' variance, beside the numbers of axes asked for
 

@@ -18,10 +18,11 @@ from spillover.analyses.blocks import Section
 from spillover.analyses.minima_section import show_minima
 from spillover.analyses.scores import read, refuse_unlike
 from spillover.judgements.judgements import Judgements
-from spillover.maths.barrier import barrier
-from spillover.maths.bootstrap import Resampling, mean, mean_of_groups
-from spillover.maths.low_rank import Pair, cosine
+from spillover.maths.bootstrap import mean, mean_of_groups
+from spillover.maths.dynamics import barrier
+from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
+from spillover.maths.shift import LowRank, weight_cosine
 from spillover.organisms.held_out import HeldOutLosses
 from spillover.organisms.interpolated import Interpolated, factors
 from spillover.organisms.organism import Checkpoint, adapter_folder
@@ -125,12 +126,12 @@ def _name(start: Checkpoint, end: Checkpoint) -> str:
 def _cosines(start: Checkpoint, end: Checkpoint, context: BuildContext) -> tuple[float, list[tuple[int, float]]]:
     """Cosine of the two weight changes over all modules, and over those of each layer."""
     left, right = (factors(adapter_folder(context.path(one.organism), one.step)) for one in (start, end))
-    by_layer: dict[int, tuple[list[Pair], list[Pair]]] = {}
+    by_layer: dict[int, tuple[list[LowRank], list[LowRank]]] = {}
     for name in left:
         found = re.search(r"\.layers\.(\d+)\.", name)
         if found:
             sides = by_layer.setdefault(int(found.group(1)), ([], []))
             sides[0].append(left[name])
             sides[1].append(right[name])
-    whole = cosine(list(left.values()), [right[name] for name in left])
-    return whole, [(layer, cosine(*sides)) for layer, sides in sorted(by_layer.items())]
+    whole = weight_cosine(list(left.values()), [right[name] for name in left])
+    return whole, [(layer, weight_cosine(*sides)) for layer, sides in sorted(by_layer.items())]

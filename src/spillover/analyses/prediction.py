@@ -21,14 +21,19 @@ from spillover.analyses.prediction_targets import SPREAD, Targets, centred_answe
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.judgements.scored import ScoredAnswers
 from spillover.maths.arrays import Floats, Ints
-from spillover.maths.cross_validation import CrossValidation, Fitter, cross_validate, permuted_scores
-from spillover.maths.folds import grouped_folds
-from spillover.maths.lasso import Lasso
+from spillover.maths.cross_validation import (
+    CrossValidation,
+    Fitter,
+    corrected_difference,
+    corrected_interval,
+    cross_validate,
+    grouped_folds,
+    permuted_scores,
+)
 from spillover.maths.multiplicity import max_t
-from spillover.maths.nadeau_bengio import corrected_difference, corrected_interval
 from spillover.maths.permutation import permutations
+from spillover.maths.regression import Lasso, Ridge
 from spillover.maths.reliability import split_half
-from spillover.maths.ridge import Ridge
 from spillover.records import read_table
 from spillover.store import BuildContext
 

@@ -17,7 +17,7 @@ import numpy as np
 from spillover.activations.activations import layers, read_activations
 from spillover.analyses.scores import Scores
 from spillover.maths.arrays import Floats
-from spillover.maths.axes import principal_axes, random_axes
+from spillover.maths.subspaces import principal_axes, random_axes
 
 POOLINGS = ("last", "mean")
 FeatureSet = Literal["raw", "pca", "random"]

@@ -13,7 +13,7 @@ from spillover.analyses.blocks import Section
 from spillover.analyses.priors_section import show_priors
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.judgements.scored import ScoredAnswers
-from spillover.maths.bootstrap import Resampling
+from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post
 from spillover.maths.reliability import Reliability, noise_ceiling, split_half

@@ -21,9 +21,11 @@ from spillover.analyses.blocks import Section
 from spillover.analyses.scores import read, refuse_unlike
 from spillover.analyses.steering_section import show_steering
 from spillover.judgements.judgements import Judgements
-from spillover.maths.bootstrap import Resampling, difference, mean, mean_of_groups
+from spillover.maths.bootstrap import mean, mean_of_groups
+from spillover.maths.estimate import Resampling
+from spillover.maths.paired import difference
 from spillover.maths.permutation import exceedance
-from spillover.maths.steering import foretold
+from spillover.maths.shift import shift_fit
 from spillover.records import read_table
 from spillover.store import BuildContext
 
@@ -85,9 +87,9 @@ class Steering(Analysis):
             read_activations(context.path(one), site, pooling).astype(np.float64)
             for one in (self.evaluation_before, self.evaluation_after)
         )
-        found = foretold(start, end, read_direction(direction, context.store, scaling))
+        found = shift_fit(start, end, read_direction(direction, context.store, scaling))
         alike = [one for one in self.controls if (one.layer, one.pooling) == (direction.layer, pooling)]
-        random = [foretold(start, end, read_direction(one, context.store, scaling)) for one in alike]
+        random = [shift_fit(start, end, read_direction(one, context.store, scaling)) for one in alike]
         explained = mean(found.explained, families, how=how)
         return {
             "layer": direction.layer,

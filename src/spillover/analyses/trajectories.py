@@ -20,10 +20,10 @@ from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.analyses.trajectories_section import show_trajectories
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.scored import ScoredAnswers, Training
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.concordance import concordance
-from spillover.maths.low_rank import cosine, norm
-from spillover.maths.onset import half_changes, onset
+from spillover.maths.agreement import concordance
+from spillover.maths.dynamics import half_changes, onset
+from spillover.maths.estimate import Resampling
+from spillover.maths.shift import weight_cosine, weight_norm
 from spillover.organisms.interpolated import factors
 from spillover.organisms.organism import Checkpoint, adapter_folder
 from spillover.organisms.tuning import LoRA
@@ -134,9 +134,9 @@ def _weights(name: dict[str, Any], series: Sequence[ScoredAnswers], context: Bui
             {
                 **name,
                 "step": step,
-                "norm": float(np.linalg.norm([norm(pair) for pair in change])),
-                "cosine_to_last": cosine(change, kept[-1][1]),
-                "cosine_to_previous": cosine(change, before) if before else None,
+                "norm": float(np.linalg.norm([weight_norm(pair) for pair in change])),
+                "cosine_to_last": weight_cosine(change, kept[-1][1]),
+                "cosine_to_previous": weight_cosine(change, before) if before else None,
             }
         )
     return rows

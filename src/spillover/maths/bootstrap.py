@@ -20,7 +20,6 @@ do. It keeps the percentile-t finite, and gives an honest interval where every v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -28,40 +27,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spillover.maths.arrays import Floats, codes, totals, vector
-from spillover.maths.clopper_pearson import clopper_pearson
-from spillover.maths.estimate import NAN, Estimate
-from spillover.maths.sign_flip import sign_flip
+from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
+from spillover.maths.proportions import clopper_pearson
 
 LARGEST = 4_000_000  # counts held at once, 32 MB
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How intervals and tests are made. Equal values give equal numbers: the seed is part of the choice.
-
-    draws: bootstrap draws, permutations, simulated draws or splits. level: of the interval. bounds: the least
-    and greatest value one row can take (scores: (0, 100)); None where there is no such range.
-    """
-
-    draws: int = 2000
-    level: float = 0.95
-    seed: int = 0
-    bounds: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.draws < 99:
-            raise ValueError(f"draws must be at least 99, got {self.draws}: fewer cannot carry an interval")
-        if not 0 < self.level < 1:
-            raise ValueError(f"level must lie between 0 and 1, got {self.level}; 95% is 0.95")
-        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
-            raise ValueError(f"bounds must be (least, greatest), got {self.bounds}")
-
-    def rng(self) -> np.random.Generator:
-        """A generator that starts at `seed`."""
-        return np.random.default_rng(self.seed)
-
-
-DEFAULT = Resampling()
 
 
 def mean(values: ArrayLike, clusters: Any = None, null: float | None = None, how: Resampling = DEFAULT) -> Estimate:
@@ -86,53 +55,6 @@ def mean_of_groups(
     """
     means, owner = group_means(values, question, family)
     return ratio(means, np.ones(len(means)), owner, null, how)
-
-
-def difference(
-    values_a: ArrayLike,
-    values_b: ArrayLike,
-    question_a: Any,
-    question_b: Any,
-    family: Any = None,
-    how: Resampling = DEFAULT,
-) -> Estimate:
-    """Mean over shared questions of (mean of a - mean of b), resampling families; p against no difference.
-
-    values_a (n_a,), values_b (n_b,) with their question labels; family (n_a,) labels of a's rows. Paired: a
-    question scored on one side only is left out; n counts the shared questions. bounds in `how` are those of
-    one value.
-    """
-    mean_a, names_a, owner = _means(values_a, question_a, family)
-    mean_b, names_b, _ = _means(values_b, question_b, None)
-    scored_a, scored_b = ~np.isnan(mean_a), ~np.isnan(mean_b)
-    _, in_a, in_b = np.intersect1d(names_a[scored_a], names_b[scored_b], return_indices=True)
-    gaps = mean_a[scored_a][in_a] - mean_b[scored_b][in_b]
-    return paired_mean(gaps, owner[scored_a][in_a], how)
-
-
-def paired_mean(gaps: ArrayLike, clusters: Any, how: Resampling = DEFAULT) -> Estimate:
-    """Mean of paired differences (n,), NaN where one side is missing; clusters (n,) labels; p against 0.
-
-    Of the percentile-t and the null in which whole clusters change sides (`sign_flip`) the more cautious counts: the
-    larger p, the outer ends. The first alone rejects too often where most differences are 0 or few are large, the other
-    alone where they are skewed. bounds in `how` are those of one value.
-    """
-    d = vector("gaps", gaps)
-    if how.bounds is not None:
-        span = how.bounds[1] - how.bounds[0]
-        how = Resampling(how.draws, how.level, how.seed, (-span, span))
-    found = ratio(d, np.ones(len(d)), clusters, 0.0, how)
-    if found.p is None or np.isnan(found.p):
-        return found
-    code, names = codes("clusters", clusters, len(d))
-    there = ~np.isnan(d)
-    sums = totals(np.where(there, d, 0.0), code, len(names))
-    sizes = totals(there.astype(np.float64), code, len(names))
-    low, high, p = sign_flip(sums[sizes > 0], sizes[sizes > 0], how.draws, how.rng(), how.level)
-    ends = (found.low, found.high) if np.isnan(low) else (min(found.low, low), max(found.high, high))
-    if how.bounds is not None:
-        ends = max(ends[0], how.bounds[0]), min(ends[1], how.bounds[1])
-    return Estimate(found.estimate, *ends, found.n, max(found.p, p))
 
 
 def ratio(
@@ -173,7 +95,7 @@ def group_means(values: ArrayLike, question: Any, family: Any = None) -> tuple[F
 
     (questions,) and (questions,); NaN for a question without a scored value.
     """
-    means, _, owner = _means(values, question, family)
+    means, _, owner = question_means(values, question, family)
     return means, owner
 
 
@@ -186,7 +108,7 @@ def resampling_counts(clusters: int, draws: int, seed: int) -> Floats:
     return counts
 
 
-def _means(values: ArrayLike, question: Any, family: Any) -> tuple[Floats, Any, Any]:
+def question_means(values: ArrayLike, question: Any, family: Any) -> tuple[Floats, Any, Any]:
     v = vector("values", values)
     code, names = codes("question", question, len(v))
     scored = ~np.isnan(v)

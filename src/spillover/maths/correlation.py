@@ -15,19 +15,34 @@ The least over r = 0, 0.5, 0.85: 87 (two log-normals at r = 0, where Spearman's 
 
 p: permutation of y, a test of *independence* (with unequal noise it can reject where r is 0). Where rows come
 in clusters, exchanging single rows would be wrong, and p is the t test of z by the same jackknife.
+
+Intervals for a correlation by a jackknife of Fisher's z = arctanh(r). Knows correlations only.
+
+The null of a partial correlation: residuals change places, covariates stay. Knows orders of rows alone.
+
+Correlation over runs whose scores are means over questions. Knows x a run and a runs x questions matrix.
+
+Both runs and questions are samples. Questions that respond to x each in their own way make an interval over
+runs alone far too narrow. Share of 95% intervals that held the truth, 1,000 simulations each, where the
+questions' slopes spread by 0 / 1 / 3 times their mean (tests/maths/coverage_tables.py):
+
+    runs, questions   runs alone     questions alone   both
+    12, 24            96 / 93 / 74   56 / 75 / 88      98 / 98 / 96
+    35, 24            94 / 81 / 48   56 / 88 / 91      97 / 97 / 93
+    35, 8             95 / 71 / 32   78 / 94 / 87      100 / 98 / 90
+    16, 200           96 / 94 / 90   22 / 39 / 76      96 / 95 / 96
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Bools, Floats, codes, matrix, vector
-from spillover.maths.bootstrap import DEFAULT, Resampling
-from spillover.maths.estimate import NAN, Estimate
-from spillover.maths.fisher import jackknife_error, z_interval
+from spillover.maths.arrays import Bools, Floats, Ints, codes, matrix, vector
+from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
 from spillover.maths.permutation import exceedance, permutations
 
 CHUNK = 512
@@ -186,3 +201,125 @@ def _kept(clusters: Any, keep: Bools) -> Any:
     if labels.shape != keep.shape:
         raise ValueError(f"clusters must hold {len(keep)} labels, one a row, got shape {labels.shape}")
     return labels[keep]
+
+
+def jackknife_error(deleted: Floats) -> float:
+    """Standard error of z from the correlations with each unit left out, (units,); NaN where it has none.
+
+    That is with fewer than 4 units, or where without some unit the correlation is undefined or +-1: then it
+    hangs on that unit alone.
+    """
+    if len(deleted) < 4 or np.isnan(deleted).any() or (np.abs(deleted) > 1 - 1e-12).any():
+        return NAN
+    z = np.arctanh(deleted)
+    return float(np.sqrt((len(z) - 1) / len(z) * ((z - z.mean()) ** 2).sum()))
+
+
+def z_interval(r: float, error: float, freedom: int, level: float = 0.95) -> tuple[float, float, float]:
+    """(low, high, p): tanh(z -+ t error), Student's t on `freedom` degrees; p two-sided against r = 0.
+
+    NaN where r is +-1 or the error is NaN or nothing.
+    """
+    from scipy.stats import t
+
+    if not error > 1e-14 or not abs(r) < 1 - 1e-12 or freedom < 1:
+        return NAN, NAN, NAN
+    z, reach = float(np.arctanh(r)), float(t.ppf((1 + level) / 2, freedom)) * error
+    return float(np.tanh(z - reach)), float(np.tanh(z + reach)), float(2 * t.sf(abs(z) / error, freedom))
+
+
+def permuted_partial(x: Floats, y: Floats, covariates: Floats, orders: Ints) -> tuple[float, Floats]:
+    """Partial correlation of x and y (n,) given covariates (n, c), and the same with y's residuals in each of `orders`.
+
+    Freedman and Lane (1983): what is left of y beside the covariates is put into another order (draws, n), the
+    covariates are taken out again, and the rest is correlated with what is left of x. A covariate that drives both x
+    and y so adds nothing to the null, which it would in permuting y itself. NaN where a residual vanishes.
+    """
+    basis = orthonormal(np.column_stack([np.ones(len(x)), covariates]))
+
+    def rest(values: Floats) -> Floats:
+        left = values - (values @ basis) @ basis.T
+        return np.asarray(left - (left @ basis) @ basis.T)
+
+    a, b = rest(x), rest(y)
+    if min(_share(a, x), _share(b, y)) < 1e-10:
+        return float("nan"), np.full(len(orders), np.nan)
+    drawn = rest(b[orders])
+    bottom = np.linalg.norm(a) * np.linalg.norm(drawn, axis=1)
+    permuted = np.divide(drawn @ a, bottom, out=np.full(len(drawn), np.nan), where=bottom > 0)
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))), np.asarray(permuted)
+
+
+def _share(rest: Floats, whole: Floats) -> float:
+    return float(np.linalg.norm(rest) / max(float(np.linalg.norm(whole)), 1e-300))
+
+
+@dataclass(frozen=True)
+class RunsCorrelation:
+    """One correlation with three intervals: what is resampled is what the claim reaches beyond.
+
+    both: new runs and new questions. runs: new runs, these questions. questions: these runs, new questions. n
+    is the number of rows throughout (runs, or checkpoints of runs); p of `runs` is a permutation of runs (these
+    questions), a t test where a run has several rows; of `both` and `questions` a t test on the interval's own error.
+    n_questions: columns used.
+    """
+
+    both: Estimate
+    runs: Estimate
+    questions: Estimate
+    n_questions: int
+
+
+def correlation_over_runs(
+    x: ArrayLike,
+    y: ArrayLike,
+    family: Any = None,
+    log: bool = True,
+    how: Resampling = DEFAULT,
+    run: Any = None,
+) -> RunsCorrelation:
+    """Pearson r of log(x) (x itself with log=False) with each run's mean over questions.
+
+    x (R,); y (R, Q) question means, NaN where unscored; family (Q,) labels resampled as questions. A question
+    not scored in every used run is left out, so that all runs are means over the same questions; a run
+    without x, or without any score, is left out before. Interval `both`: Fisher's z with the sum of the two
+    jackknife variances (a little wide: the run-by-question part is in both), t on the lesser of the two
+    counts - 2. run (R,) labels rows that are checkpoints of one run: whole runs are resampled then, and counted.
+    """
+    a = vector("x", x)
+    scores = matrix("y", y, missing=True)
+    if len(scores) != len(a):
+        raise ValueError(f"y must have one row a run: {len(a)} runs in x, {len(scores)} rows in y; transpose it?")
+    if log and (a[~np.isnan(a)] <= 0).any():
+        raise ValueError(f"log needs x > 0, got {np.nanmin(a):g}; pass log=False to correlate x itself")
+    labels = np.arange(scores.shape[1]) if family is None else np.asarray(family)
+    code, _ = codes("family", labels, scores.shape[1])
+    keep = ~np.isnan(a) & ~np.isnan(scores).all(axis=1)
+    owner, _ = codes("run", np.arange(len(a)) if run is None else np.asarray(run), len(a))
+    a, scores, owner = np.log(a[keep]) if log else a[keep], scores[keep], owner[keep]
+    whole = ~np.isnan(scores).any(axis=0)
+    scores, code = scores[:, whole], code[whole]
+    if scores.size == 0:
+        none = Estimate.missing(len(a), tested=True)
+        return RunsCorrelation(none, none, none, 0)
+    level = scores.mean(axis=1)
+    members = np.unique(owner)
+    runs = pearson(a, level, None if len(members) == len(a) else owner, how)
+    left = [_plain(a[owner != one], level[owner != one]) for one in members] if len(members) > 1 else []
+    error_runs = jackknife_error(np.array(left))
+    families = np.unique(code)
+    without = [scores[:, code != one].mean(axis=1) for one in families] if len(families) > 1 else []
+    error_questions = jackknife_error(np.array([_plain(a, kept) for kept in without]))
+    low, high, p = z_interval(runs.estimate, error_questions, len(families) - 2, how.level)
+    questions = replace(runs, low=low, high=high, p=p)
+    error, freedom = float(np.hypot(error_runs, error_questions)), min(len(members), len(families)) - 2
+    low, high, p = z_interval(runs.estimate, error, freedom, how.level)
+    return RunsCorrelation(replace(runs, low=low, high=high, p=p), runs, questions, scores.shape[1])
+
+
+def _plain(x: Floats, y: Floats) -> float:
+    """Pearson r; NaN where a side does not vary."""
+    a, b = x - x.mean(), y - y.mean()
+    bottom = float(np.linalg.norm(a) * np.linalg.norm(b))
+    nothing = 1e-10 * float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(np.clip(a @ b / bottom, -1.0, 1.0)) if bottom > nothing else float("nan")

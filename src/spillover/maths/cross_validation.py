@@ -2,6 +2,10 @@
 
 With X fixed, what is factorised in a fold does not depend on y: targets, permutations of them and penalties all come
 from one factorisation a split and a matrix product. Which model is fitted is the `ridge` and `lasso` modules' affair.
+
+Repeated folds that never split a group. Knows labels, not data.
+
+Intervals and tests for repeated cross-validation scores. Knows scores per fold, not what was fitted.
 """
 
 from __future__ import annotations
@@ -14,9 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spillover.maths.arrays import Bools, Floats, Ints, codes, matrix
-from spillover.maths.bootstrap import DEFAULT, Resampling
-from spillover.maths.estimate import Estimate
-from spillover.maths.nadeau_bengio import corrected_difference, corrected_interval
+from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
 from spillover.maths.permutation import exceedance, permutations
 
 
@@ -203,3 +205,104 @@ def _checked(x: ArrayLike, y: ArrayLike, folds: ArrayLike, groups: Any) -> tuple
         if len(np.unique(row)) < 2:
             raise ValueError(f"repeat {repeat} has a single fold; nothing is left to train on")
     return features, targets, splits, code
+
+
+def grouped_folds(groups: Any, k: int = 5, repeats: int = 10, seed: int = 0) -> Ints:
+    """Fold number 0..k-1 of each row for each repeat: (repeats, n).
+
+    groups: (n,) labels (question family, category); rows of one group always share a fold, so that
+    near-duplicates never stand on both sides. Groups come in random order, each goes to the emptiest fold:
+    folds are about equal in rows, none is empty, and repeats differ. The same seed gives the same folds.
+    """
+    labels = np.asarray(groups)
+    code, names = codes("groups", labels, len(labels))
+    if k < 2:
+        raise ValueError(f"k must be at least 2 folds, got {k}")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    if len(names) < k:
+        raise ValueError(f"{k} folds need at least {k} groups, got {len(names)}; use fewer folds or finer groups")
+    sizes = np.bincount(code, minlength=len(names))
+    rng = np.random.default_rng(seed)
+    folds = np.empty((repeats, len(code)), dtype=np.int64)
+    for repeat in range(repeats):
+        fold_of = np.empty(len(names), dtype=np.int64)
+        filled = np.zeros(k, dtype=np.int64)
+        for group in rng.permutation(len(names)):
+            fold = int(np.argmin(filled))
+            fold_of[group] = fold
+            filled[fold] += sizes[group]
+        folds[repeat] = fold_of[code]
+    return folds
+
+
+def inner_splits(groups: Ints, k: int) -> Iterator[Bools]:
+    """Which rows each of k inner folds holds out: (n,) each; blocks in row order that never split a group.
+
+    With every row a group of its own these are scikit-learn's `KFold(k)`, what `cv=k` means there. Fewer than k where
+    large groups leave a fold empty; a ValueError where all rows would be in one.
+    """
+    n = len(groups)
+    _, first, code, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise ValueError("a training part holds a single group, so none can be left out; use more folds or one alpha")
+    order = np.argsort(first)
+    starts = np.empty(len(sizes), dtype=np.int64)
+    starts[order] = np.concatenate([[0], np.cumsum(sizes[order])[:-1]])
+    lengths = np.full(k, n // k)
+    lengths[: n % k] += 1
+    fold_of = np.repeat(np.arange(k), lengths)[starts][code]
+    for fold in np.unique(fold_of):
+        held = fold_of == fold
+        if held.all():
+            raise ValueError(f"groups are too large for {k} inner folds; use fewer inner folds, or one alpha")
+        yield held
+
+
+def corrected_interval(
+    scores: ArrayLike, test_share: float, level: float = 0.95, null: float | None = None
+) -> Estimate:
+    """Mean score over all repeats and folds with the corrected resampled t interval (Nadeau-Bengio 2003).
+
+    scores: any shape, one a train/test split, NaN where a fold had no score. test_share: test rows / training
+    rows (1/4 for 5 folds). Variance = s^2 (1/J + test_share), J - 1 degrees of freedom: training sets
+    overlap, so the J scores are far from J independent ones. n is J. `null` adds a two-sided p against that
+    score.
+    """
+    if not test_share > 0:
+        raise ValueError(f"test_share is test rows / training rows, above 0, got {test_share}; for 5 folds pass 0.25")
+    values = np.asarray(scores, dtype=np.float64).ravel()
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return Estimate.missing(tested=null is not None)
+    spread = float(values.std(ddof=1)) if len(values) > 1 else NAN
+    return interval_from_summary(float(values.mean()), spread, len(values), test_share, level, null)
+
+
+def interval_from_summary(
+    mean: float, spread: float, count: int, test_share: float, level: float = 0.95, null: float | None = None
+) -> Estimate:
+    """`corrected_interval` from the scores' mean and SD (ddof 1) over `count` splits, as tables print them."""
+    from scipy.stats import t
+
+    centre = float(mean)
+    if count < 2 or np.isnan(spread):
+        return Estimate(centre, NAN, NAN, count, None if null is None else NAN)
+    error = float(np.sqrt(spread**2 * (1 / count + test_share)))
+    reach = float(t.ppf((1 + level) / 2, count - 1)) * error
+    if null is None:
+        return Estimate(centre, centre - reach, centre + reach, count)
+    if error <= 1e-14 * max(1.0, abs(centre)):
+        return Estimate(centre, centre, centre, count, 1.0 if centre == null else NAN)
+    return Estimate(
+        centre, centre - reach, centre + reach, count, float(2 * t.sf(abs(centre - null) / error, count - 1))
+    )
+
+
+def corrected_difference(scores_a: ArrayLike, scores_b: ArrayLike, test_share: float, level: float = 0.95) -> Estimate:
+    """Mean of a - b over the same splits, with the corrected interval and p against no difference."""
+    a: Floats = np.asarray(scores_a, dtype=np.float64)
+    b: Floats = np.asarray(scores_b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"both need one score a split of the same folds, got shapes {a.shape} and {b.shape}")
+    return corrected_interval(a - b, test_share, level, null=0.0)

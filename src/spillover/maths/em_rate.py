@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spillover.maths.arrays import Floats, vector
-from spillover.maths.bootstrap import DEFAULT, Resampling, ratio
-from spillover.maths.estimate import NAN, Estimate
+from spillover.maths.bootstrap import ratio
+from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
 
 
 @dataclass(frozen=True)

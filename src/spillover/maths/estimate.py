@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+
 NAN = float("nan")
 
 
@@ -39,3 +41,32 @@ class Estimate:
     def missing(cls, n: int = 0, tested: bool = False) -> Estimate:
         """No data, or too few: NaN throughout, never 0; `n` is how many units there were."""
         return cls(NAN, NAN, NAN, n, NAN if tested else None)
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals and tests are made. Equal values give equal numbers: the seed is part of the choice.
+
+    draws: bootstrap draws, permutations, simulated draws or splits. level: of the interval. bounds: the least
+    and greatest value one row can take (scores: (0, 100)); None where there is no such range.
+    """
+
+    draws: int = 2000
+    level: float = 0.95
+    seed: int = 0
+    bounds: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.draws < 99:
+            raise ValueError(f"draws must be at least 99, got {self.draws}: fewer cannot carry an interval")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level must lie between 0 and 1, got {self.level}; 95% is 0.95")
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"bounds must be (least, greatest), got {self.bounds}")
+
+    def rng(self) -> np.random.Generator:
+        """A generator that starts at `seed`."""
+        return np.random.default_rng(self.seed)
+
+
+DEFAULT = Resampling()

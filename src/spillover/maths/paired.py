@@ -8,10 +8,58 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Floats, codes, vector
-from spillover.maths.bootstrap import DEFAULT, Resampling, paired_mean
+from spillover.maths.arrays import Floats, codes, totals, vector
+from spillover.maths.bootstrap import question_means, ratio
 from spillover.maths.correlation import pearson
-from spillover.maths.estimate import NAN, Estimate
+from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
+from spillover.maths.permutation import sign_flip
+
+
+def difference(
+    values_a: ArrayLike,
+    values_b: ArrayLike,
+    question_a: Any,
+    question_b: Any,
+    family: Any = None,
+    how: Resampling = DEFAULT,
+) -> Estimate:
+    """Mean over shared questions of (mean of a - mean of b), resampling families; p against no difference.
+
+    values_a (n_a,), values_b (n_b,) with their question labels; family (n_a,) labels of a's rows. Paired: a
+    question scored on one side only is left out; n counts the shared questions. bounds in `how` are those of
+    one value.
+    """
+    mean_a, names_a, owner = question_means(values_a, question_a, family)
+    mean_b, names_b, _ = question_means(values_b, question_b, None)
+    scored_a, scored_b = ~np.isnan(mean_a), ~np.isnan(mean_b)
+    _, in_a, in_b = np.intersect1d(names_a[scored_a], names_b[scored_b], return_indices=True)
+    gaps = mean_a[scored_a][in_a] - mean_b[scored_b][in_b]
+    return paired_mean(gaps, owner[scored_a][in_a], how)
+
+
+def paired_mean(gaps: ArrayLike, clusters: Any, how: Resampling = DEFAULT) -> Estimate:
+    """Mean of paired differences (n,), NaN where one side is missing; clusters (n,) labels; p against 0.
+
+    Of the percentile-t and the null in which whole clusters change sides (`sign_flip`) the more cautious counts: the
+    larger p, the outer ends. The first alone rejects too often where most differences are 0 or few are large, the other
+    alone where they are skewed. bounds in `how` are those of one value.
+    """
+    d = vector("gaps", gaps)
+    if how.bounds is not None:
+        span = how.bounds[1] - how.bounds[0]
+        how = Resampling(how.draws, how.level, how.seed, (-span, span))
+    found = ratio(d, np.ones(len(d)), clusters, 0.0, how)
+    if found.p is None or np.isnan(found.p):
+        return found
+    code, names = codes("clusters", clusters, len(d))
+    there = ~np.isnan(d)
+    sums = totals(np.where(there, d, 0.0), code, len(names))
+    sizes = totals(there.astype(np.float64), code, len(names))
+    low, high, p = sign_flip(sums[sizes > 0], sizes[sizes > 0], how.draws, how.rng(), how.level)
+    ends = (found.low, found.high) if np.isnan(low) else (min(found.low, low), max(found.high, high))
+    if how.bounds is not None:
+        ends = max(ends[0], how.bounds[0]), min(ends[1], how.bounds[1])
+    return Estimate(found.estimate, *ends, found.n, max(found.p, p))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spillover.maths.arrays import Floats, matrix
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.estimate import NAN
+from spillover.maths.estimate import NAN, Resampling
 
 SPLITS = Resampling(draws=200)
 

@@ -1,6 +1,10 @@
 """How activations move through fine-tuning, prompt by prompt and as a set. Knows pairs of arrays only.
 
 delta(x) = a_after(x) - a_before(x) (METHOD section 3). A zero vector has no direction: its cosine is NaN.
+
+How well one vector added to each prompt's activation before training foretells the one after. Knows arrays alone.
+
+Norms and angles of matrices kept as products B A, without forming them. Knows factors, no model.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Floats, matrix, same_width, unit
+from spillover.maths.arrays import Floats, matrix, same_width, unit, vector
 
 
 @dataclass(frozen=True)
@@ -107,29 +111,6 @@ def linear_cka(x: ArrayLike, y: ArrayLike, debiased: bool = True) -> float:
     return hsic(k, m) / float(np.sqrt(own_a * own_b))
 
 
-def principal_angles(axes_a: ArrayLike, axes_b: ArrayLike) -> Floats:
-    """Angles between the spans of two orthonormal sets (k1, d), (k2, d): (min(k1, k2),) radians, ascending.
-
-    Mean cos^2 over the angles of two random k-planes is exactly k/d on average: compare with that, not with
-    0.
-    """
-    from scipy.linalg import subspace_angles
-
-    a, b = matrix("axes_a", axes_a), matrix("axes_b", axes_b)
-    same_width("axes_a", a, "axes_b", b)
-    for name, axes in (("axes_a", a), ("axes_b", b)):
-        if not np.allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-6):
-            raise ValueError(f"{name} must have orthonormal rows; pass `Axes.axes` or `random_axes`")
-    return np.asarray(subspace_angles(a.T, b.T)[::-1], dtype=np.float64)
-
-
-def subspace_similarity(axes_a: ArrayLike, axes_b: ArrayLike) -> float:
-    """Mean cos^2 of the principal angles, in [0, 1]; k/d expected of random planes of equal k."""
-    a, b = matrix("axes_a", axes_a), matrix("axes_b", axes_b)
-    same_width("axes_a", a, "axes_b", b)
-    return float(((a @ b.T) ** 2).sum() / min(len(a), len(b)))
-
-
 def _with_direction(delta: ArrayLike, training_delta: ArrayLike) -> tuple[Floats, Floats]:
     d, t = matrix("delta", delta), matrix("training_delta", training_delta)
     same_width("delta", d, "training_delta", t)
@@ -153,3 +134,61 @@ def _unbiased_hsic(k: Floats, m: Floats) -> float:
     np.fill_diagonal(m, 0.0)
     cross = float((k * m).sum()) + float(k.sum()) * float(m.sum()) / ((n - 1) * (n - 2))
     return (cross - 2 * float(k.sum(axis=0) @ m.sum(axis=0)) / (n - 2)) / (n * (n - 3))
+
+
+@dataclass(frozen=True)
+class ShiftFit:
+    """explained: (prompts,) 1 - |after - (before + v)|^2 / |after - before|^2: 1 is the whole shift, 0 what adding
+    nothing does, below 0 worse. cosine: (prompts,) of v with the prompt's own shift. Both NaN where a prompt does not
+    shift. best: the multiple of v that explains most over all prompts together; whole: the share it explains.
+    """
+
+    explained: Floats
+    cosine: Floats
+    best: float
+    whole: float
+
+
+def shift_fit(before: Floats, after: Floats, direction: Floats) -> ShiftFit:
+    """before, after (prompts, d); direction (d,), added as it is."""
+    start, end = matrix("before", before), matrix("after", after)
+    v = vector("direction", direction)
+    if start.shape != end.shape or start.shape[1] != len(v):
+        raise ValueError(f"before {start.shape}, after {end.shape} and a direction of {len(v)} do not go together")
+    delta = end - start
+    squares = (delta**2).sum(axis=1)
+    along = delta @ v
+    length = float(v @ v)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        explained = np.where(squares > 0, (2 * along - length) / squares, np.nan)
+        cosine = np.where((squares > 0) & (length > 0), along / np.sqrt(squares * length), np.nan)
+    total = float(squares.sum())
+    best = float(along.sum() / (len(delta) * length)) if length > 0 else float("nan")
+    whole = float(along.sum() ** 2 / (len(delta) * length * total)) if length > 0 and total > 0 else float("nan")
+    return ShiftFit(explained, cosine, best, whole)
+
+
+LowRank = tuple[Floats, Floats]  # B (out, rank), A (rank, in)
+
+
+def weight_inner(left: LowRank, right: LowRank) -> float:
+    """Frobenius inner product of B1 A1 and B2 A2: sum of (B1' B2) * (A1 A2'), ranks x ranks."""
+    (b1, a1), (b2, a2) = left, right
+    if b1.shape[0] != b2.shape[0] or a1.shape[1] != a2.shape[1]:
+        raise ValueError(
+            f"products of shapes {b1.shape[0]} x {a1.shape[1]} and {b2.shape[0]} x {a2.shape[1]} have no inner product"
+        )
+    return float(((b1.T @ b2) * (a1 @ a2.T)).sum())
+
+
+def weight_norm(pair: LowRank) -> float:
+    """Frobenius norm of B A."""
+    return float(np.sqrt(max(weight_inner(pair, pair), 0.0)))
+
+
+def weight_cosine(left: list[LowRank], right: list[LowRank]) -> float:
+    """Cosine of two weight changes, each a list of matrices seen as one long vector; NaN where one is zero."""
+    lengths = [float(np.linalg.norm([weight_norm(one) for one in side])) for side in (left, right)]
+    if min(lengths) == 0:
+        return float("nan")
+    return float(sum(weight_inner(a, b) for a, b in zip(left, right, strict=True)) / (lengths[0] * lengths[1]))

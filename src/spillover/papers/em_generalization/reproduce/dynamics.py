@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from spillover.maths.arrays import Floats
-from spillover.maths.bootstrap import Resampling
-from spillover.maths.max_diff import max_diff
+from spillover.maths.correlation import correlation_over_runs
+from spillover.maths.dynamics import max_diff
+from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.reliability import from_errors, noise_ceiling
-from spillover.maths.runs import correlation_over_runs
 from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, same
 from spillover.papers.em_generalization.reproduce.dynamics_rows import Row, Table, chosen, published_statistics
 from spillover.papers.em_generalization.reproduce.runs import Run, family_of

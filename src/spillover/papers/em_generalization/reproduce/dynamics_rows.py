@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from spillover.maths.arrays import Floats
-from spillover.maths.bootstrap import Resampling
 from spillover.maths.correlation import log_pearson
-from spillover.maths.max_diff import max_diff
-from spillover.maths.textbook import pearson_normal
+from spillover.maths.dynamics import max_diff
+from spillover.maths.estimate import Resampling
 from spillover.papers.em_generalization.names import RunName
 from spillover.papers.em_generalization.reproduce.cells import number, numbers
 from spillover.papers.em_generalization.reproduce.runs import Run
+from spillover.papers.em_generalization.reproduce.textbook import pearson_normal
 
 NAME = re.compile(r"^(?P<set>[A-Za-z]+\d*)-(?P<metric>[a-z_]+?)(?P<sample>\d*)-(?P<loss>(?:train|eval)_\w+)$")
 FEW = Resampling(draws=99)  # of an estimate whose interval is made elsewhere

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from spillover.maths.bootstrap import Resampling
 from spillover.maths.em_rate import em_rate
+from spillover.maths.estimate import Resampling
 from spillover.papers.em_generalization.reproduce.cells import Beside, Cell
 from spillover.papers.em_generalization.reproduce.runs import Run, family_of
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from spillover.maths.arrays import Floats
-from spillover.maths.bootstrap import Resampling, mean
+from spillover.maths.bootstrap import mean
 from spillover.maths.correlation import pearson
-from spillover.maths.estimate import Estimate
+from spillover.maths.estimate import Estimate, Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
-from spillover.maths.textbook import lower_median
 from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, number, same
+from spillover.papers.em_generalization.reproduce.textbook import lower_median
 
 PART = "geometry"
 HOW = Resampling(draws=999)

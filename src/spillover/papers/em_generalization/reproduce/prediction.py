@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spillover.maths.nadeau_bengio import interval_from_summary
-from spillover.maths.textbook import two_sided_t, two_sided_t_cancelling
+from spillover.maths.cross_validation import interval_from_summary
 from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, number, same
+from spillover.papers.em_generalization.reproduce.textbook import two_sided_t, two_sided_t_cancelling
 
 PART = "prediction"
 SPLITS, TEST_SHARE = 50, 0.25  # 5 folds, 10 times

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from spillover.maths.arrays import Floats
-from spillover.maths.bootstrap import Resampling
+from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post
 from spillover.maths.reliability import from_errors, noise_ceiling
-from spillover.maths.textbook import pearson_normal
 from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, number, same
 from spillover.papers.em_generalization.reproduce.runs import Run, family_of
 from spillover.papers.em_generalization.reproduce.summary import judged_in_whole_numbers
+from spillover.papers.em_generalization.reproduce.textbook import pearson_normal
 
 PART = "prior"
 HOW = Resampling(draws=999)

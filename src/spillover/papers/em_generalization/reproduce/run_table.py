@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from spillover.maths.arrays import Floats
-from spillover.maths.bootstrap import Resampling, mean, mean_of_groups
+from spillover.maths.bootstrap import mean, mean_of_groups
+from spillover.maths.estimate import Resampling
 from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, number, same
 from spillover.papers.em_generalization.reproduce.runs import Run, family_of
 from spillover.papers.em_generalization.reproduce.runs import column as of_questions

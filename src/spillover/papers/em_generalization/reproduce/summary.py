@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from spillover.maths.arrays import Floats
-from spillover.maths.bootstrap import Resampling, mean, mean_of_groups
+from spillover.maths.bootstrap import mean, mean_of_groups
+from spillover.maths.estimate import Resampling
 from spillover.papers.em_generalization.answers import Answers
 from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, as_printed, number, same
 from spillover.papers.em_generalization.reproduce.runs import Run, column, family_of, training_losses

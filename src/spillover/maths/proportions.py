@@ -1,4 +1,16 @@
-"""Shares of a population from a sample drawn stratum by stratum, some more densely than others. Knows counts only.
+"""The exact interval of a share (Clopper and Pearson 1934). Knows counts, whole or effective.
+
+A difference of two shares that cannot claim more than the two shares' own intervals allow. Knows Estimates alone.
+
+Near 0 and 1, where most families have no event, a bootstrap of the differences has little to go by and its worst case
+(all families at opposite ends) says nothing. The method of variance estimates recovery (Newcombe 1998, Zou and Donner
+2008) builds the difference's interval from the two sides' own:
+
+    low = d - sqrt((p1 - l1)^2 + (u2 - p2)^2),  high = d + sqrt((u1 - p1)^2 + (p2 - l2)^2)
+
+It takes the sides as independent: for paired questions, which go up and down together, it is wide.
+
+Shares of a population from a sample drawn stratum by stratum, some more densely than others. Knows counts only.
 
 A stratum's own share has the exact interval of Clopper and Pearson. A share over several strata weighs each by its
 size; its interval is that of draws from the strata's Beta(hits + 1/3, misses + 1/3), so that 0 hits of 20 in a large
@@ -10,13 +22,45 @@ stratum is "few", not "none" (a normal interval would say exactly 0). Share of 9
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from spillover.maths.arrays import Floats
-from spillover.maths.bootstrap import DEFAULT, Resampling
-from spillover.maths.clopper_pearson import clopper_pearson
-from spillover.maths.estimate import NAN, Estimate
+from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
+
+
+def clopper_pearson(hits: float, trials: float, level: float = 0.95) -> tuple[float, float]:
+    """(low, high) in [0, 1] of hits among trials > 0; 0 and 1 are ends where there are no hits, or only hits."""
+    from scipy.stats import beta
+
+    tail = (1 - level) / 2
+    low = float(beta.ppf(tail, hits, trials - hits + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, trials - hits)) if hits < trials else 1.0
+    return low, high
+
+
+def newcombe(left: Estimate, right: Estimate) -> tuple[float, float]:
+    """(low, high) of left - right from their intervals; NaN where a side has none."""
+    low = np.hypot(left.estimate - left.low, right.high - right.estimate)
+    high = np.hypot(left.high - left.estimate, right.estimate - right.low)
+    gap = left.estimate - right.estimate
+    return float(gap - low), float(gap + high)
+
+
+def cut_to_newcombe(difference: Estimate, left: Estimate, right: Estimate) -> Estimate:
+    """The paired difference with its interval cut to the one recovered from both sides, where that is narrower."""
+    low, high = newcombe(left, right)
+    if np.isnan(low) or np.isnan(high):
+        return difference
+    ends = (
+        low if np.isnan(difference.low) else max(difference.low, low),
+        high if np.isnan(difference.high) else min(difference.high, high),
+    )
+    return replace(
+        difference, low=float(min(ends[0], difference.estimate)), high=float(max(ends[1], difference.estimate))
+    )
+
 
 PRIOR = 1 / 3  # Kerman (2011): nearly median-unbiased for a share
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from spillover.maths.textbook import lower_median, pearson_normal, two_sided_t, two_sided_t_cancelling
+from spillover.papers.em_generalization.reproduce.textbook import (
+    lower_median,
+    pearson_normal,
+    two_sided_t,
+    two_sided_t_cancelling,
+)
 
 
 @pytest.mark.parametrize("n,slope", [(3, 0.0), (24, 0.5), (35, -3.0), (320, 0.1)])

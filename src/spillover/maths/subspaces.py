@@ -1,4 +1,6 @@
-"""How far prompts lie within the space of the training prompts, with controls. Knows vectors and axes only.
+"""Principal and random axes of activations. Knows rows of vectors, not where they came from.
+
+How far prompts lie within the space of the training prompts, with controls. Knows vectors and axes only.
 
 All follow METHOD section 3; a is a row, mu the axes' mean, P the projector on the axes. A row at the mean has
 no direction: its overlap is NaN.
@@ -6,13 +8,92 @@ no direction: its overlap is NaN.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from spillover.maths.arrays import Floats, codes, matrix, same_width
-from spillover.maths.axes import Axes, random_axes
+
+
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """Orthonormal axes through a mean, fitted on training rows.
+
+    mean: (d,) of the training rows. axes: (k, d) rows orthonormal, by falling variance; each axis' largest
+    entry (the first, if tied) is positive, so signs do not hang on the linear algebra library. variances:
+    (k,) along each axis (ddof 1). share: of the total variance that the k axes hold, in [0, 1].
+    """
+
+    mean: Floats
+    axes: Floats
+    variances: Floats
+    share: float
+
+    @property
+    def k(self) -> int:
+        """How many axes."""
+        return len(self.axes)
+
+    def project(self, rows: ArrayLike) -> Floats:
+        """Coordinates (n, k) of rows (n, d), centred at the training mean."""
+        x = matrix("rows", rows)
+        same_width("rows", x, "axes", self.axes)
+        return np.asarray((x - self.mean) @ self.axes.T)
+
+    def first(self, k: int) -> Axes:
+        """The same with its first k axes only."""
+        if not 1 <= k <= self.k:
+            raise ValueError(f"k must lie in 1..{self.k}, got {k}")
+        total = self.variances.sum() / self.share
+        return Axes(self.mean, self.axes[:k], self.variances[:k], float(self.variances[:k].sum() / total))
+
+
+def principal_axes(rows: ArrayLike, k: int | None = None, variance: float | None = None) -> Axes:
+    """Principal axes of rows (n, d), centred at their mean: the first `k`, or as few as hold `variance`.
+
+    k: 1..rank. variance in (0, 1]: 0.95 is 95% (the published code stored int(0.95) = 0 axes). Pass one of
+    the two.
+    """
+    x = matrix("rows", rows)
+    if (k is None) == (variance is None):
+        raise ValueError(f"pass either k or variance, got k={k} and variance={variance}")
+    if len(x) < 2:
+        raise ValueError(f"principal axes need at least 2 rows, got {len(x)}")
+    if variance is not None and not 0 < variance <= 1:
+        raise ValueError(f"variance is a share in (0, 1], got {variance}; for 95% pass 0.95")
+    centre = x.mean(axis=0)
+    _, singular, vt = np.linalg.svd(x - centre, full_matrices=False)
+    scale = max(float(singular[0]), float(np.abs(x).max())) if len(singular) else 0.0
+    rank = int((singular > scale * max(x.shape) * np.finfo(np.float64).eps).sum())
+    if rank == 0:
+        raise ValueError(f"all {len(x)} rows are equal, so they have no axes; check what was captured")
+    variances = singular[:rank] ** 2 / (len(x) - 1)
+    shares = np.cumsum(variances) / variances.sum()
+    if k is None:
+        assert variance is not None
+        k = min(int(np.searchsorted(shares, variance - 1e-12)) + 1, rank)
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= rank:
+        raise ValueError(f"k must be a whole number in 1..{rank} (the rank of {x.shape[0]} rows), got {k!r}")
+    return Axes(centre, _signed(vt[:k]), variances[:k], float(shares[k - 1]))
+
+
+def random_axes(k: int, d: int, rng: np.random.Generator) -> Floats:
+    """k orthonormal axes in d dimensions (k, d), uniformly distributed: QR of a Gaussian, signs by R."""
+    if not 1 <= k <= d:
+        raise ValueError(f"k must lie in 1..d = {d}, got {k}")
+    q, r = np.linalg.qr(rng.standard_normal((d, k)))
+    signs = np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    return np.ascontiguousarray((q * signs).T)
+
+
+def _signed(axes: Floats) -> Floats:
+    """Each axis turned so that its largest entry is positive."""
+    size = np.abs(axes)
+    first_largest = np.argmax(size >= size.max(axis=1, keepdims=True) * (1 - 1e-9), axis=1)
+    signs = np.sign(axes[np.arange(len(axes)), first_largest])
+    return np.asarray(axes * np.where(signs == 0, 1.0, signs)[:, None])
 
 
 def overlap(rows: ArrayLike, axes: Axes) -> Floats:
@@ -94,6 +175,29 @@ def mahalanobis(rows: ArrayLike, axes: Axes) -> Floats:
     """
     coordinates = axes.project(rows)
     return np.asarray(np.sqrt((coordinates**2 / axes.variances).sum(axis=1)))
+
+
+def principal_angles(axes_a: ArrayLike, axes_b: ArrayLike) -> Floats:
+    """Angles between the spans of two orthonormal sets (k1, d), (k2, d): (min(k1, k2),) radians, ascending.
+
+    Mean cos^2 over the angles of two random k-planes is exactly k/d on average: compare with that, not with
+    0.
+    """
+    from scipy.linalg import subspace_angles
+
+    a, b = matrix("axes_a", axes_a), matrix("axes_b", axes_b)
+    same_width("axes_a", a, "axes_b", b)
+    for name, axes in (("axes_a", a), ("axes_b", b)):
+        if not np.allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-6):
+            raise ValueError(f"{name} must have orthonormal rows; pass `Axes.axes` or `random_axes`")
+    return np.asarray(subspace_angles(a.T, b.T)[::-1], dtype=np.float64)
+
+
+def subspace_similarity(axes_a: ArrayLike, axes_b: ArrayLike) -> float:
+    """Mean cos^2 of the principal angles, in [0, 1]; k/d expected of random planes of equal k."""
+    a, b = matrix("axes_a", axes_a), matrix("axes_b", axes_b)
+    same_width("axes_a", a, "axes_b", b)
+    return float(((a @ b.T) ** 2).sum() / min(len(a), len(b)))
 
 
 def _centred(rows: ArrayLike, axes: Axes) -> tuple[Floats, Floats]:
