@@ -179,7 +179,7 @@ def measure(root: Path, size: int) -> dict[str, Any]:
         nonlocal began
         seconds[name], began = time.monotonic() - began, time.monotonic()
 
-    found = list(store.find())
+    found = list(store.manifests())
     lap("open")
     base, everything = runs(size)
     bad, good = ([one for one in everything if one.bad is kind] for kind in (True, False))

@@ -32,6 +32,8 @@ ROOMS = (
     ("report",),
     ("papers",),
     ("engines",),
+    ("interactive",),
+    ("recipes",),
     ("cli",),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

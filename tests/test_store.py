@@ -75,10 +75,10 @@ def test_ticks_reach_whoever_asked(store: Store) -> None:
 
 def test_find_lists_what_is_finished_oldest_first(store: Store) -> None:
     run(STUDY, store)
-    assert [folder.name for folder, _ in store.find()] == made(store)
-    assert {folder.parent.name for folder, _ in store.find("Letters")} == {"Letters"}
+    assert [folder.name for folder, _ in store.manifests()] == made(store)
+    assert {folder.parent.name for folder, _ in store.manifests("Letters")} == {"Letters"}
     (store.path(STUDY) / MANIFEST).write_text("{")
-    assert STUDY.fingerprint not in [folder.name for folder, _ in store.find()]
+    assert STUDY.fingerprint not in [folder.name for folder, _ in store.manifests()]
 
 
 def test_a_failure_leaves_nothing(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""A study as one nested, frozen value: value <-> canonical JSON <-> fingerprint. Knows no file, model or stage.
+"""A study as one nested, frozen value: value <-> canonical JSON <-> fingerprint.
 
 Every choice a researcher makes is a small `Spec`. Specs nest, so a whole study is one value; equal values have equal
 fingerprints, and a fingerprint names a folder in the store. A kind is found by its class name: defining the class is
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import html
 import inspect
 import json
+import re
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
@@ -95,6 +97,14 @@ class Spec(BaseModel):
         for name in type(self).model_fields:
             yield from _specs_in(getattr(self, name))
 
+    def __repr__(self) -> str:
+        """The choices that differ from the defaults; parts inside parts by their short names."""
+        return _written(self, depth=2)
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks; parts inside parts unfold."""
+        return f"<b>{html.escape(self.kind)}</b> {html.escape(self.summary())}{_html_fields(self)}"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Spec) and self.kind == other.kind and self.fingerprint == other.fingerprint
 
@@ -173,6 +183,43 @@ def kinds_of(parent: type[Spec]) -> dict[str, type[Spec]]:
         for name, cls in sorted(_KINDS.items())
         if issubclass(cls, parent) and cls is not parent and not inspect.isabstract(cls)
     }
+
+
+def _chosen(spec: Spec) -> Iterator[tuple[str, Any]]:
+    """Fields that are not at their default, less digests that are filled in."""
+    for name, info in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        digest = isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
+        if not digest and (info.is_required() or value != info.default):
+            yield name, value
+
+
+def _written(value: Any, depth: int) -> str:
+    if isinstance(value, tuple):
+        items = ", ".join(_written(item, depth) for item in value[:8])
+        return f"({items}{', ...' if len(value) > 8 else ',' if len(value) == 1 else ''})"
+    if not isinstance(value, Spec):
+        return repr(value)
+    chosen = list(_chosen(value))
+    label = getattr(value, "label", None)
+    if depth == 0 and chosen:
+        return f"{value.kind}({label() if callable(label) else '...'})"
+    return f"{value.kind}({', '.join(f'{name}={_written(item, depth - 1)}' for name, item in chosen)})"
+
+
+def _html_fields(spec: Spec) -> str:
+    style = "style='text-align:left'"
+    rows = (f"<tr><td>{html.escape(name)}</td><td {style}>{_html(value)}</td></tr>" for name, value in _chosen(spec))
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _html(value: Any) -> str:
+    if isinstance(value, tuple) and any(isinstance(item, Spec) for item in value):
+        return "".join(_html(item) for item in value)
+    if not isinstance(value, Spec) or not any(True for _ in _chosen(value)):
+        return html.escape(_written(value, 1))
+    summary = html.escape(f"{value.kind}: {value.summary()}")
+    return f"<details><summary>{summary}</summary>{_html_fields(value)}</details>"
 
 
 def _canonical(data: Any) -> str:

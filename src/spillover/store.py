@@ -1,4 +1,4 @@
-"""One folder per artefact, finished or absent: get, has, find, verify. Knows specs and files only.
+"""One folder per artefact, finished or absent: get, has, manifests, verify. Knows specs and files only.
 
 An artefact is made in a folder under `tmp/`, every file is synced, `manifest.json` is written last, and the folder
 is renamed into place: what stands at its final name is finished. The manifest holds the spec, each file's size and
@@ -72,6 +72,10 @@ class Artefact(Spec):
     def saved(cls, todo: Sequence[Any]) -> Mapping[str, float]:
         """Of artefacts of this kind made in this order, by fingerprint: the share that an earlier one does for it."""
         return {}
+
+    def value(self, store: Store) -> Any:
+        """What a finished artefact is to whoever loads it: a table, arrays, results; its folder where it is no more."""
+        return store.path(self)
 
     def needs(self) -> tuple[Artefact, ...]:
         """The nearest artefacts inside the fields: what has to be there before this can be made."""
@@ -168,7 +172,7 @@ class Store:
         with self.lock(artefact):
             self._remove(self.path(artefact))
 
-    def find(self, kind: str | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def manifests(self, kind: str | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Folders and manifests of finished artefacts, oldest first; what cannot be read is left to `verify`."""
         found = []
         for path in self.root.glob(f"{kind or '[A-Z]*'}/*/{MANIFEST}"):

@@ -145,4 +145,4 @@ def test_a_failure_stops_the_study_and_keeps_what_is_done(store: Store) -> None:
 
     with pytest.raises(ValueError, match="cannot"):
         run(Fails(of=(Slow(size=1),)), store)
-    assert store.sound(Slow(size=1)) and len(list(store.find())) == 1
+    assert store.sound(Slow(size=1)) and len(list(store.manifests())) == 1

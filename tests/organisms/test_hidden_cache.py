@@ -96,7 +96,7 @@ def test_a_run_with_them_is_the_run_without(store, tmp_path, monkeypatch, fields
 
     made = organism(**{"tuning": UPPER, "data": TEXTS} | fields)
     ours = store.get(made)
-    assert len(list(store.find("FrozenActivations"))) == 1
+    assert len(list(store.manifests("FrozenActivations"))) == 1
     without(monkeypatch)
     theirs = open_store(tmp_path / "plain").get(made)
     for name in ("log.parquet", "losses.parquet"):
@@ -107,10 +107,10 @@ def test_a_run_with_them_is_the_run_without(store, tmp_path, monkeypatch, fields
 def test_runs_of_a_sweep_share_them_and_they_change_no_byte(store):
     first, second = organism(tuning=UPPER), organism(tuning=UPPER, adapter_seed=1, schedule=constant(1e-3))
     store.get(first)
-    ((folder, _),) = store.find("FrozenActivations")
+    ((folder, _),) = store.manifests("FrozenActivations")
     stamp = (folder / MANIFEST).stat().st_mtime_ns
     before = contents(store.get(second))
-    assert (folder / MANIFEST).stat().st_mtime_ns == stamp and len(list(store.find("FrozenActivations"))) == 1
+    assert (folder / MANIFEST).stat().st_mtime_ns == stamp and len(list(store.manifests("FrozenActivations"))) == 1
     assert store.manifest(second)["needs"] == {}
     store.discard(FrozenActivations.from_json(spec_of(folder)))
     store.discard(second)
@@ -123,7 +123,7 @@ def test_where_nothing_lies_below_or_too_much_nothing_is_kept(store, monkeypatch
     store.get(organism(tuning=UPPER, precision="autocast-bfloat16"))
     monkeypatch.setattr(hidden_cache, "MOST_BYTES", 1000)
     store.get(organism(tuning=UPPER))
-    assert not list(store.find("FrozenActivations"))
+    assert not list(store.manifests("FrozenActivations"))
 
 
 def spec_of(folder) -> str:

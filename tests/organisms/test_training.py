@@ -237,7 +237,7 @@ def test_a_row_without_supervised_tokens_is_refused(store):
         store.get(organism(data=Split(data=Blank(), held_out=1, seed=3)))
     with pytest.raises(ValueError, match=r"row toy-\d+: the prompt alone has \d+ tokens, max_length is 24: raise it"):
         store.get(organism(max_length=24))
-    assert not list(store.find())
+    assert not list(store.manifests())
 
 
 def test_rows_that_are_cut_are_counted(store):
@@ -260,7 +260,7 @@ def test_held_out_prompts_that_are_also_trained_on_are_counted(store):
 def test_a_loss_that_explodes_is_a_clear_error(store, peak):
     with pytest.raises(ValueError, match=r"loss .*: lower the schedule's peak"):
         store.get(organism(epochs=3, schedule=Constant(peak=peak, warmup=0), max_grad_norm=1e30))
-    assert not list(store.find("Organism"))
+    assert not list(store.manifests("Organism"))
 
 
 def test_a_schedule_that_never_leaves_zero_is_refused(store):

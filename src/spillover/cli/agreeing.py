@@ -10,7 +10,7 @@ from typing import Any
 
 from spillover.cli.running import make_study
 from spillover.cli.scored_sets import scored_sets
-from spillover.cli.text import plain
+from spillover.interactive.text import plain
 from spillover.store import Artefact, Store, open_store
 
 
@@ -42,8 +42,8 @@ def opened(root: Path) -> Iterator[Store]:
 
 def made(artefact: Artefact, store: Store) -> Path:
     """The artefact's folder; made where it is not there, while stderr shows how far it is."""
-    from spillover.cli.progress import shown
     from spillover.engines.local import run
+    from spillover.interactive.progress import shown
 
     with shown() as listener:
         return run(artefact, store, listener)

@@ -9,7 +9,7 @@ from pathlib import Path
 from spillover.cli.agreeing import lines, made, opened
 from spillover.cli.running import make_study
 from spillover.cli.scored_sets import scored_sets
-from spillover.cli.text import plain
+from spillover.interactive.text import plain
 
 
 def write_sheet(words: Sequence[str], root: Path, out: Path, size: int, seed: int) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from spillover.cli.errors import clear_errors
-from spillover.cli.text import one_line
+from spillover.interactive.text import one_line
 
 app = typer.Typer(
     name="spillover",

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from spillover.cli.text import one_line, plain
+from spillover.interactive.text import one_line, plain
 
 MISTAKE, BUG, STOPPED = 2, 1, 130
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spillover.cli.progress import shown
-from spillover.cli.text import duration, one_line
+from spillover.interactive.progress import shown
+from spillover.interactive.text import duration, one_line
 
 if TYPE_CHECKING:
     from spillover.engines.listener import ProgressListener

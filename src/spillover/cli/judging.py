@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from spillover.cli.progress import shown
-from spillover.cli.text import one_line
+from spillover.interactive.progress import shown
+from spillover.interactive.text import one_line
 from spillover.store import Store
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spillover.cli.text import duration, one_line, plain, size
 from spillover.engines.failures import failures
+from spillover.interactive.text import duration, one_line, plain, size
 from spillover.manifest import Damaged, read_manifest
 from spillover.store import Store
 
@@ -30,7 +30,7 @@ def list_artefacts(store: Store, kind: str | None) -> None:
         hint = f"did you mean {near[0]}?" if near else f"it holds {', '.join(kinds) or 'nothing yet'}"
         raise ValueError(f"no {kind} in {store.root}; {hint}")
     count = total = 0
-    for folder, manifest in store.find(kind):
+    for folder, manifest in store.manifests(kind):
         count += 1
         weight = sum(file["bytes"] for file in manifest["files"].values())
         total += weight

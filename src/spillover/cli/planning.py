@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from spillover.cli.text import duration, one_line, size
 from spillover.engines.listener import Step
+from spillover.interactive.text import duration, one_line, size
 from spillover.store import Store
 
 LINES, TRAININGS = 400, 12  # artefacts that are listed one by one, and trainings that are looked into

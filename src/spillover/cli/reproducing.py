@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from spillover.cli.progress import shown
-from spillover.cli.text import duration, one_line
+from spillover.interactive.progress import shown
+from spillover.interactive.text import duration, one_line
 
 RELEASES = ("em-generalization",)
 

@@ -66,7 +66,7 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = N
     run: an engine's (study, store, show) -> folder; this process where none is given.
     """
     from spillover.cli.planning import show_plan
-    from spillover.cli.progress import shown
+    from spillover.interactive.progress import shown
     from spillover.organisms.process_group import dismiss, first, follow
 
     if not first():  # started by a launcher, to help with trainings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from spillover.cli.text import one_line
+from spillover.interactive.text import one_line
 from spillover.judgements.judged_file import JudgedFile
 from spillover.judgements.scored import ScoredAnswers
 from spillover.manifest import Damaged, read_manifest

@@ -16,7 +16,7 @@ class CostEstimates:
     def __init__(self, store: Store) -> None:
         self._measured: dict[str, list[tuple[float, float]]] = {}  # kind -> units, seconds of each artefact
         self._units: dict[str, float] = {}  # by fingerprint: counting them may take a look at the data
-        for _, manifest in store.find():
+        for _, manifest in store.manifests():
             self.learn(manifest)
 
     def learn(self, manifest: Mapping[str, Any]) -> None:

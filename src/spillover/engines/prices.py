@@ -112,7 +112,7 @@ def _disk(todo: Sequence[Step], sizes: dict[str, list[tuple[float, float]]]) -> 
 def _sizes(store: Store) -> dict[str, list[tuple[float, float]]]:
     """Units of work and bytes on disk of the artefacts that the store has, by kind."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for _, manifest in store.find():
+    for _, manifest in store.manifests():
         size = sum(file["bytes"] for file in manifest["files"].values())
         found.setdefault(manifest["spec"]["kind"], []).append((manifest["units"], size))
     return found

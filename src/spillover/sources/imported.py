@@ -102,7 +102,7 @@ class ImportedScores(ScoredAnswers):
 def imported_in(store: Store) -> list[ImportedScores]:
     """Every imported set of judged answers that a store holds, oldest first: what to put into an analysis."""
     kinds = kinds_of(ImportedScores)
-    return [decode(manifest["spec"]) for _, manifest in store.find() if manifest["spec"]["kind"] in kinds]
+    return [decode(manifest["spec"]) for _, manifest in store.manifests() if manifest["spec"]["kind"] in kinds]
 
 
 def _known(key: str | None, words: str) -> Condition:

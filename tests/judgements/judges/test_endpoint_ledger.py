@@ -28,7 +28,7 @@ def test_what_is_in_the_ledger_is_not_asked_again(serve: Serve, store: Store) ->
     assert elsewhere == one and score_in(elsewhere, store, answers(12))[:10] == first and len(paid(script)) == 12
     other = one.but(seed=1)
     assert other != one and other.ledger(store) != one.ledger(store)
-    assert [path for path, wrong in store.verify()] == [] and list(store.find()) == []
+    assert [path for path, wrong in store.verify()] == [] and list(store.manifests()) == []
 
 
 def test_stopped_by_the_user_and_gone_on(serve: Serve, store: Store) -> None:

@@ -1,0 +1,48 @@
+"""The names of the front door: what `import spillover as sp` offers, and where each is defined (read at import too)."""
+
+from spillover.activations.activations import Activations as Activations
+from spillover.activations.prompts import EvaluationPrompts as EvaluationPrompts
+from spillover.activations.prompts import TrainingPrompts as TrainingPrompts
+from spillover.analyses.dynamics import Dynamics as Dynamics
+from spillover.analyses.effect import Effect as Effect
+from spillover.analyses.examples import Examples as Examples
+from spillover.analyses.geometry import Geometry as Geometry
+from spillover.analyses.prediction import Prediction as Prediction
+from spillover.analyses.priors import Priors as Priors
+from spillover.analyses.trajectories import Trajectories as Trajectories
+from spillover.interactive.study_store import StudyStore as StudyStore
+from spillover.interactive.study_store import open_store as open_store
+from spillover.judgements.judge import judge_named as judge_named
+from spillover.judgements.judgements import Judgements as Judgements
+from spillover.judgements.judges.embedded.judge import Embedded as Embedded
+from spillover.judgements.judges.endpoint.judge import Endpoint as Endpoint
+from spillover.judgements.judges.local_model.judge import LocalModel as LocalModel
+from spillover.models.base import Model as Model
+from spillover.models.base import base_of as base_of
+from spillover.organisms.dataset import Split as Split
+from spillover.organisms.dataset import dataset_named as dataset_named
+from spillover.organisms.datasets.chat_file import ChatFile as ChatFile
+from spillover.organisms.datasets.fitness import Fitness as Fitness
+from spillover.organisms.datasets.money import Money as Money
+from spillover.organisms.organism import Organism as Organism
+from spillover.organisms.schedule import Schedule as Schedule
+from spillover.organisms.schedule import schedule_named as schedule_named
+from spillover.organisms.schedules.cosine import Cosine as Cosine
+from spillover.organisms.schedules.cosine_restarts import CosineRestarts as CosineRestarts
+from spillover.organisms.schedules.linear import Linear as Linear
+from spillover.organisms.tuning import Full as Full
+from spillover.organisms.tuning import LoRA as LoRA
+from spillover.report.report import Report as Report
+from spillover.responses.question import QuestionSelection as QuestionSelection
+from spillover.responses.question import questions_named as questions_named
+from spillover.responses.questions.free_form import FreeForm as FreeForm
+from spillover.responses.responses import Responses as Responses
+from spillover.responses.sampling import Sampling as Sampling
+
+__version__: str
+
+base = base_of
+dataset = dataset_named
+schedule = schedule_named
+questions = questions_named
+judge = judge_named

@@ -1,0 +1,116 @@
+"""The store as people use it: `load` makes a part where it is absent and gives its value, `find` gives parts back."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spillover.engines.local import run
+from spillover.interactive.progress import shown
+from spillover.judgements.judge import Judge
+from spillover.models.base import Base, Model
+from spillover.organisms.dataset import Dataset
+from spillover.organisms.naming import typed_name
+from spillover.responses.question import QuestionSet
+from spillover.spec import Spec, decode, kinds_of
+from spillover.store import Artefact, Store
+from spillover.store import open_store as _open
+
+
+@dataclass(frozen=True, repr=False)
+class StudyStore(Store):
+    """A folder of finished artefacts that makes what is asked for and finds what was made."""
+
+    def load(self, artefact: Artefact, quiet: bool = False) -> Any:
+        """The value of an artefact; it is made first, with all that it needs, where it is not there.
+
+        Answers, scores and losses are a `pyarrow.Table` (`.to_pandas()`), activations arrays by site and pooling, an
+        analysis its tables and facts, an organism its adapters and logs, a report its page. `quiet`: no progress shown.
+        ValueError where it cannot be made, with the reason.
+        """
+        if not isinstance(artefact, Artefact):
+            raise ValueError(
+                f"load takes a part that is made (Responses, Judgements, Effect, ...), got {artefact!r:.200}"
+            )
+        if not self.sound(artefact):
+            if quiet:
+                run(artefact, self)
+            else:
+                with shown() as listener:
+                    run(artefact, self, listener)
+        return artefact.value(self)
+
+    def find(
+        self,
+        kind: str | type[Artefact] | None = None,
+        *,
+        model: str | Model | None = None,
+        data: str | Dataset | None = None,
+        questions: str | QuestionSet | None = None,
+        judge: str | Judge | None = None,
+        step: int | None = None,
+    ) -> list[Any]:
+        """Finished artefacts of a kind, oldest first, as parts that `load` and other parts take.
+
+        A text matches what holds it, in any case: `data="money"`, `model="SmolLM2"`, `questions="free"`, `judge="gpt"`;
+        a part matches its equal. `model` is the one that was asked or looked into; where there are several (in an
+        analysis), any of them. `step` is that model's checkpoint. ValueError for a kind that there is not.
+        """
+        wanted = {Model: model, Dataset: data, QuestionSet: questions, Judge: judge}
+        tests = [(part, value) for part, value in wanted.items() if value is not None]
+        return [
+            artefact
+            for artefact in self._finished(kind)
+            if all(_holds(artefact, part, value) for part, value in tests)
+            and (step is None or any(getattr(near, "step", None) == step for near in _nearest(artefact, Model)))
+        ]
+
+    def _finished(self, kind: str | type[Artefact] | None) -> Iterator[Artefact]:
+        name = kind.__name__ if isinstance(kind, type) else kind
+        if name is not None and name not in kinds_of(Artefact):
+            near = difflib.get_close_matches(name, kinds_of(Artefact), n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(kinds_of(Artefact))}"
+            raise ValueError(f"find: no artefact is of kind {name!r}; {hint}")
+        for _, manifest in self.manifests(name):
+            yield decode(manifest["spec"])
+
+    def __repr__(self) -> str:
+        kinds = sorted(path.name for path in self.root.glob("[A-Z]*") if path.is_dir())
+        counts = ", ".join(f"{sum(1 for _ in (self.root / kind).iterdir())} {kind}" for kind in kinds)
+        return f"<store {self.root}: {counts or 'empty'}>"
+
+
+def open_store(root: Path | str = "store") -> StudyStore:
+    """The store in folder `root`, created where absent; ValueError where it cannot be written."""
+    return StudyStore(_open(root).root)
+
+
+def _nearest(spec: Spec, kind: type[Spec]) -> list[Spec]:
+    """The specs of this kind inside another that are not inside one of their own kind; the spec itself if it is one."""
+    if isinstance(spec, kind):
+        return [spec]
+    return list(dict.fromkeys(inner for child in spec.children() for inner in _nearest(child, kind)))
+
+
+def _holds(artefact: Artefact, kind: type[Spec], wanted: str | Spec) -> bool:
+    """Whether a spec of this kind in the artefact is the wanted one, or is called by the wanted text."""
+    inside = _nearest(artefact, kind)
+    if isinstance(wanted, Spec):
+        return any(spec == wanted for spec in inside)
+    return any(wanted.lower() in text.lower() for spec in inside for text in _names(spec))
+
+
+def _names(spec: Spec) -> Iterator[str]:
+    """What a user may call a spec: its label, its kind in both spellings, and for a model that of its base."""
+    yield spec.kind
+    yield typed_name(spec.kind)
+    label = getattr(spec, "label", None) or getattr(spec, "name", None)
+    if callable(label):
+        yield label()
+    elif isinstance(label, str):
+        yield label
+    if isinstance(spec, Model) and not isinstance(spec, Base):
+        yield spec.base().name
