@@ -38,6 +38,7 @@ from spillover.spec import Spec, encode, walk
 __all__ = [
     "Artefact",
     "BuildContext",
+    "Cost",
     "Damaged",
     "ProgressFn",
     "Store",
@@ -51,6 +52,21 @@ ProgressFn = Callable[[float], None]
 LogFn = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Cost:
+    """How much work making an artefact is, for the estimate of time and tokens before a study starts.
+
+    units: of work, in the kind's own measure (tokens, prompts, rows), with which time grows. seconds_per_unit: on two
+    cores, where the store holds no measurement yet. tokens: that go through a model, about; 0 where none do.
+    token_use: what is done with them, in a word or two (`trained`, `read`).
+    """
+
+    units: float = 1.0
+    seconds_per_unit: float = 1.0
+    tokens: float = 0.0
+    token_use: str = ""
+
+
 class Artefact(Spec):
     """A spec that can be made and kept: its files are a function of its fields and of the artefacts inside them."""
 
@@ -60,17 +76,14 @@ class Artefact(Spec):
     def make(self, context: BuildContext) -> dict[str, Any] | None:
         """Write this artefact's files into `context.folder`; return facts for the manifest (plain JSON)."""
 
-    def units(self) -> float:
-        """How much work making it is, in the kind's own units (tokens, prompts); for the estimate of time."""
-        return 1.0
-
-    def seconds_per_unit(self) -> float:
-        """Seconds a unit takes on two cores, where the store holds no measurement yet."""
-        return 1.0
+    def cost(self) -> Cost:
+        """How much work making it is."""
+        return Cost()
 
     @classmethod
-    def saved(cls, todo: Sequence[Any]) -> Mapping[str, float]:
-        """Of artefacts of this kind made in this order, by fingerprint: the share that an earlier one does for it."""
+    def shared_work(cls, todo: Sequence[Any]) -> Mapping[str, float]:
+        """Of artefacts of this kind made in this order, by fingerprint: the share of the work, 0 to 1, that making an
+        earlier one does for it."""
         return {}
 
     def value(self, store: Store) -> Any:
@@ -242,7 +255,7 @@ class Store:
                 "spec": encode(artefact),
                 "fingerprint": artefact.fingerprint,
                 "summary": artefact.summary(),
-                "units": artefact.units(),
+                "units": artefact.cost().units,
                 "files": checksums(folder),
                 "needs": made_from,
                 "facts": facts,

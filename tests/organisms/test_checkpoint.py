@@ -17,4 +17,4 @@ def test_the_spec_of_a_checkpoint_opens_without_its_data(monkeypatch):
     monkeypatch.setattr(ToyRows, "examples", lambda self: pytest.fail("the data was read"))
     again = type(checkpoint).from_json(checkpoint.to_json())
     assert again == checkpoint and json.loads(again.to_json())["step"] == 4
-    assert again.organism.units() > 0 and again.organism.summary()
+    assert again.organism.cost().units > 0 and again.organism.summary()

@@ -121,7 +121,7 @@ def test_the_plan_counts_shared_steps_once_and_time_is_learned_per_step_done(sto
     rates.learn(
         {
             "spec": {"kind": "Organism"},
-            "units": COSINE.units(),
+            "units": COSINE.cost().units,
             "facts": {"resumed_share": 0.25},
             "made": {"seconds": 3},
         }
@@ -136,4 +136,4 @@ def test_what_is_there_already_saves_nothing(store):
 
 
 def test_other_kinds_share_nothing(store):
-    assert HeldOutLosses.saved([HeldOutLosses(model=LINEAR.checkpoint(), data=LINEAR.data)]) == {}
+    assert HeldOutLosses.shared_work([HeldOutLosses(model=LINEAR.checkpoint(), data=LINEAR.data)]) == {}

@@ -118,8 +118,8 @@ def test_prompts_that_leave_no_room_are_refused_before_anything_is_sampled(store
 
 def test_the_estimate_grows_with_the_work(tiny: Base) -> None:
     small, large = _spec(tiny), _spec(tiny.but(parameters=135_000_000), per_question=4, max_tokens=24)
-    assert 0 < small.units() < large.units()
-    assert large.units() == pytest.approx(12 * (40 + 4 * 24))
+    assert 0 < small.cost().units < large.cost().units
+    assert large.cost().units == pytest.approx(12 * (40 + 4 * 24))
 
 
 # --- what an answer's text may hold

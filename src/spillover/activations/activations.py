@@ -24,7 +24,7 @@ from spillover.models.chat import Prompting
 from spillover.models.loading import DType
 from spillover.responses.onlooker import Onlooker
 from spillover.responses.responses import Responses
-from spillover.store import BuildContext, Damaged, Store
+from spillover.store import BuildContext, Cost, Damaged, Store
 
 if TYPE_CHECKING:
     from spillover.models.forward.load_models import LoadedModels
@@ -68,11 +68,9 @@ class Activations(Onlooker):
     def summary(self) -> str:
         return f"Activations of {self.model.label()} on {self.prompts.kind}"
 
-    def units(self) -> float:
-        return self.prompts.tokens() * (self.model.base().parameters or 135e6) / 135e6
-
-    def seconds_per_unit(self) -> float:
-        return 1 / 600
+    def cost(self) -> Cost:
+        tokens = self.prompts.tokens()
+        return Cost(units=tokens * self.model.relative_size, seconds_per_unit=1 / 600, tokens=tokens, token_use="read")
 
     def seen_while_read(self) -> bool:
         """Whether all that is kept is seen while the prompts are read, by a sampler too."""

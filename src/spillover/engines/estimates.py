@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spillover.store import Artefact, Store
+from spillover.store import Artefact, Cost, Store
 
 ALIKE = 8.0  # an artefact of a tiny model says nothing about one of a large model: what is fixed rules its time
 
@@ -15,7 +15,7 @@ class CostEstimates:
 
     def __init__(self, store: Store) -> None:
         self._measured: dict[str, list[tuple[float, float]]] = {}  # kind -> units, seconds of each artefact
-        self._units: dict[str, float] = {}  # by fingerprint: counting them may take a look at the data
+        self._costs: dict[str, Cost] = {}  # by fingerprint: counting may take a look at the data
         for _, manifest in store.manifests():
             self.learn(manifest)
 
@@ -27,12 +27,21 @@ class CostEstimates:
         measured = self._measured.setdefault(manifest["spec"]["kind"], [])
         measured.append((manifest["units"] * done, manifest["made"]["seconds"]))
 
+    def cost(self, artefact: Artefact) -> Cost:
+        """How much work making the artefact is, counted once."""
+        key = artefact.fingerprint
+        if key not in self._costs:
+            self._costs[key] = artefact.cost()
+        return self._costs[key]
+
     def seconds(self, artefact: Artefact) -> float:
         """Estimated seconds to make the artefact."""
-        key = artefact.fingerprint
-        if key not in self._units:
-            self._units[key] = artefact.units()
-        units = self._units[key]
-        alike = [one for one in self._measured.get(artefact.kind, []) if units / ALIKE <= one[0] <= units * ALIKE]
-        measured, seconds = sum(one[0] for one in alike), sum(one[1] for one in alike)
-        return units * (seconds / measured if measured > 0 else artefact.seconds_per_unit())
+        cost = self.cost(artefact)
+        alike = [pair for pair in self._measured.get(artefact.kind, []) if of_like_size(cost.units, pair[0])]
+        measured, seconds = sum(units for units, _ in alike), sum(seconds for _, seconds in alike)
+        return cost.units * (seconds / measured if measured > 0 else cost.seconds_per_unit)
+
+
+def of_like_size(units: float, other: float) -> bool:
+    """Whether a measurement of so much work tells about that of the other."""
+    return units / ALIKE <= other <= units * ALIKE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from spillover.store import Artefact
+from spillover.store import Artefact, Cost
 
 # there: finished and sound, as is all it was made from; check: finished, but something it was made from is not;
 # absent: not there; damaged: there, but not as it was made
@@ -15,10 +15,11 @@ State = Literal["there", "check", "absent", "damaged"]
 
 @dataclass(frozen=True)
 class Step:
-    """One artefact of a study, how it stands, and how long making it would take (seconds, estimated)."""
+    """One artefact of a study: how it stands, how much work it is to make, and about how long it takes (seconds)."""
 
     artefact: Artefact
     state: State
+    cost: Cost
     seconds: float
     shared: float = 0.0  # of the work: what making an earlier step does for it, 0 to 1; `seconds` is less by that
 

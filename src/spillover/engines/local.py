@@ -21,7 +21,8 @@ def plan(study: Artefact, store: Store, rates: CostEstimates | None = None) -> l
     steps: dict[str, Step] = {}
     for artefact in artefacts_in(study):
         needs_there = all(steps[needed.fingerprint].state == "there" for needed in artefact.needs())
-        steps[artefact.fingerprint] = Step(artefact, _state(artefact, store, needs_there), rates.seconds(artefact))
+        state = _state(artefact, store, needs_there)
+        steps[artefact.fingerprint] = Step(artefact, state, rates.cost(artefact), rates.seconds(artefact))
     return _less_what_is_shared(list(steps.values()))
 
 
@@ -30,10 +31,10 @@ def _less_what_is_shared(steps: list[Step]) -> list[Step]:
     for step in steps:
         if step.state != "there":
             todo.setdefault(type(step.artefact), []).append(step.artefact)
-    saved = {name: share for kind, some in todo.items() for name, share in kind.saved(some).items()}
+    shared = {name: share for kind, some in todo.items() for name, share in kind.shared_work(some).items()}
     return [
         replace(step, seconds=step.seconds * (1 - share), shared=share)
-        if (share := saved.get(step.artefact.fingerprint, 0.0))
+        if (share := shared.get(step.artefact.fingerprint, 0.0))
         else step
         for step in steps
     ]

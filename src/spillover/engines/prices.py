@@ -9,15 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from spillover.activations.activations import Activations
-from spillover.engines.estimates import ALIKE
+from spillover.engines.estimates import of_like_size
 from spillover.engines.listener import Step
 from spillover.judgements.judge import Answer, Batch
 from spillover.judgements.judgements import Judgements
-from spillover.organisms.organism import TOKENS_PER_ROW, Organism
-from spillover.responses.likelihoods import Likelihoods
-from spillover.responses.responses import Responses
-from spillover.store import Artefact, Store
+from spillover.store import Store
 
 LETTERS_PER_TOKEN = 4
 
@@ -47,9 +43,9 @@ def by_kind(steps: Sequence[Step], store: Store) -> list[Line]:
         mine = [step for step in steps if step.artefact.kind == kind]
         todo = [step for step in mine if step.state != "there"]
         if todo:
-            counts = [_tokens(step.artefact) for step in todo]
-            tokens, seconds = sum(count for count, _ in counts), sum(step.seconds for step in todo)
-            found.append(Line(kind, len(todo), len(mine), tokens, counts[0][1], seconds, _disk(todo, sizes)))
+            tokens, seconds = sum(step.cost.tokens for step in todo), sum(step.seconds for step in todo)
+            use = todo[0].cost.token_use
+            found.append(Line(kind, len(todo), len(mine), tokens, use, seconds, _disk(todo, sizes)))
     return found
 
 
@@ -83,26 +79,11 @@ def _lots(judgements: Sequence[Judgements]) -> Iterator[Batch]:
         yield Batch(answers, times)
 
 
-def _tokens(artefact: Artefact) -> tuple[float, str]:
-    """Tokens through a model, and what is done with them."""
-    if isinstance(artefact, Organism):
-        return artefact.epochs * artefact.data.train_count * TOKENS_PER_ROW, "trained"
-    if isinstance(artefact, Responses):
-        sampling = artefact.sampling
-        return len(artefact.questions.questions()) * sampling.per_question * sampling.max_tokens, "written at most"
-    if isinstance(artefact, Likelihoods):
-        return _tokens(artefact.answers)[0], "read at most"
-    if isinstance(artefact, Activations):
-        return artefact.prompts.tokens(), "read"
-    return 0.0, ""
-
-
 def _disk(todo: Sequence[Step], sizes: dict[str, list[tuple[float, float]]]) -> float | None:
     """Bytes of what is missing, by those of its kind that are there and about as much work; None where one has none."""
     total = 0.0
     for step in todo:
-        units = step.artefact.units()
-        alike = [size for other, size in sizes.get(step.artefact.kind, ()) if units / ALIKE <= other <= units * ALIKE]
+        alike = [size for units, size in sizes.get(step.artefact.kind, ()) if of_like_size(step.cost.units, units)]
         if not alike:
             return None
         total += sum(alike) / len(alike)

@@ -17,7 +17,7 @@ from spillover.judgements.row_files import rows, survey
 from spillover.judgements.scored import Condition, ScoreColumns, ScoredAnswers
 from spillover.records import read_table, table, write_table
 from spillover.spec import location_field
-from spillover.store import BuildContext, Store, file_sha256
+from spillover.store import BuildContext, Cost, Store, file_sha256
 
 ANSWERS = "answers.parquet"
 KNOWN = (*METRICS, "refusal")
@@ -85,8 +85,8 @@ class JudgedFile(ScoredAnswers):
     def summary(self) -> str:
         return f"Scores of {self.judge} in {Path(self.path).name}"
 
-    def seconds_per_unit(self) -> float:
-        return 0.2
+    def cost(self) -> Cost:
+        return Cost(seconds_per_unit=0.2)
 
     def columns(self, store: Store) -> ScoreColumns:
         return read_columns(store.path(self) / ANSWERS, self.metrics)

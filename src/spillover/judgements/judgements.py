@@ -15,7 +15,7 @@ from spillover.organisms.organism import Checkpoint
 from spillover.records import JUDGEMENTS, read_table, write_table
 from spillover.responses.responses import Responses
 from spillover.spec import Spec
-from spillover.store import BuildContext, Store
+from spillover.store import BuildContext, Cost, Store
 
 
 class Judgements(ScoredAnswers):
@@ -86,11 +86,9 @@ class Judgements(ScoredAnswers):
     def summary(self) -> str:
         return f"Scores of {self.judge.name} for {self.responses.summary()[:1].lower()}{self.responses.summary()[1:]}"
 
-    def units(self) -> float:
-        return len(self.responses.questions.questions()) * self.responses.sampling.per_question
-
-    def seconds_per_unit(self) -> float:
-        return self.judge.seconds_per_answer()
+    def cost(self) -> Cost:
+        answers = len(self.responses.questions.questions()) * self.responses.sampling.per_question
+        return Cost(answers, self.judge.seconds_per_answer())
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         path = context.path(self.responses) / "responses.parquet"

@@ -41,6 +41,11 @@ class Model(Spec):
     def label(self) -> str:
         """A short name for tables and figures; not an identity."""
 
+    @property
+    def relative_size(self) -> float:
+        """Parameters as a multiple of 135 million, for estimates of time; 1 where their number is not known."""
+        return (self.base().parameters or 135e6) / 135e6
+
     def apply_hooks(self, network: Any, store: Store) -> None:
         """What is done to the network beyond weights, once it is loaded: a steered model adds its vector here."""
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from spillover.manifest import remembered_sha256
 from spillover.spec import Spec, location_field
-from spillover.store import Artefact, BuildContext, ProgressFn, Store, file_sha256, open_store
+from spillover.store import Artefact, BuildContext, Cost, ProgressFn, Store, file_sha256, open_store
 
 FETCHING = 0.8  # of the progress shown while a packaged model is fetched and converted
 WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
@@ -163,8 +163,8 @@ class ConvertedGGUF(Artefact):
 
     source: PackagedGGUF | GGUFFile
 
-    def seconds_per_unit(self) -> float:
-        return 25.0
+    def cost(self) -> Cost:
+        return Cost(seconds_per_unit=25.0)
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=context.folder.parent, prefix=f"{context.folder.name}-") as scratch:

@@ -13,7 +13,7 @@ from spillover.models.chat import Supervised
 from spillover.organisms.dataset import Example, Split
 from spillover.organisms.losses import Precision, passes, token_losses
 from spillover.records import LOSSES, write_table
-from spillover.store import Artefact, BuildContext
+from spillover.store import Artefact, BuildContext, Cost
 
 ROWS = 16  # that go through at once; changes speed, and losses by rounding
 
@@ -31,11 +31,8 @@ class HeldOutLosses(Artefact):
     def summary(self) -> str:
         return f"Loss of {self.model.label()} on {self.data.held_out} held-out rows of {self.data.data.label()}"
 
-    def units(self) -> float:
-        return self.data.held_out * (self.model.base().parameters or 135e6) / 135e6
-
-    def seconds_per_unit(self) -> float:
-        return 0.3
+    def cost(self) -> Cost:
+        return Cost(units=self.data.held_out * self.model.relative_size, seconds_per_unit=0.3)
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         from spillover.models.loading import load

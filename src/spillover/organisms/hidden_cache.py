@@ -20,7 +20,7 @@ from spillover.organisms.dataset import Split
 from spillover.organisms.intervention import Intervention
 from spillover.organisms.losses import inner_model, passes
 from spillover.organisms.preflight import prepare
-from spillover.store import Artefact, BuildContext
+from spillover.store import Artefact, BuildContext, Cost
 
 if TYPE_CHECKING:
     from spillover.organisms.organism import Organism
@@ -44,11 +44,9 @@ class FrozenActivations(Artefact):
     def summary(self) -> str:
         return f"What goes into layer {self.layer} of {self.parent.label()} for {self.data.data.label()}."
 
-    def units(self) -> float:
-        return (self.data.train_count + self.data.held_out) * (self.parent.base().parameters or 135e6) / 135e6
-
-    def seconds_per_unit(self) -> float:
-        return 0.2
+    def cost(self) -> Cost:
+        rows = self.data.train_count + self.data.held_out
+        return Cost(units=rows * self.parent.relative_size, seconds_per_unit=0.2)
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         import torch

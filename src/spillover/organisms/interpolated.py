@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from spillover.models.base import Base, Model
 from spillover.organisms.organism import Checkpoint, adapter_folder
 from spillover.organisms.tuning import LoRA
-from spillover.store import Artefact, BuildContext, Store
+from spillover.store import Artefact, BuildContext, Cost, Store
 
 ADAPTER = "adapter"
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -57,8 +57,8 @@ class Interpolated(Artefact, Model):
     def summary(self) -> str:
         return f"The model {self.label()}"
 
-    def seconds_per_unit(self) -> float:
-        return 2.0
+    def cost(self) -> Cost:
+        return Cost(seconds_per_unit=2.0)
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         ends = [adapter_folder(context.path(one.organism), one.step) for one in (self.start, self.end)]

@@ -15,7 +15,7 @@ from spillover.organisms.intervention import Intervention
 from spillover.organisms.losses import Precision
 from spillover.organisms.schedule import Schedule
 from spillover.organisms.tuning import LoRA, Tuning
-from spillover.store import Artefact, BuildContext, Store
+from spillover.store import Artefact, BuildContext, Cost, Store
 
 TOKENS_PER_ROW = 106  # of Money, with SmolLM2's template; for the estimate of time alone
 
@@ -90,16 +90,19 @@ class Organism(Artefact):
     def summary(self) -> str:
         return f"{self.parent.label()} tuned on {self.label()}"
 
-    def units(self) -> float:
-        size = (self.parent.base().parameters or 135e6) / 135e6
+    def cost(self) -> Cost:
+        """Tokens through a model of 135M parameters, by forward and backward pass."""
+        rows = self.epochs * self.data.train_count
         held_out = self.data.held_out * (1 + len(self.saved_steps)) / 3  # forward only: a third of the work
-        return (self.epochs * self.data.train_count + held_out) * TOKENS_PER_ROW * size
-
-    def seconds_per_unit(self) -> float:
-        return 1 / 150  # float32 on two cores without AVX-512, loading and held-out losses included
+        return Cost(
+            units=(rows + held_out) * TOKENS_PER_ROW * self.parent.relative_size,
+            seconds_per_unit=1 / 150,  # float32 on two cores without AVX-512, loading and held-out losses included
+            tokens=rows * TOKENS_PER_ROW,
+            token_use="trained",
+        )
 
     @classmethod
-    def saved(cls, todo: Sequence[Organism]) -> dict[str, float]:
+    def shared_work(cls, todo: Sequence[Organism]) -> dict[str, float]:
         from spillover.organisms.shared_prefix import steps_saved
 
         steps = {organism.fingerprint: organism.steps for organism in todo}

@@ -12,7 +12,7 @@ from spillover.records import table, write_csv
 from spillover.report.figures import draw_svg
 from spillover.report.page import PageSection, render
 from spillover.report.provenance_section import what_ran
-from spillover.store import Artefact, BuildContext
+from spillover.store import Artefact, BuildContext, Cost
 
 PAGE = "index.html"
 
@@ -27,8 +27,8 @@ class Report(Artefact):
     def summary(self) -> str:
         return f"The report {self.title!r}, {len(self.analyses)} analyses"
 
-    def seconds_per_unit(self) -> float:
-        return 8.0
+    def cost(self) -> Cost:
+        return Cost(seconds_per_unit=8.0)
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         parts = []

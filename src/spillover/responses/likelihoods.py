@@ -9,7 +9,7 @@ from spillover.models.chat import Message, Prompting
 from spillover.models.loading import DType, default_prompting
 from spillover.records import LIKELIHOODS, read_table, write_table
 from spillover.responses.responses import READ, Responses
-from spillover.store import Artefact, BuildContext
+from spillover.store import Artefact, BuildContext, Cost
 
 ROWS = 32  # answers read at once; changes speed and memory, not numbers
 
@@ -32,14 +32,11 @@ class Likelihoods(Artefact):
     def summary(self) -> str:
         return f"Log-probabilities under {self.model.label()} of {self.answers.summary()}"
 
-    def units(self) -> float:
-        size = (self.model.base().parameters or 135e6) / 135e6
-        sampling = self.answers.sampling
-        each = READ + sampling.per_question * sampling.max_tokens
-        return len(self.answers.questions.questions()) * each * size
-
-    def seconds_per_unit(self) -> float:
-        return 1 / 800
+    def cost(self) -> Cost:
+        sampling, questions = self.answers.sampling, len(self.answers.questions.questions())
+        written = sampling.per_question * sampling.max_tokens
+        units = questions * (READ + written) * self.model.relative_size
+        return Cost(units, 1 / 800, tokens=questions * written, token_use="read at most")
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         from spillover.models.forward.load_models import open_model

@@ -13,7 +13,7 @@ from spillover.responses.question import QuestionSelection
 from spillover.responses.sampler import Sampler
 from spillover.responses.samplers.local.sampler import LocalSampler
 from spillover.responses.sampling import Sampling
-from spillover.store import Artefact, BuildContext
+from spillover.store import Artefact, BuildContext, Cost
 
 READ = 40  # tokens of a prompt that it does not share with others, about
 
@@ -41,14 +41,12 @@ class Responses(Artefact):
     def summary(self) -> str:
         return f"{self.sampling.per_question} answers of {self.model.label()} to each question"
 
-    def units(self) -> float:
+    def cost(self) -> Cost:
         """Tokens that go through a model of 135M parameters, were no answer to end early."""
-        size = (self.model.base().parameters or 135e6) / 135e6
-        each = READ + self.sampling.per_question * self.sampling.max_tokens
-        return len(self.questions.questions()) * each * size
-
-    def seconds_per_unit(self) -> float:
-        return self.sampler.seconds(self) / self.units()
+        questions, written = len(self.questions.questions()), self.sampling.per_question * self.sampling.max_tokens
+        units = questions * (READ + written) * self.model.relative_size
+        seconds = self.sampler.seconds(self, units)
+        return Cost(units, seconds / units, tokens=questions * written, token_use="written at most")
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         return self.sampler.make(self, context)

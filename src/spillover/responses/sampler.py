@@ -20,8 +20,11 @@ class Sampler(Spec):
         """Write the answers of `spec` into `context.folder`, `responses.parquet`; facts for the manifest."""
 
     @abstractmethod
-    def seconds(self, spec: Responses) -> float:
-        """About how long that takes, where the store holds no measurement yet."""
+    def seconds(self, spec: Responses, tokens: float) -> float:
+        """About how long that takes, where the store holds no measurement yet.
+
+        tokens: that are read and written, at most, each as many times as the model's parameters are 135 million.
+        """
 
     def refuse(self, spec: Responses) -> None:
         """ValueError where it cannot make such answers."""

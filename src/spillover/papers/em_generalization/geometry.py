@@ -37,9 +37,6 @@ class PublishedGeometry(Artefact):
     def summary(self) -> str:
         return f"Published geometry of {self.name.label()}"
 
-    def units(self) -> float:
-        return 1.0
-
     def make(self, context: BuildContext) -> dict[str, Any]:
         found = read_geometry(self.file.checked())
         rows = [_flat(row) for row in found.rows]

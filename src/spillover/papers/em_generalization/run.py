@@ -16,7 +16,7 @@ from spillover.records import LOG, LOSSES, SUMMARIES, read_json, read_table, wri
 from spillover.responses.question import category_of, format_of
 from spillover.sources.imported import ImportedScores, SourceFile
 from spillover.sources.judged_files import write_judged
-from spillover.store import BuildContext, Store
+from spillover.store import BuildContext, Cost, Store
 
 TEMPERATURE = 1.0  # of every set whose name gives none (METHOD, section 0)
 SECONDS_PER_MB = 0.5
@@ -50,12 +50,10 @@ class PublishedRun(ImportedScores):
         parts = [word for word, there in (("answers", self.answers), ("summary", self.published)) if there]
         return f"Published {' and '.join(parts)} of {self.name.summary()}; judged by {self.judge_name}"
 
-    def units(self) -> float:
-        files = [Path(one.path) for one in (self.answers, self.published) if one]
-        return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
-
-    def seconds_per_unit(self) -> float:
-        return SECONDS_PER_MB
+    def cost(self) -> Cost:
+        files = [Path(file.path) for file in (self.answers, self.published) if file]
+        megabytes = sum(path.stat().st_size for path in files if path.is_file()) / 1e6
+        return Cost(megabytes, SECONDS_PER_MB)
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         facts: dict[str, Any] = {"name": self.name.stem, "files": []}

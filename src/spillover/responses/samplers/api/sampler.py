@@ -63,7 +63,7 @@ class APISampler(Sampler):
                 f"server's template: use api='completions'"
             )
 
-    def seconds(self, spec: Responses) -> float:
+    def seconds(self, spec: Responses, tokens: float) -> float:
         answers = len(spec.questions.questions()) * spec.sampling.per_question
         return answers * spec.sampling.max_tokens / TOKENS_PER_SECOND / self.concurrency
 

@@ -47,7 +47,7 @@ def make(spec: Responses, context: BuildContext, rows: int) -> dict[str, Any]:
             _keep(other, found, about | {"asked_with": spec.fingerprint, "work_share": 0.0}, context.store)
     write_table(answers, context.folder / TABLE, RESPONSES)
     if others:
-        share = 1 + sum(other.units() for other in others) / spec.units()
+        share = 1 + sum(other.cost().units for other in others) / spec.cost().units
         facts |= {"asked_with": [other.fingerprint for other in others], "work_share": share}
     return facts
 

@@ -22,5 +22,5 @@ class LocalSampler(Sampler):
 
         return make(spec, context, ROWS)
 
-    def seconds(self, spec: Responses) -> float:
-        return spec.units() / TOKENS_PER_SECOND
+    def seconds(self, spec: Responses, tokens: float) -> float:
+        return tokens / TOKENS_PER_SECOND

@@ -37,8 +37,8 @@ class VLLMSampler(Sampler):
         if spec.model.has_hooks:
             raise ValueError(f"{spec.model.label()} is steered: vLLM cannot; use spillover's own loop")
 
-    def seconds(self, spec: Responses) -> float:
-        return spec.units() / TOKENS_PER_SECOND
+    def seconds(self, spec: Responses, tokens: float) -> float:
+        return tokens / TOKENS_PER_SECOND
 
     def make(self, spec: Responses, context: BuildContext) -> dict[str, Any]:
         if importlib.util.find_spec("vllm") is None:
