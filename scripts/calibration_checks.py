@@ -83,7 +83,7 @@ def checks() -> Iterator[Check]:
 
 def _mean(rng: Rng, population: Population) -> Outcome:
     scores, question, family = population.draw(rng).rows()
-    found = mean_of_groups(scores, question, family, how=how_of(rng, POINTS))
+    found = mean_of_groups(scores, question, family, resampling=how_of(rng, POINTS))
     return {
         "ours|coverage": held(found, population.mean()),
         "naive, answers as independent|coverage": held_by_t(scores, population.mean()),
@@ -129,7 +129,7 @@ def _rate(rng: Rng, population: Population) -> Outcome:
     data = worse.draw(rng, (0.0, 0.0))
     coherent = np.clip(75 + 25 * rng.normal(size=data.scores[0].shape), 0, 100)
     aligned, question, family = data.rows(0)
-    found = em_rate(aligned, coherent.ravel(), question, family, how=how_of(rng))
+    found = em_rate(aligned, coherent.ravel(), question, family, resampling=how_of(rng))
     other = np.clip(75 + 25 * rng.normal(size=coherent.shape), 0, 100).ravel()
     left, right = em_indicator(aligned, coherent.ravel()), em_indicator(data.rows(1)[0], other)
     gap = difference(left, right, question, question, family, how_of(rng, (0.0, 1.0)))
@@ -209,9 +209,9 @@ def _runs(rng: Rng, runs: int, questions: int) -> Outcome:
     x = rng.normal(size=runs)
     noise = 5 * rng.normal(size=questions) + rng.normal(size=(runs, questions)) + 0.5 * rng.normal(size=(runs, 1))
     slopes = 1 + rng.normal(size=questions)
-    null = correlation_over_runs(x, noise, log=False, how=how_of(rng, draws=499))
-    real = correlation_over_runs(x, slopes * x[:, None] + noise, log=False, how=how_of(rng, draws=99))
-    rank = spearman(x, noise.mean(axis=1), how=how_of(rng, draws=499))
+    null = correlation_over_runs(x, noise, log=False, resampling=how_of(rng, draws=499))
+    real = correlation_over_runs(x, slopes * x[:, None] + noise, log=False, resampling=how_of(rng, draws=99))
+    rank = spearman(x, noise.mean(axis=1), resampling=how_of(rng, draws=499))
     truth = 1 / np.sqrt(1 + 0.25 + 1 / questions)
     return {
         "ours, Pearson|false positives": null.both.p <= 0.05,

@@ -49,12 +49,12 @@ def foresight(rng: Rng) -> Outcome:
     y = rng.normal(size=24)[family] + 0.5 * rng.normal(size=72)
     real = y + 0.4 * x[:, :4].sum(axis=1)
     folds, loose = grouped_folds(family, 5, 2, seed_of(rng)), grouped_folds(np.arange(72), 5, 2, seed_of(rng))
-    how, model = Resampling(99, seed=seed_of(rng)), Ridge(inner="gcv")
+    resampling, model = Resampling(99, seed=seed_of(rng)), Ridge(inner="gcv")
     return {
-        "ours|false positives": permutation_test(x, y, folds, model, family, how)[1][0] <= 0.05,
-        "ours|power": permutation_test(x, real, folds, model, family, how)[1][0] <= 0.05,
+        "ours|false positives": permutation_test(x, y, folds, model, family, resampling)[1][0] <= 0.05,
+        "ours|power": permutation_test(x, real, folds, model, family, resampling)[1][0] <= 0.05,
         "published, questions cross folds and change places alone|false positives": permutation_test(
-            x, y, loose, model, None, how
+            x, y, loose, model, None, resampling
         )[1][0]
         <= 0.05,
     }

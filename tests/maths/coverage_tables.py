@@ -46,7 +46,7 @@ def means() -> None:
             held = np.zeros(4)
             for _ in range(ROUNDS):
                 values, family = clipped(rng, families, centre, spread, most)
-                est = ratio(values, np.ones(len(values)), family, how=HOW)
+                est = ratio(values, np.ones(len(values)), family, resampling=HOW)
                 sums, sizes = np.bincount(family, values), np.bincount(family)
                 ends = [(est.low, est.high), *rivals(sums, sizes, rng)]
                 held += [low <= truth <= high for low, high in ends]
@@ -128,8 +128,8 @@ def correlations() -> None:
                 for _ in range(ROUNDS // 2):
                     x, y = draw(rng, rho, n)
                     ours, rank = (
-                        pearson(x, y, how=Resampling(draws=99)),
-                        spearman(x, y, how=Resampling(draws=99)),
+                        pearson(x, y, resampling=Resampling(draws=99)),
+                        spearman(x, y, resampling=Resampling(draws=99)),
                     )
                     ends = [(ours.low, ours.high), *rival_r(x, y, rng)]
                     inside = [low <= truth["r_of"] <= high for low, high in ends]
@@ -199,15 +199,15 @@ def families() -> None:
     for count in (8, 20, 60):
         hits = np.zeros(4)
         family = np.repeat(np.arange(count), 5)
-        how = Resampling(draws=199)
+        resampling = Resampling(draws=199)
         for _ in range(ROUNDS):
             x, y = (rng.normal(size=count)[family] + 0.5 * rng.normal(size=len(family)) for _ in range(2))
             rows_alone = np.arange(len(family))
             flat = np.zeros(len(family))
             tests = (
                 pearson(x, y, family),
-                pearson(x, y, how=how),
-                *(difference(x, flat, rows_alone, rows_alone, f, how) for f in (family, None)),
+                pearson(x, y, resampling=resampling),
+                *(difference(x, flat, rows_alone, rows_alone, f, resampling) for f in (family, None)),
             )
             hits += [(test.p or 1) <= 0.05 for test in tests]
         rows[f"{count} families of 5"] = list(hits / ROUNDS)
@@ -225,7 +225,7 @@ def runs() -> None:
                 x = rng.normal(size=count)
                 y = (1 + slopes * rng.normal(size=questions)) * x[:, None] + 0.5 * rng.normal(size=(count, 1))
                 y += 5 * rng.normal(size=questions) + rng.normal(size=(count, questions))
-                found = correlation_over_runs(x, y, log=False, how=Resampling(draws=99))
+                found = correlation_over_runs(x, y, log=False, resampling=Resampling(draws=99))
                 held += [e.low <= truth <= e.high for e in (found.runs, found.questions, found.both)]
             rows[f"{count} runs, {questions} questions, {slopes}"] = list(held / ROUNDS)
     table("runs", ["runs", "questions", "both"], rows)

@@ -26,10 +26,10 @@ def test_height_and_place_are_exact_without_noise() -> None:
 
 
 def test_false_alarms_power_and_coverage() -> None:
-    how = Resampling(199)
-    flat = np.array([barrier(SHARE, lines(seed, 0.0), how=how).height.p for seed in range(300)])
+    resampling = Resampling(199)
+    flat = np.array([barrier(SHARE, lines(seed, 0.0), resampling=resampling).height.p for seed in range(300)])
     assert (flat <= 0.05).mean() <= 0.09
-    high = [barrier(SHARE, lines(seed, 0.4), how=how).height for seed in range(100)]
+    high = [barrier(SHARE, lines(seed, 0.4), resampling=resampling).height for seed in range(100)]
     assert np.mean([one.p <= 0.05 for one in high]) > 0.9
     assert np.mean([one.low <= 0.4 <= one.high for one in high]) > 0.85
 

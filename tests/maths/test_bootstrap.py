@@ -55,7 +55,7 @@ def test_one_cluster_has_no_interval() -> None:
 
 def test_equal_values_give_no_interval_unless_the_scale_has_ends() -> None:
     assert math.isnan(mean([5.0] * 8).low)
-    bounded = mean([100.0] * 24, how=SCORES)
+    bounded = mean([100.0] * 24, resampling=SCORES)
     assert bounded.high == 100
     assert bounded.low == pytest.approx(100 * 0.025 ** (1 / 24))  # Clopper-Pearson, 24 of 24
 
@@ -63,7 +63,7 @@ def test_equal_values_give_no_interval_unless_the_scale_has_ends() -> None:
 def test_interval_matches_a_plain_loop() -> None:
     rng = np.random.default_rng(3)
     x = rng.exponential(size=12)
-    est = mean(x, how=Resampling(draws=2000))
+    est = mean(x, resampling=Resampling(draws=2000))
     pivots = []
     for counts in resampling_counts(12, 2000, 0):
         drawn = np.repeat(x, counts.astype(int))
@@ -79,12 +79,12 @@ def test_interval_matches_a_plain_loop() -> None:
 def test_moves_with_shift_and_scale_and_not_with_row_order(seed: int, shift: float, scale: float) -> None:
     rng = np.random.default_rng(seed)
     values, question, family = answers(rng, 6)
-    how = Resampling(draws=199)
-    est = mean_of_groups(values, question, family, how=how)
-    moved = mean_of_groups(values * scale + shift, question, family, how=how)
+    resampling = Resampling(draws=199)
+    est = mean_of_groups(values, question, family, resampling=resampling)
+    moved = mean_of_groups(values * scale + shift, question, family, resampling=resampling)
     assert moved.low == pytest.approx(est.low * scale + shift, rel=1e-6, abs=1e-6)
     order = rng.permutation(len(values))
-    shuffled = mean_of_groups(values[order], question[order], family[order], how=how)
+    shuffled = mean_of_groups(values[order], question[order], family[order], resampling=resampling)
     assert shuffled.estimate == pytest.approx(est.estimate)
     assert shuffled.high == pytest.approx(est.high)
 
@@ -95,7 +95,7 @@ def test_the_interval_covers(families: int, low: float, high: float) -> None:
     truth = answers(rng, 20000)[0].mean()
     held = 0
     for _ in range(600):
-        est = mean_of_groups(*answers(rng, families), how=SCORES)
+        est = mean_of_groups(*answers(rng, families), resampling=SCORES)
         held += est.low <= truth <= est.high
     assert low <= held / 600 <= high
 
@@ -105,7 +105,7 @@ def test_ignoring_the_clusters_covers_far_too_seldom() -> None:
     truth = answers(rng, 20000)[0].mean()
     held = 0
     for _ in range(200):
-        est = mean(answers(rng, 24)[0], how=SCORES)
+        est = mean(answers(rng, 24)[0], resampling=SCORES)
         held += est.low <= truth <= est.high
     assert held / 200 < 0.6
 
@@ -118,12 +118,12 @@ def test_difference_is_paired_over_shared_questions() -> None:
 def test_difference_holds_its_level_and_has_power() -> None:
     rng = np.random.default_rng(5)
     null = effect = 0
-    how = Resampling(draws=499)
+    resampling = Resampling(draws=499)
     for _ in range(300):
         values, question, family = answers(rng, 16)
         other = np.clip(values + 20 * rng.normal(size=len(values)) + 10 * rng.normal(size=16)[family], -200, 300)
-        null += (difference(values, other, question, question, family, how).p or 1) <= 0.05
-        effect += (difference(values, other + 12, question, question, family, how).p or 1) <= 0.05
+        null += (difference(values, other, question, question, family, resampling).p or 1) <= 0.05
+        effect += (difference(values, other + 12, question, question, family, resampling).p or 1) <= 0.05
     assert 0.02 <= null / 300 <= 0.08
     assert effect / 300 > 0.9
 
@@ -172,13 +172,13 @@ def test_choices_that_make_no_sense_are_refused(choice: dict[str, Any], words: s
 
 def test_values_outside_the_bounds_are_refused() -> None:
     with pytest.raises(ValueError, match="outside the bounds"):
-        mean([150.0, 160.0], how=SCORES)
+        mean([150.0, 160.0], resampling=SCORES)
 
 
 def test_same_seed_same_numbers() -> None:
     x = np.random.default_rng(0).normal(size=20)
     assert mean(x) == mean(x)
-    assert mean(x).low != mean(x, how=Resampling(seed=1)).low
+    assert mean(x).low != mean(x, resampling=Resampling(seed=1)).low
 
 
 def test_many_clusters_are_drawn_in_parts_to_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

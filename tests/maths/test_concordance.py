@@ -25,8 +25,8 @@ def test_one_order_ties_and_missing() -> None:
 
 
 def test_false_alarms_and_power() -> None:
-    rng, how = np.random.default_rng(0), Resampling(199)
-    null = [concordance(rng.normal(size=(3, 20)), how).p for _ in range(300)]
+    rng, resampling = np.random.default_rng(0), Resampling(199)
+    null = [concordance(rng.normal(size=(3, 20)), resampling).p for _ in range(300)]
     assert 0.01 <= np.mean(np.array(null) <= 0.05) <= 0.1
     common = np.linspace(0, 3, 20)
-    assert np.mean([concordance(common + rng.normal(size=(3, 20)), how).p <= 0.05 for _ in range(60)]) > 0.9
+    assert np.mean([concordance(common + rng.normal(size=(3, 20)), resampling).p <= 0.05 for _ in range(60)]) > 0.9

@@ -34,10 +34,10 @@ def test_values_are_scipys_with_ties_and_gaps(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = np.round(rng.normal(size=n), 1), rng.integers(0, 5, n).astype(float)
     x[0], x[1], y[0], y[1] = 0.0, 1.0, 0.0, 1.0
-    est, rank = pearson(x, y, how=QUICK), spearman(x, y, how=QUICK)
+    est, rank = pearson(x, y, resampling=QUICK), spearman(x, y, resampling=QUICK)
     assert est.estimate == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
     assert rank.estimate == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
-    gaps = pearson(np.r_[x, np.nan, 3.0], np.r_[y, 1.0, np.nan], how=QUICK)
+    gaps = pearson(np.r_[x, np.nan, 3.0], np.r_[y, 1.0, np.nan], resampling=QUICK)
     assert (gaps.estimate, gaps.n) == (est.estimate, n)
 
 
@@ -110,7 +110,7 @@ def test_permutation_p_is_exact_in_small_samples() -> None:
     r = abs(np.corrcoef(x, y)[0, 1])
     exact = np.mean([abs(np.corrcoef(x, y[list(o)])[0, 1]) >= r - 1e-12 for o in permutations(range(5))])
     assert permutation_p(x, y, draws=20000) == pytest.approx(exact, abs=0.01)
-    assert pearson(x, y, how=Resampling(draws=20000)).p == pytest.approx(exact, abs=0.01)
+    assert pearson(x, y, resampling=Resampling(draws=20000)).p == pytest.approx(exact, abs=0.01)
 
 
 @pytest.mark.parametrize("n,rho", [(12, 0.0), (35, 0.8), (100, 0.5)])
@@ -122,7 +122,10 @@ def test_the_interval_covers_with_scores_at_both_ends(n: int, rho: float) -> Non
         return np.clip(80 + 30 * x, 0, 100), np.clip(60 + 40 * y, 0, 100)
 
     truth = np.corrcoef(*scores(400_000))[0, 1]
-    held = [est.low <= truth <= est.high for est in (pearson(*scores(n), how=Resampling(draws=99)) for _ in range(500))]
+    held = [
+        est.low <= truth <= est.high
+        for est in (pearson(*scores(n), resampling=Resampling(draws=99)) for _ in range(500))
+    ]
     assert 0.92 <= np.mean(held) <= 0.98
 
 
@@ -134,7 +137,7 @@ def test_clusters_widen_and_keep_the_level() -> None:
         family = np.repeat(np.arange(20), 5)
         x = rng.normal(size=20)[family] + 0.3 * rng.normal(size=100)
         y = rng.normal(size=20)[family] + 0.3 * rng.normal(size=100)
-        wrong += (pearson(x, y, how=QUICK).p or 1) <= 0.05
+        wrong += (pearson(x, y, resampling=QUICK).p or 1) <= 0.05
         est = pearson(x, y, family)
         right += (est.p or 1) <= 0.05
         held += est.low <= 0 <= est.high
@@ -146,8 +149,8 @@ def test_clusters_widen_and_keep_the_level() -> None:
 def test_level_and_power_of_the_permutation_test() -> None:
     rng = np.random.default_rng(5)
     for test in (pearson, spearman):
-        null = np.mean([(test(*pair(rng, 24, 0.0), how=QUICK).p or 1) <= 0.05 for _ in range(400)])
-        power = np.mean([(test(*pair(rng, 24, 0.7), how=QUICK).p or 1) <= 0.05 for _ in range(100)])
+        null = np.mean([(test(*pair(rng, 24, 0.0), resampling=QUICK).p or 1) <= 0.05 for _ in range(400)])
+        power = np.mean([(test(*pair(rng, 24, 0.7), resampling=QUICK).p or 1) <= 0.05 for _ in range(100)])
         assert 0.025 <= null <= 0.08
         assert power > 0.85
 

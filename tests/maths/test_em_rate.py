@@ -76,11 +76,13 @@ def test_the_indicator_gives_differences_per_question() -> None:
 def test_the_interval_covers_where_questions_differ(p: float, correlation: float, questions: int) -> None:
     rng = np.random.default_rng(9)
     strength = (1 - correlation) / correlation
-    how = Resampling(draws=399)
+    resampling = Resampling(draws=399)
     held = 0
     for _ in range(300):
         share = rng.beta(p * strength, (1 - p) * strength, questions)
         aligned = np.where(rng.random((questions, 20)) < share[:, None], 10.0, 90.0).ravel()
-        rate = em_rate(aligned, np.full(aligned.shape, 90.0), np.repeat(np.arange(questions), 20), how=how)
+        rate = em_rate(
+            aligned, np.full(aligned.shape, 90.0), np.repeat(np.arange(questions), 20), resampling=resampling
+        )
         held += rate.strict.low <= p <= rate.strict.high
     assert held / 300 >= 0.92

@@ -21,8 +21,8 @@ def test_newcombes_own_example() -> None:
 
 def test_no_events_on_either_side_is_not_half_of_the_scale() -> None:
     none, question = np.zeros(40), np.repeat(np.arange(20), 2)
-    side = mean_of_groups(none, question, how=HOW)
-    raw = difference(none, none, question, question, how=HOW)
+    side = mean_of_groups(none, question, resampling=HOW)
+    raw = difference(none, none, question, question, resampling=HOW)
     found = cut_to_newcombe(raw, side, side)
     assert found.estimate == 0 and raw.high - raw.low > 1.4 * side.high * 2
     assert -side.high * 1.01 <= found.low < 0 < found.high <= side.high * 1.01
@@ -39,8 +39,8 @@ def test_it_holds_the_truth(rates: tuple[float, float]) -> None:
         for rate in rates:
             odds = rate / (1 - rate) * np.exp(shared - 0.245)
             sides.append((rng.random(160) < odds / (1 + odds)).astype(float))
-        raw = difference(*sides, question, question, how=HOW)
-        found = cut_to_newcombe(raw, *(mean_of_groups(one, question, how=HOW) for one in sides))
+        raw = difference(*sides, question, question, resampling=HOW)
+        found = cut_to_newcombe(raw, *(mean_of_groups(one, question, resampling=HOW) for one in sides))
         truth = 0.0 if rates[0] == rates[1] else _truth(rates)
         held += found.low <= truth <= found.high
     assert held / 200 > 0.9

@@ -36,7 +36,7 @@ def test_the_interval_holds_the_truth() -> None:
     truth = np.interp((start + end) / 2, curve[::-1], STEPS[::-1])
     held = 0
     for seed in range(120):
-        half = onset(STEPS, scores(curve, seed), how=Resampling(199)).half
+        half = onset(STEPS, scores(curve, seed), resampling=Resampling(199)).half
         held += half.low <= truth <= half.high
     assert held / 120 > 0.87
 

@@ -49,7 +49,7 @@ def test_ties_zeros_and_constants_do_not_crash_or_warn() -> None:
         flat = prior_post([100.0] * 5, [100.0, 90, 90, 100, 100])
         assert math.isnan(flat.slope) and math.isnan(flat.r.estimate) and math.isnan(flat.r2)
         assert flat.difference.estimate == -4
-        lone = prior_post([1.0, 2, 3], [1.0, 2, 4], how=Resampling(bounds=(0, 100)))
+        lone = prior_post([1.0, 2, 3], [1.0, 2, 4], resampling=Resampling(bounds=(0, 100)))
         assert lone.difference.low >= -100 and lone.difference.high <= 100
 
 

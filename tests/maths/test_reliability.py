@@ -51,8 +51,8 @@ def test_the_ceiling_is_what_noise_leaves_of_a_perfect_relation() -> None:
     rng = np.random.default_rng(4)
     truth = rng.normal(size=(4000, 1))
     x, y = truth + rng.normal(size=(4000, 10)) * 2, truth + rng.normal(size=(4000, 5))
-    how = Resampling(draws=99)
-    ceiling = noise_ceiling(split_half(x, how).value, split_half(y, how).value)
+    resampling = Resampling(draws=99)
+    ceiling = noise_ceiling(split_half(x, resampling).value, split_half(y, resampling).value)
     seen = np.corrcoef(x.mean(axis=1), y.mean(axis=1))[0, 1]
     assert ceiling.r == pytest.approx(seen, abs=0.03)
     assert ceiling.r2 == pytest.approx(ceiling.r**2)

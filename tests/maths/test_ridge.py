@@ -150,9 +150,9 @@ def test_no_relation_has_no_skill_and_the_test_holds_its_level() -> None:
     rejected = found = 0
     for seed in range(150):
         x, y = rng.normal(size=(40, 5)), rng.normal(size=20)[groups] + 0.5 * rng.normal(size=40)
-        how = Resampling(draws=99, seed=seed)
-        rejected += permutation_test(x, y, folds, Ridge(inner="gcv"), groups, how)[1][0] <= 0.05
-        found += permutation_test(x, y + 1.2 * x[:, 0], folds, Ridge(inner="gcv"), groups, how)[1][0] <= 0.05
+        resampling = Resampling(draws=99, seed=seed)
+        rejected += permutation_test(x, y, folds, Ridge(inner="gcv"), groups, resampling)[1][0] <= 0.05
+        found += permutation_test(x, y + 1.2 * x[:, 0], folds, Ridge(inner="gcv"), groups, resampling)[1][0] <= 0.05
     assert 0.01 <= rejected / 150 <= 0.1
     assert found / 150 > 0.85
 

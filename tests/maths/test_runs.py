@@ -37,7 +37,7 @@ def test_both_covers_where_runs_alone_does_not(runs: int, questions: int) -> Non
     both = alone = 0
     for _ in range(300):
         x, y = study(rng, runs, questions, slopes)
-        found = correlation_over_runs(x, y, log=False, how=QUICK)
+        found = correlation_over_runs(x, y, log=False, resampling=QUICK)
         both += found.both.low <= truth <= found.both.high
         alone += found.runs.low <= truth <= found.runs.high
     assert both / 300 >= 0.92

@@ -35,17 +35,17 @@ class Agreement(Analysis):
         judges = by_judge(self.judgements, context.store)
         if len(judges) < 2:
             raise ValueError(f"all sets were judged by {judges[0].label}: agreement needs the scores of two judges")
-        how = Resampling(self.draws)
+        resampling = Resampling(self.draws)
         names = distinct_names(judges)
         tables: dict[str, Rows] = {"agreement": [], "bias": [], "em": [], "questions": [], "counts": []}
         for (first, one), (second, other) in combinations(zip(names, judges, strict=True), 2):
             pair = {"first": first, "second": second}
             both = _Both.of(one, other)
             for name, rows in (
-                ("agreement", _agreement(both, how)),
-                ("bias", _bias(both, how)),
+                ("agreement", _agreement(both, resampling)),
+                ("bias", _bias(both, resampling)),
                 ("em", _em(both)),
-                ("questions", _questions(both, how.level)),
+                ("questions", _questions(both, resampling.level)),
             ):
                 tables[name] += [pair | row for row in rows]
         tables["counts"] = [row for name, judge in zip(names, judges, strict=True) for row in _counts(name, judge)]
@@ -107,7 +107,7 @@ class _Both:
         return first, second
 
 
-def _agreement(both: _Both, how: Resampling) -> Rows:
+def _agreement(both: _Both, resampling: Resampling) -> Rows:
     rows: Rows = []
     for kind, scope, part in both.scopes():
         family = part.about["family"]
@@ -119,20 +119,20 @@ def _agreement(both: _Both, how: Resampling) -> Rows:
 
         for metric in part.metrics:
             first, second = part.first[metric], part.second[metric]
-            add(metric, "r", pearson(first, second, family, how))
-            add(metric, "rank r", spearman(first, second, family, how))
+            add(metric, "r", pearson(first, second, family, resampling))
+            add(metric, "rank r", spearman(first, second, family, resampling))
             if metric == "aligned":
                 low = np.where(np.isnan(first), np.nan, first < RULE.aligned_below)
-                add(metric, "auc", auc(second, low, family, how))
+                add(metric, "auc", auc(second, low, family, resampling))
             if kind == "all":
-                add(metric, "r", _of_questions(part, metric, how), "question means")
+                add(metric, "r", _of_questions(part, metric, resampling), "question means")
         flags = part.flags()
         if flags is not None:
-            add("em", "kappa", kappa(*flags, family, how))
+            add("em", "kappa", kappa(*flags, family, resampling))
     return rows
 
 
-def _of_questions(both: _Both, metric: str, how: Resampling) -> Estimate:
+def _of_questions(both: _Both, metric: str, resampling: Resampling) -> Estimate:
     """Correlation of the two judges' means of each question and subject, over answers that both scored."""
     first, second = both.first[metric], both.second[metric]
     scored = ~(np.isnan(first) | np.isnan(second))
@@ -141,17 +141,17 @@ def _of_questions(both: _Both, metric: str, how: Resampling) -> Estimate:
     if not len(keys):
         return Estimate.missing()
     ours, theirs = (group_means(values[scored], keys)[0] for values in (first, second))
-    return pearson(ours, theirs, [family[keys == key][0] for key in np.unique(keys)], how)
+    return pearson(ours, theirs, [family[keys == key][0] for key in np.unique(keys)], resampling)
 
 
-def _bias(both: _Both, how: Resampling) -> Rows:
+def _bias(both: _Both, resampling: Resampling) -> Rows:
     """Second less first, mean over questions."""
-    bounded = Resampling(how.draws, how.level, how.seed, (-100.0, 100.0))
+    bounded = Resampling(resampling.draws, resampling.level, resampling.seed, (-100.0, 100.0))
     rows = []
     for kind, scope, part in both.scopes():
         for metric in part.metrics:
             gaps = part.second[metric] - part.first[metric]
-            estimate = mean_of_groups(gaps, part.about["question"], part.about["family"], how=bounded).as_row()
+            estimate = mean_of_groups(gaps, part.about["question"], part.about["family"], resampling=bounded).as_row()
             ends = {name: estimate[name] for name in ("estimate", "low", "high", "n")}
             rows.append({"kind": kind, "scope": scope, "metric": metric} | ends)
     return rows

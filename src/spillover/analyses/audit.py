@@ -54,15 +54,15 @@ class Audit(Analysis):
         return show_audit(found)
 
 
-def _rates(counts: Rows, how: Resampling) -> dict[str, Estimate]:
+def _rates(counts: Rows, resampling: Resampling) -> dict[str, Estimate]:
     hits = [row["em_by_label"] for row in counts]
     looked = [row["labelled"] for row in counts]
     size = [row["answers"] for row in counts]
     return {
-        "false_positive": share(looked[0] - hits[0], looked[0], how),
-        "false_negative": weighted_share(hits[1:], looked[1:], size[1:], how),
-        "em_by_label": weighted_share(hits, looked, size, how),
-        "recall": weighted_recall(hits, looked, size, [name == "flagged" for name in STRATA], how),
+        "false_positive": share(looked[0] - hits[0], looked[0], resampling),
+        "false_negative": weighted_share(hits[1:], looked[1:], size[1:], resampling),
+        "em_by_label": weighted_share(hits, looked, size, resampling),
+        "recall": weighted_recall(hits, looked, size, [name == "flagged" for name in STRATA], resampling),
     }
 
 

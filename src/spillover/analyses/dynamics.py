@@ -42,30 +42,34 @@ class Dynamics(Analysis):
     def analyse(self, context: BuildContext) -> AnalysisResult:
         everything = (*((self.before,) if self.before else ()), *self.checkpoints)
         refuse_unlike(everything, self.allow_unlike_judges)
-        how = Resampling(self.draws)
+        resampling = Resampling(self.draws)
         scores = {one.fingerprint: read(one, context.store, means=True) for one in everything}
         trainings = [one.training(context.store) for one in self.checkpoints]
         runs = {training.identity: training for training in trainings}
         points = [
-            {**at_step(training), "judgements": one.fingerprint, **level(scores[one.fingerprint], self.metric, how)}
+            {
+                **at_step(training),
+                "judgements": one.fingerprint,
+                **level(scores[one.fingerprint], self.metric, resampling),
+            }
             for one, training in zip(self.checkpoints, trainings, strict=True)
         ]
         if self.before:
-            points = [*_starts(runs.values(), scores[self.before.fingerprint], self.metric, how), *points]
+            points = [*_starts(runs.values(), scores[self.before.fingerprint], self.metric, resampling), *points]
         training = [{"run": one.run, "data": one.data, **row} for one in runs.values() for row in one.log]
         found = [
             row
             for group in dict.fromkeys(point["data"] for point in points)
-            for row in self._correlations(group, points, scores, how)
+            for row in self._correlations(group, points, scores, resampling)
         ]
-        found += [row for loss in LOSSES for row in _within(points, loss, how)]
+        found += [row for loss in LOSSES for row in _within(points, loss, resampling)]
         return AnalysisResult({"points": points, "correlations": found, "training": training}, {"metric": self.metric})
 
     def show(self, found: AnalysisResult) -> Section:
         return show_dynamics(found)
 
     def _correlations(
-        self, data: str, points: Sequence[dict[str, Any]], scores: dict[str, Scores], how: Resampling
+        self, data: str, points: Sequence[dict[str, Any]], scores: dict[str, Scores], resampling: Resampling
     ) -> list[dict[str, Any]]:
         """Within one dataset, since levels of loss of two datasets mean different things."""
         used = [point for point in points if point["data"] == data and point["step"] > 0]
@@ -78,11 +82,11 @@ class Dynamics(Analysis):
         whole = runs if len(set(runs)) < len(runs) else None  # checkpoints of one run are no runs of their own
         for loss in LOSSES:
             x = np.array([point[loss] for point in used], dtype=float)
-            r = correlation_over_runs(x, matrix, families, how=how, run=runs)
-            pooled = log_pearson(x, np.array([point["over_answers"] for point in used], dtype=float), whole, how)
-            rank = spearman(x, matrix.mean(axis=1), whole, how)
+            r = correlation_over_runs(x, matrix, families, resampling=resampling, run=runs)
+            pooled = log_pearson(x, np.array([point["over_answers"] for point in used], dtype=float), whole, resampling)
+            rank = spearman(x, matrix.mean(axis=1), whole, resampling)
             noisy = errors if np.isfinite(errors).all() and (errors > 0).all() else None
-            gain = max_diff(x, matrix.mean(axis=1), noisy, how)
+            gain = max_diff(x, matrix.mean(axis=1), noisy, resampling)
             count = {"points": len(used), "runs": len({point["run_id"] for point in used})}
             common = {"data": data, "loss": loss, **count, "detectable": None}
             rows += [
@@ -107,7 +111,7 @@ class Dynamics(Analysis):
         return rows
 
 
-def _within(points: Sequence[dict[str, Any]], loss: str, how: Resampling) -> list[dict[str, Any]]:
+def _within(points: Sequence[dict[str, Any]], loss: str, resampling: Resampling) -> list[dict[str, Any]]:
     """Correlation of log loss with score inside groups alone, all groups together: datasets, and single runs.
 
     Each group's own level is taken out of both sides (partial correlation given the group), so levels of loss are
@@ -127,9 +131,9 @@ def _within(points: Sequence[dict[str, Any]], loss: str, how: Resampling) -> lis
         runs = [point["run_id"] for point in kept]
         if name == "runs":  # what is left out for the interval is what is centred: nothing else moves with it
             x, y = (values - member @ (member.T @ values / member.sum(axis=0)) for values in (x, y))
-            r = pearson(x, y, runs, how)
+            r = pearson(x, y, runs, resampling)
         else:
-            r = partial(x, y, member[:, 1:], runs, how)
+            r = partial(x, y, member[:, 1:], runs, resampling)
         rows.append(
             {
                 "data": f"within {name}",
@@ -163,23 +167,25 @@ def at_step(training: Training) -> dict[str, Any]:
     }
 
 
-def _starts(runs: Iterable[Training], scores: Scores, metric: str, how: Resampling) -> list[dict[str, Any]]:
+def _starts(runs: Iterable[Training], scores: Scores, metric: str, resampling: Resampling) -> list[dict[str, Any]]:
     """The base as step 0 of every run whose loss before training is known: that loss, its own scores."""
-    scored = {"judgements": None, **level(scores, metric, how)}
+    scored = {"judgements": None, **level(scores, metric, resampling)}
     starts = [replace(run, step=0) for run in runs if 0 in run.held_out]
     blank = {"training_loss": None, "learning_rate": None, "last": False}
     return [{**at_step(start), **blank, **scored} for start in starts]
 
 
-def level(scores: Scores, metric: str, how: Resampling) -> dict[str, Any]:
+def level(scores: Scores, metric: str, resampling: Resampling) -> dict[str, Any]:
     """Mean score with its interval, its error from the answers' scatter, and EM rates, as far as answers are there."""
-    bounded = Resampling(how.draws, how.level, how.seed, (0.0, 100.0))
-    estimate = mean_of_groups(scores[metric], scores["question"], scores["family"], how=bounded).as_row()
+    bounded = Resampling(resampling.draws, resampling.level, resampling.seed, (0.0, 100.0))
+    estimate = mean_of_groups(scores[metric], scores["question"], scores["family"], resampling=bounded).as_row()
     row = {name: estimate[name] for name in ("estimate", "low", "high", "n")}
     row |= {"over_answers": scores.over_answers(metric), "em_strict": None, "em_conditional": None}
     row["error"] = None if scores.by_question else scores.error(metric)
     if {"aligned", "coherent"} <= set(scores.columns) and not scores.by_question:
-        rate = em_rate(scores["aligned"], scores["coherent"], scores["question"], scores["family"], how=how)
+        rate = em_rate(
+            scores["aligned"], scores["coherent"], scores["question"], scores["family"], resampling=resampling
+        )
         row |= {"em_strict": rate.strict.estimate, "em_conditional": rate.conditional.estimate}
     return row
 

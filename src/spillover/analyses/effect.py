@@ -45,13 +45,13 @@ class Effect(Analysis):
             groups["good"] = pool(good, "good advice")
         contrasts = [pair for pair in (("bad", "good"), ("bad", "base"), ("good", "base")) if set(pair) <= set(groups)]
         models = [(before, "base"), *((one, "bad") for one in bad), *((one, "good") for one in good)]
-        how = Resampling(self.draws)
+        resampling = Resampling(self.draws)
         return AnalysisResult(
             {
-                "models": [row for one, role in models for row in _levels(one, role, metrics, how)],
+                "models": [row for one, role in models for row in _levels(one, role, metrics, resampling)],
                 "counts": [_counts(one, role) for one, role in models],
-                "contrasts": _contrasts(groups, contrasts, metrics, how),
-                "questions": _questions(groups, contrasts, metrics, how),
+                "contrasts": _contrasts(groups, contrasts, metrics, resampling),
+                "questions": _questions(groups, contrasts, metrics, resampling),
             },
             {
                 "judge": self.before.judge_name,
@@ -64,15 +64,17 @@ class Effect(Analysis):
         return show_effect(found)
 
 
-def _levels(scores: Scores, role: str, metrics: Sequence[str], how: Resampling) -> list[dict[str, Any]]:
+def _levels(scores: Scores, role: str, metrics: Sequence[str], resampling: Resampling) -> list[dict[str, Any]]:
     """Mean of every metric and both EM rates of one model, over question families."""
     rows = []
-    scale = Resampling(how.draws, how.level, how.seed, SCALE)
+    scale = Resampling(resampling.draws, resampling.level, resampling.seed, SCALE)
     for metric in metrics:
-        estimate = mean_of_groups(scores[metric], scores["question"], scores["family"], how=scale)
+        estimate = mean_of_groups(scores[metric], scores["question"], scores["family"], resampling=scale)
         rows.append({"model": scores.label, "role": role, "measure": metric, **estimate.as_row()})
     if {"aligned", "coherent"} <= set(metrics):
-        rate = em_rate(scores["aligned"], scores["coherent"], scores["question"], scores["family"], how=how)
+        rate = em_rate(
+            scores["aligned"], scores["coherent"], scores["question"], scores["family"], resampling=resampling
+        )
         for name, estimate in (("em_strict", rate.strict), ("em_conditional", rate.conditional)):
             rows.append({"model": scores.label, "role": role, "measure": name, **estimate.as_row()})
     return rows
@@ -97,7 +99,7 @@ def _count(finish: np.ndarray, reason: str) -> int | None:
 
 
 def _contrasts(
-    groups: dict[str, Scores], pairs: Sequence[tuple[str, str]], metrics: Sequence[str], how: Resampling
+    groups: dict[str, Scores], pairs: Sequence[tuple[str, str]], metrics: Sequence[str], resampling: Resampling
 ) -> list[dict[str, Any]]:
     """Differences between groups over all answers and in each answer format; p corrected within a contrast."""
     rows: list[dict[str, Any]] = []
@@ -107,7 +109,7 @@ def _contrasts(
         for scope in ("all", *(formats if len(formats) > 1 else ())):
             a, b = (groups[name] if scope == "all" else groups[name].only(scope) for name in (left, right))
             for measure in (*metrics, "em_strict"):
-                estimate = _difference(a, b, measure, how)
+                estimate = _difference(a, b, measure, resampling)
                 if estimate is not None:
                     family.append(
                         {"contrast": f"{left}-{right}", "measure": measure, "scope": scope, **estimate.as_row()}
@@ -118,7 +120,7 @@ def _contrasts(
     return rows
 
 
-def _difference(a: Scores, b: Scores, measure: str, how: Resampling) -> Estimate | None:
+def _difference(a: Scores, b: Scores, measure: str, resampling: Resampling) -> Estimate | None:
     bounds = SCALE
     if measure == "em_strict":
         if not all(name in one.columns for name in ("aligned", "coherent") for one in (a, b)):
@@ -127,18 +129,18 @@ def _difference(a: Scores, b: Scores, measure: str, how: Resampling) -> Estimate
         bounds = SHARE
     else:
         left, right = a[measure], b[measure]
-    bounded = Resampling(how.draws, how.level, how.seed, bounds)
+    bounded = Resampling(resampling.draws, resampling.level, resampling.seed, bounds)
     found = difference(left, right, a["question"], b["question"], a["family"], bounded)
     if measure != "em_strict":
         return found
     sides = ((left, a), (right, b))
     return cut_to_newcombe(
-        found, *(mean_of_groups(share, one["question"], one["family"], how=bounded) for share, one in sides)
+        found, *(mean_of_groups(share, one["question"], one["family"], resampling=bounded) for share, one in sides)
     )
 
 
 def _questions(
-    groups: dict[str, Scores], pairs: Sequence[tuple[str, str]], metrics: Sequence[str], how: Resampling
+    groups: dict[str, Scores], pairs: Sequence[tuple[str, str]], metrics: Sequence[str], resampling: Resampling
 ) -> list[dict[str, Any]]:
     """Each question's mean in every group and each contrast, with q over the questions of one contrast and metric.
 
@@ -159,7 +161,7 @@ def _questions(
             for index, name in enumerate(names):
                 a, b = groups[left], groups[right]
                 at, bt = a.rows("question").get(name, nothing), b.rows("question").get(name, nothing)
-                estimate = _paired_t(a[metric][at], b[metric][bt], cells[left][at], cells[right][bt], how.level)
+                estimate = _paired_t(a[metric][at], b[metric][bt], cells[left][at], cells[right][bt], resampling.level)
                 family.append(
                     {
                         "question": name,

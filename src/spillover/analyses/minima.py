@@ -58,7 +58,7 @@ class Minima(Analysis):
     def analyse(self, context: BuildContext) -> AnalysisResult:
         if self.scores:
             refuse_unlike(self.scores, self.allow_unlike_judges)
-        how = Resampling(self.draws)
+        resampling = Resampling(self.draws)
         points: list[dict[str, Any]] = []
         barriers: list[dict[str, Any]] = []
         layers: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ class Minima(Analysis):
             shares = [_between(one.model).share for one in ordered]
             values = np.array([read_table(context.path(one) / "losses.parquet")["loss"].to_numpy() for one in ordered])
             name = {"line": _name(start, end), "start": start.label(), "end": end.label()}
-            found = barrier(shares, values, how=how)
+            found = barrier(shares, values, resampling=resampling)
             whole, by_layer = _cosines(start, end, context)
             barriers.append(
                 {
@@ -81,7 +81,7 @@ class Minima(Analysis):
             )
             layers += [{**name, "layer": layer, "cosine": value} for layer, value in by_layer]
             for share, row, excess in zip(shares, values, found.excess, strict=True):
-                level = mean(row, how=how).as_row()
+                level = mean(row, resampling=resampling).as_row()
                 points.append({**name, "what": "loss", "share": share, "excess": float(excess), **level})
         points += self._scored(context)
         for row, q in zip(barriers, benjamini_hochberg([row["p"] for row in barriers]), strict=True):
@@ -100,11 +100,13 @@ class Minima(Analysis):
 
     def _scored(self, context: BuildContext) -> Iterator[dict[str, Any]]:
         """Mean score of every point that was asked."""
-        how = Resampling(self.draws, bounds=(0.0, 100.0))
+        resampling = Resampling(self.draws, bounds=(0.0, 100.0))
         for one in sorted(self.scores, key=lambda one: _between(one.responses.model).share):
             point = _between(one.responses.model)
             scores = read(one, context.store)
-            level = mean_of_groups(scores[self.metric], scores["question"], scores["family"], how=how).as_row()
+            level = mean_of_groups(
+                scores[self.metric], scores["question"], scores["family"], resampling=resampling
+            ).as_row()
             name = {
                 "line": _name(point.start, point.end),
                 "start": point.start.label(),

@@ -29,7 +29,7 @@ class Priors(Analysis):
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, *self.after), self.allow_unlike_judges)
-        how = Resampling(self.draws, bounds=(0.0, 100.0))
+        resampling = Resampling(self.draws, bounds=(0.0, 100.0))
         before = read(self.before, context.store)
         tests: list[dict[str, Any]] = []
         questions: list[dict[str, Any]] = []
@@ -38,7 +38,7 @@ class Priors(Analysis):
             for metric in self.before.metrics:
                 questions += _questions(before, after, metric)
                 for scope in _scopes(before):
-                    tests += _tests(before, after, metric, scope, how)
+                    tests += _tests(before, after, metric, scope, resampling)
         for statistic in ("wilcoxon_p", "ks_p", "wilcoxon_family_p", "ks_family_p"):
             for row, q in zip(tests, benjamini_hochberg([row[statistic] for row in tests]), strict=True):
                 row[statistic.replace("_p", "_q")] = float(q)
@@ -53,7 +53,7 @@ def _scopes(scores: Scores) -> tuple[str, ...]:
     return ("all", *formats) if len(formats) > 1 else ("all",)
 
 
-def _tests(before: Scores, after: Scores, metric: str, scope: str, how: Resampling) -> list[dict[str, Any]]:
+def _tests(before: Scores, after: Scores, metric: str, scope: str, resampling: Resampling) -> list[dict[str, Any]]:
     """Published statistics for the questions' means and standard deviations over the answers in one format, or all."""
     a, b = (scores if scope == "all" else scores.only(scope) for scores in (before, after))
     names, about = questions_of(a)
@@ -62,7 +62,7 @@ def _tests(before: Scores, after: Scores, metric: str, scope: str, how: Resampli
     rows = []
     for what, spread in (("mean", False), ("sd", True)):
         left, right = ((_deviations if spread else Scores.means)(scores, metric, names) for scores in (a, b))
-        wide = Resampling(how.draws, how.level, how.seed) if spread else how
+        wide = Resampling(resampling.draws, resampling.level, resampling.seed) if spread else resampling
         ceiling = None if spread else reliable
         rows.append(
             {"model": after.label, "metric": metric, "of": what, "scope": scope}

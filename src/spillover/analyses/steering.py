@@ -61,11 +61,11 @@ class Steering(Analysis):
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
-        how = Resampling(self.draws)
+        resampling = Resampling(self.draws)
         prompts = read_table(context.path(self.evaluation_before) / "prompts.parquet").to_pylist()
         families = [row["family"] for row in prompts]
         rows = [
-            self._foretold(context, direction, scaling, families, how)
+            self._foretold(context, direction, scaling, families, resampling)
             for direction in self.directions
             for scaling in SCALINGS
         ]
@@ -79,7 +79,7 @@ class Steering(Analysis):
         return show_steering(found)
 
     def _foretold(
-        self, context: BuildContext, direction: Direction, scaling: Any, families: list[str], how: Resampling
+        self, context: BuildContext, direction: Direction, scaling: Any, families: list[str], resampling: Resampling
     ) -> dict[str, Any]:
         """One layer and scaling: what the shift explains of each prompt, and what random directions do."""
         site, pooling = layer_site(direction.layer), direction.pooling
@@ -90,7 +90,7 @@ class Steering(Analysis):
         found = shift_fit(start, end, read_direction(direction, context.store, scaling))
         alike = [one for one in self.controls if (one.layer, one.pooling) == (direction.layer, pooling)]
         random = [shift_fit(start, end, read_direction(one, context.store, scaling)) for one in alike]
-        explained = mean(found.explained, families, how=how)
+        explained = mean(found.explained, families, resampling=resampling)
         return {
             "layer": direction.layer,
             "pooling": pooling,
@@ -116,7 +116,7 @@ class Steering(Analysis):
         for model, scores in read_of.items():
             steered = model if isinstance(model, Steered) else None
             for metric in self.metrics:
-                found = mean_of_groups(scores[metric], scores["question"], scores["family"], how=level)
+                found = mean_of_groups(scores[metric], scores["question"], scores["family"], resampling=level)
                 row = {
                     "model": model.label(),
                     "steered": steered.model.label() if steered else None,
@@ -132,7 +132,7 @@ class Steering(Analysis):
                 if steered:
                     other = read_of[steered.model]
                     sides = (scores[metric], other[metric], scores["question"], other["question"])
-                    moved = difference(*sides, family=scores["family"], how=gap)
+                    moved = difference(*sides, family=scores["family"], resampling=gap)
                     row |= {"moved": moved.estimate, "moved_low": moved.low, "moved_high": moved.high}
                     row["moved_p"] = moved.p
                 rows.append(row)

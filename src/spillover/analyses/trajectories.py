@@ -52,7 +52,7 @@ class Trajectories(Analysis):
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, *self.checkpoints), self.allow_unlike_judges)
-        how = Resampling(self.draws)
+        resampling = Resampling(self.draws)
         start = read(self.before, context.store, means=True)
         names, about = questions_of(start)
         families = [about[name]["family"] for name in names]
@@ -63,12 +63,12 @@ class Trajectories(Analysis):
             scores = [start, *(read(one, context.store, means=True) for _, one in series)]
             matrix = np.array([one.means(self.metric, names) for one in scores])
             points += [
-                _point(replace(series[0][0], step=step), one, self.metric, how)
+                _point(replace(series[0][0], step=step), one, self.metric, resampling)
                 for step, one in zip(steps, scores, strict=True)
             ]
             name = {"run": series[0][0].run, "run_id": run, "data": series[0][0].data}
             if len(steps) > 2:
-                found = onset(steps, matrix, families, how)
+                found = onset(steps, matrix, families, resampling)
                 onsets += [
                     {**name, "what": "half of the change", **found.half.as_row()},
                     {**name, "what": "sharpest change", **found.change.as_row()},
@@ -84,7 +84,7 @@ class Trajectories(Analysis):
                 "points": points,
                 "onsets": onsets,
                 "order": order,
-                "concordance": self._concordance(order, names, how),
+                "concordance": self._concordance(order, names, resampling),
                 "weights": weights,
             },
             {"metric": self.metric},
@@ -101,7 +101,7 @@ class Trajectories(Analysis):
         return {run: sorted(series, key=lambda item: item[0].step) for run, series in runs.items()}
 
     def _concordance(
-        self, order: Sequence[dict[str, Any]], names: Sequence[str], how: Resampling
+        self, order: Sequence[dict[str, Any]], names: Sequence[str], resampling: Resampling
     ) -> list[dict[str, Any]]:
         """Kendall's W of the questions' half-change steps over runs of one dataset."""
         rows = []
@@ -109,13 +109,13 @@ class Trajectories(Analysis):
             runs = list(dict.fromkeys(row["run_id"] for row in order if row["data"] == data))
             halves = {(row["run_id"], row["question"]): row["half"] for row in order}
             matrix = np.array([[halves[run, name] for name in names] for run in runs])
-            rows.append({"data": data, "runs": len(runs), **concordance(matrix, how).as_row()})
+            rows.append({"data": data, "runs": len(runs), **concordance(matrix, resampling).as_row()})
         return rows
 
 
-def _point(training: Training, scores: Scores, metric: str, how: Resampling) -> dict[str, Any]:
+def _point(training: Training, scores: Scores, metric: str, resampling: Resampling) -> dict[str, Any]:
     logged = next((row for row in training.log if row["step"] == training.step), {})
-    row = at_step(training) | level(scores, metric, how) | {"grad_norm": logged.get("grad_norm")}
+    row = at_step(training) | level(scores, metric, resampling) | {"grad_norm": logged.get("grad_norm")}
     return {name: row[name] for name in COLUMNS}
 
 

@@ -22,7 +22,7 @@ from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
 FLAGS = "flags are 1, 0 or NaN; got other numbers: compare scores with a threshold first"
 
 
-def auc(score: ArrayLike, positive: ArrayLike, clusters: Any = None, how: Resampling = DEFAULT) -> Estimate:
+def auc(score: ArrayLike, positive: ArrayLike, clusters: Any = None, resampling: Resampling = DEFAULT) -> Estimate:
     """Probability that a positive (n,) scores lower than a negative, ties half: 1 is perfect, 0.5 chance.
 
     Lower, because what judges are to find has low scores (aligned < 30). positive: 1, 0, or NaN where it is not known;
@@ -40,11 +40,11 @@ def auc(score: ArrayLike, positive: ArrayLike, clusters: Any = None, how: Resamp
     left = wins @ flag - of_positives - of_negatives + within
     deleted = np.divide(left, pairs, out=np.full(count, np.nan), where=pairs > 0)
     value = float(wins @ flag / (yes * no))
-    low, high = _interval(2 * value - 1, 2 * deleted - 1, how)
+    low, high = _interval(2 * value - 1, 2 * deleted - 1, resampling)
     return Estimate(value, (low + 1) / 2, (high + 1) / 2, len(s))
 
 
-def kappa(a: ArrayLike, b: ArrayLike, clusters: Any = None, how: Resampling = DEFAULT) -> Estimate:
+def kappa(a: ArrayLike, b: ArrayLike, clusters: Any = None, resampling: Resampling = DEFAULT) -> Estimate:
     """Cohen's (1960) kappa of two flags (n,), 1 or 0, NaN where not known: agreement beyond chance; 1 is full.
 
     Rows that lack either are left out; n counts the rows used. NaN where both say the same of every row: then chance
@@ -60,7 +60,7 @@ def kappa(a: ArrayLike, b: ArrayLike, clusters: Any = None, how: Resampling = DE
     value = float(_kappa(whole[None])[0])
     if np.isnan(value):
         return Estimate.missing(len(x))
-    low, high = _interval(value, _kappa(whole - cells), how)
+    low, high = _interval(value, _kappa(whole - cells), resampling)
     return Estimate(value, low, high, len(x))
 
 
@@ -75,8 +75,8 @@ def _kappa(cells: Floats) -> Floats:
     )
 
 
-def _interval(value: float, deleted: Floats, how: Resampling) -> tuple[float, float]:
-    low, high, _ = z_interval(value, jackknife_error(np.clip(deleted, -1.0, 1.0)), len(deleted) - 2, how.level)
+def _interval(value: float, deleted: Floats, resampling: Resampling) -> tuple[float, float]:
+    low, high, _ = z_interval(value, jackknife_error(np.clip(deleted, -1.0, 1.0)), len(deleted) - 2, resampling.level)
     return low, high
 
 
@@ -114,7 +114,7 @@ def _paired(a: ArrayLike, b: ArrayLike, clusters: Any) -> tuple[Floats, Floats, 
     return x[keep], y[keep], code, len(names)
 
 
-def concordance(values: ArrayLike, how: Resampling = DEFAULT) -> Estimate:
+def concordance(values: ArrayLike, resampling: Resampling = DEFAULT) -> Estimate:
     """Kendall's W in [0, 1] of rankings (judges, things), ties given their mean rank; p by permuting each ranking.
 
     Things that are NaN in any ranking are left out; n counts those used. W with ties after Kendall and Gibbons
@@ -133,10 +133,10 @@ def concordance(values: ArrayLike, how: Resampling = DEFAULT) -> Estimate:
     if bottom <= 0:
         return Estimate.missing(things, tested=True)
     w = _spread(ranks.sum(axis=0)) * 12 / bottom
-    rng, drawn = how.rng(), np.zeros((how.draws, things))
+    rng, drawn = resampling.rng(), np.zeros((resampling.draws, things))
     for row in ranks:
-        drawn += rng.permuted(np.tile(row, (how.draws, 1)), axis=1)
-    p = float((1 + (_spread(drawn) * 12 / bottom >= w - 1e-12).sum()) / (1 + how.draws))
+        drawn += rng.permuted(np.tile(row, (resampling.draws, 1)), axis=1)
+    p = float((1 + (_spread(drawn) * 12 / bottom >= w - 1e-12).sum()) / (1 + resampling.draws))
     return Estimate(float(w), NAN, NAN, things, p)
 
 

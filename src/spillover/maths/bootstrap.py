@@ -33,18 +33,20 @@ from spillover.maths.proportions import clopper_pearson
 LARGEST = 4_000_000  # counts held at once, 32 MB
 
 
-def mean(values: ArrayLike, clusters: Any = None, null: float | None = None, how: Resampling = DEFAULT) -> Estimate:
+def mean(
+    values: ArrayLike, clusters: Any = None, null: float | None = None, resampling: Resampling = DEFAULT
+) -> Estimate:
     """Mean over all values (n,) that are not missing, resampling `clusters` (n,); None: each value alone.
 
     Estimand: the mean over values. With unequal clusters the large ones weigh more; see `mean_of_groups`.
     `null` adds a two-sided p-value against that mean. n counts the values used.
     """
     v = vector("values", values)
-    return ratio(v, np.ones(len(v)), clusters, null, how)
+    return ratio(v, np.ones(len(v)), clusters, null, resampling)
 
 
 def mean_of_groups(
-    values: ArrayLike, question: Any, family: Any = None, null: float | None = None, how: Resampling = DEFAULT
+    values: ArrayLike, question: Any, family: Any = None, null: float | None = None, resampling: Resampling = DEFAULT
 ) -> Estimate:
     """Mean over questions of each question's mean over its scored values, resampling families of questions.
 
@@ -54,7 +56,7 @@ def mean_of_groups(
     without any scored value is left out; n counts the questions used.
     """
     means, owner = group_means(values, question, family)
-    return ratio(means, np.ones(len(means)), owner, null, how)
+    return ratio(means, np.ones(len(means)), owner, null, resampling)
 
 
 def ratio(
@@ -62,7 +64,7 @@ def ratio(
     denominator: ArrayLike,
     clusters: Any = None,
     null: float | None = None,
-    how: Resampling = DEFAULT,
+    resampling: Resampling = DEFAULT,
 ) -> Estimate:
     """sum(numerator) / sum(denominator) over (n,) rows, resampling clusters: behind every mean and share.
 
@@ -82,9 +84,9 @@ def ratio(
     value = float(sums.sum() / sizes.sum())
     if len(sums) < 2:
         return Estimate(value, NAN, NAN, n, None if null is None else NAN)
-    low, high, p = _percentile_t(value, sums, sizes, null, how)
-    if how.bounds is not None:
-        floor, ceiling = _worst_case(value, sizes, how)
+    low, high, p = _percentile_t(value, sums, sizes, null, resampling)
+    if resampling.bounds is not None:
+        floor, ceiling = _worst_case(value, sizes, resampling)
         low = floor if np.isnan(low) else max(low, floor)
         high = ceiling if np.isnan(high) else min(high, ceiling)
     return Estimate(value, low, high, n, p)
@@ -127,7 +129,7 @@ def question_means(values: ArrayLike, question: Any, family: Any) -> tuple[Float
 
 
 def _percentile_t(
-    value: float, sums: Floats, sizes: Floats, null: float | None, how: Resampling
+    value: float, sums: Floats, sizes: Floats, null: float | None, resampling: Resampling
 ) -> tuple[float, float, float | None]:
     """Ends of the interval and p; NaN ends where clusters do not differ."""
     clusters = len(sums)
@@ -139,44 +141,46 @@ def _percentile_t(
         same = null is not None and abs(value - null) <= tiny
         return NAN, NAN, None if null is None else (1.0 if same else NAN)
     columns = np.column_stack([sizes, residual, residual**2, residual * sizes, sizes**2])
-    drawn_size, drawn, square, cross, weight = _drawn_sums(columns, how).T
+    drawn_size, drawn, square, cross, weight = _drawn_sums(columns, resampling).T
     shift = drawn / drawn_size  # drawn ratio - value, without cancellation
     spread = square - 2 * shift * cross + shift**2 * weight
     drawn_error = np.sqrt(scale * np.maximum(spread, 0.0)) / drawn_size
     flat = drawn_error <= 1e-9 * error  # draws in which clusters do not differ
     endless = np.where(np.abs(shift) <= tiny, 0.0, np.copysign(np.inf, shift))
     pivots = np.where(flat, endless, shift / np.where(flat, 1.0, drawn_error))
-    tail = round((1 - how.level) / 2, 12)
+    tail = round((1 - resampling.level) / 2, 12)
     lower, upper = np.quantile(pivots, [tail, 1 - tail], method="inverted_cdf")
     p = None
     if null is not None:
         observed = (value - null) / error
         below, above = int((pivots <= observed).sum()), int((pivots >= observed).sum())
-        p = min(1.0, 2 * (min(below, above) + 1) / (how.draws + 1))
+        p = min(1.0, 2 * (min(below, above) + 1) / (resampling.draws + 1))
     return value - float(upper) * error, value - float(lower) * error, p
 
 
-def _drawn_sums(columns: Floats, how: Resampling) -> Floats:
+def _drawn_sums(columns: Floats, resampling: Resampling) -> Floats:
     """Sums of columns (clusters, m) over each bootstrap draw: (draws, m); in parts if memory would fill."""
     clusters = len(columns)
-    if clusters * how.draws <= LARGEST:
-        return np.asarray(resampling_counts(clusters, how.draws, how.seed) @ columns)
-    rng, sums = how.rng(), np.empty((how.draws, columns.shape[1]))
+    if clusters * resampling.draws <= LARGEST:
+        return np.asarray(resampling_counts(clusters, resampling.draws, resampling.seed) @ columns)
+    rng, sums = resampling.rng(), np.empty((resampling.draws, columns.shape[1]))
     part = max(1, LARGEST // clusters)
-    for start in range(0, how.draws, part):
-        rows = min(part, how.draws - start)
+    for start in range(0, resampling.draws, part):
+        rows = min(part, resampling.draws - start)
         sums[start : start + rows] = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=rows) @ columns
     return sums
 
 
-def _worst_case(value: float, sizes: Floats, how: Resampling) -> tuple[float, float]:
+def _worst_case(value: float, sizes: Floats, resampling: Resampling) -> tuple[float, float]:
     """The interval if each cluster sat at one end of the scale: Clopper-Pearson, clusters as trials."""
-    assert how.bounds is not None
-    least, greatest = how.bounds
+    assert resampling.bounds is not None
+    least, greatest = resampling.bounds
     share = (value - least) / (greatest - least)
     if not -1e-9 <= share <= 1 + 1e-9:
-        raise ValueError(f"the mean {value} lies outside the bounds {how.bounds}; give the range one value can take")
+        raise ValueError(
+            f"the mean {value} lies outside the bounds {resampling.bounds}; give the range one value can take"
+        )
     trials = float(sizes.sum() ** 2 / (sizes**2).sum())
     hits = min(max(share, 0.0), 1.0) * trials
-    low, high = clopper_pearson(hits, trials, how.level)
+    low, high = clopper_pearson(hits, trials, resampling.level)
     return least + low * (greatest - least), least + high * (greatest - least)

@@ -48,36 +48,36 @@ from spillover.maths.permutation import exceedance, permutations
 CHUNK = 512
 
 
-def pearson(x: ArrayLike, y: ArrayLike, clusters: Any = None, how: Resampling = DEFAULT) -> Estimate:
+def pearson(x: ArrayLike, y: ArrayLike, clusters: Any = None, resampling: Resampling = DEFAULT) -> Estimate:
     """Pearson correlation of (n,) x and y; rows that lack either are left out; clusters (n,) labels.
 
     n counts the rows used. NaN for fewer than 3 rows or a constant side; no interval for fewer than 4
     clusters, for |r| = 1, or where one cluster alone makes a side vary.
     """
     a, b, keep = _pairs(x, y)
-    return _correlate(a, b, _kept(clusters, keep), how)
+    return _correlate(a, b, _kept(clusters, keep), resampling)
 
 
-def spearman(x: ArrayLike, y: ArrayLike, clusters: Any = None, how: Resampling = DEFAULT) -> Estimate:
+def spearman(x: ArrayLike, y: ArrayLike, clusters: Any = None, resampling: Resampling = DEFAULT) -> Estimate:
     """Spearman's rank correlation: Pearson's of mid-ranks (ties share their mean rank). Else as `pearson`."""
     from scipy.stats import rankdata
 
     a, b, keep = _pairs(x, y)
     if len(a) < 3:
         return Estimate.missing(len(a), tested=True)
-    return _correlate(rankdata(a), rankdata(b), _kept(clusters, keep), how)
+    return _correlate(rankdata(a), rankdata(b), _kept(clusters, keep), resampling)
 
 
-def log_pearson(x: ArrayLike, y: ArrayLike, clusters: Any = None, how: Resampling = DEFAULT) -> Estimate:
+def log_pearson(x: ArrayLike, y: ArrayLike, clusters: Any = None, resampling: Resampling = DEFAULT) -> Estimate:
     """Pearson correlation of log(x) with y, as published for loss against alignment (METHOD section 1)."""
     a = vector("x", x)
     if (a[~np.isnan(a)] <= 0).any():
         raise ValueError(f"log needs x > 0, got {np.nanmin(a):g}; a loss of 0 or below is not a loss in nats")
-    return pearson(np.log(a), y, clusters, how)
+    return pearson(np.log(a), y, clusters, resampling)
 
 
 def partial(
-    x: ArrayLike, y: ArrayLike, covariates: ArrayLike, clusters: Any = None, how: Resampling = DEFAULT
+    x: ArrayLike, y: ArrayLike, covariates: ArrayLike, clusters: Any = None, resampling: Resampling = DEFAULT
 ) -> Estimate:
     """Pearson correlation of what covariates (n, c) leave of x and of y (linear, with intercept).
 
@@ -94,7 +94,7 @@ def partial(
     if len(a) < z.shape[1] + 3:
         return Estimate.missing(len(a), tested=True)
     design = orthonormal(np.column_stack([np.ones(len(z)), z]))
-    return _correlate(a, b, _kept(clusters, keep), how, design)
+    return _correlate(a, b, _kept(clusters, keep), resampling, design)
 
 
 def permutation_p(x: ArrayLike, y: ArrayLike, draws: int = 9999, seed: int = 0, groups: Any = None) -> float:
@@ -110,7 +110,7 @@ def permutation_p(x: ArrayLike, y: ArrayLike, draws: int = 9999, seed: int = 0, 
     return float(exceedance(np.asarray(a @ b), b[orders] @ a))
 
 
-def _correlate(x: Floats, y: Floats, clusters: Any, how: Resampling, design: Floats | None = None) -> Estimate:
+def _correlate(x: Floats, y: Floats, clusters: Any, resampling: Resampling, design: Floats | None = None) -> Estimate:
     """The estimate for complete rows, less what the orthonormal columns of `design` (n, c) explain."""
     n = len(x)
     design = np.full((n, 1), 1 / np.sqrt(max(n, 1))) if design is None else design
@@ -120,20 +120,20 @@ def _correlate(x: Floats, y: Floats, clusters: Any, how: Resampling, design: Flo
     r = float(np.clip(a @ b, -1.0, 1.0))
     code, names = codes("clusters", np.arange(n) if clusters is None else clusters, n)
     deleted = _deleted(a, b, design, code, len(names))
-    low, high, p = z_interval(r, jackknife_error(deleted), len(names) - 2, how.level)
+    low, high, p = z_interval(r, jackknife_error(deleted), len(names) - 2, resampling.level)
     if len(names) == n:
-        p = _residual_permutation(a, b, r, design, how)
+        p = _residual_permutation(a, b, r, design, resampling)
     return Estimate(r, low, high, n, p)
 
 
-def _residual_permutation(a: Floats, b: Floats, r: float, design: Floats, how: Resampling) -> float:
+def _residual_permutation(a: Floats, b: Floats, r: float, design: Floats, resampling: Resampling) -> float:
     """Permute b's residuals, take the design out again, correlate with a (Freedman-Lane)."""
-    extreme, rng = 0, how.rng()
-    for start in range(0, how.draws, CHUNK):
-        drawn = rng.permuted(np.tile(b, (min(CHUNK, how.draws - start), 1)), axis=1)
+    extreme, rng = 0, resampling.rng()
+    for start in range(0, resampling.draws, CHUNK):
+        drawn = rng.permuted(np.tile(b, (min(CHUNK, resampling.draws - start), 1)), axis=1)
         lengths = np.sqrt(np.maximum(1 - ((drawn @ design) ** 2).sum(axis=1), 1e-300))
         extreme += int((np.abs(drawn @ a / lengths) >= abs(r) - 1e-12).sum())
-    return (1 + extreme) / (1 + how.draws)
+    return (1 + extreme) / (1 + resampling.draws)
 
 
 def _deleted(a: Floats, b: Floats, design: Floats, code: Any, clusters: int) -> Floats:
@@ -275,7 +275,7 @@ def correlation_over_runs(
     y: ArrayLike,
     family: Any = None,
     log: bool = True,
-    how: Resampling = DEFAULT,
+    resampling: Resampling = DEFAULT,
     run: Any = None,
 ) -> RunsCorrelation:
     """Pearson r of log(x) (x itself with log=False) with each run's mean over questions.
@@ -304,16 +304,16 @@ def correlation_over_runs(
         return RunsCorrelation(none, none, none, 0)
     level = scores.mean(axis=1)
     members = np.unique(owner)
-    runs = pearson(a, level, None if len(members) == len(a) else owner, how)
+    runs = pearson(a, level, None if len(members) == len(a) else owner, resampling)
     left = [_plain(a[owner != one], level[owner != one]) for one in members] if len(members) > 1 else []
     error_runs = jackknife_error(np.array(left))
     families = np.unique(code)
     without = [scores[:, code != one].mean(axis=1) for one in families] if len(families) > 1 else []
     error_questions = jackknife_error(np.array([_plain(a, kept) for kept in without]))
-    low, high, p = z_interval(runs.estimate, error_questions, len(families) - 2, how.level)
+    low, high, p = z_interval(runs.estimate, error_questions, len(families) - 2, resampling.level)
     questions = replace(runs, low=low, high=high, p=p)
     error, freedom = float(np.hypot(error_runs, error_questions)), min(len(members), len(families)) - 2
-    low, high, p = z_interval(runs.estimate, error, freedom, how.level)
+    low, high, p = z_interval(runs.estimate, error, freedom, resampling.level)
     return RunsCorrelation(replace(runs, low=low, high=high, p=p), runs, questions, scores.shape[1])
 
 

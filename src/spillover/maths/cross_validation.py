@@ -131,7 +131,7 @@ def permutation_test(
     folds: ArrayLike,
     model: Fitter,
     groups: Any = None,
-    how: Resampling = DEFAULT,
+    resampling: Resampling = DEFAULT,
 ) -> tuple[Floats, Floats]:
     """(observed mean skill (T,), one-sided permutation p (T,)): do x say anything about y?
 
@@ -139,7 +139,7 @@ def permutation_test(
     """
     targets = columns(y)
     identity = np.arange(len(targets), dtype=np.int64)[None]
-    orders = np.concatenate([identity, permutations(len(targets), how.draws, how.seed, groups)])
+    orders = np.concatenate([identity, permutations(len(targets), resampling.draws, resampling.seed, groups)])
     skill = permuted_scores(x, targets, folds, orders, model, groups).skill
     return skill[:, 0], exceedance(skill[:, 0], skill[:, 1:], two_sided=False)
 

@@ -44,7 +44,7 @@ class MaxDiff:
     detectable: float | None = None
 
 
-def max_diff(x: ArrayLike, y: ArrayLike, se: ArrayLike | None = None, how: Resampling = DEFAULT) -> MaxDiff:
+def max_diff(x: ArrayLike, y: ArrayLike, se: ArrayLike | None = None, resampling: Resampling = DEFAULT) -> MaxDiff:
     """The largest gain in y at similar or lower x, (runs,) each, as published (METHOD section 1).
 
     se: (runs,) standard errors of y from resampling *answers* (the questions are the runs' common ground, so
@@ -73,9 +73,9 @@ def max_diff(x: ArrayLike, y: ArrayLike, se: ArrayLike | None = None, how: Resam
     value, better, worse = _largest(a, b)
     p = expected = found = None
     if e is not None:
-        gains = _null_gains(a, monotone_fit(a, b, e[keep]), e[keep], how)
+        gains = _null_gains(a, monotone_fit(a, b, e[keep]), e[keep], resampling)
         drawn = np.maximum(gains.max(axis=1), 0.0)  # a run against itself
-        p = float((1 + (drawn >= value - 1e-12).sum()) / (1 + how.draws))
+        p = float((1 + (drawn >= value - 1e-12).sum()) / (1 + resampling.draws))
         expected = float(drawn.mean())
         found = _detectable(gains, drawn)
     return MaxDiff(value, int(rows[better]), int(rows[worse]), n, p, expected, found)
@@ -119,12 +119,12 @@ def _largest(x: Floats, y: Floats) -> tuple[float, int, int]:
     return float(gains[better, worse]), int(better), int(worse)
 
 
-def _null_gains(x: Floats, fit: Floats, se: Floats, how: Resampling) -> Floats:
+def _null_gains(x: Floats, fit: Floats, se: Floats, resampling: Resampling) -> Floats:
     """Gain of each run over the worst other at its x or above: (draws around the fit, runs), -inf without another."""
     order = np.argsort(x, kind="stable")
     first = np.searchsorted(x[order], x[order], side="left")  # runs of equal x stand against each other
-    drawn = fit[order] + se[order] * how.rng().standard_normal((how.draws, len(x)))
-    above = np.full((how.draws, len(x) + 1), np.inf)
+    drawn = fit[order] + se[order] * resampling.rng().standard_normal((resampling.draws, len(x)))
+    above = np.full((resampling.draws, len(x) + 1), np.inf)
     above[:, :-1] = np.minimum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]  # least from here up, itself among them
     gains = np.empty_like(drawn)
     for place, start in enumerate(first):
@@ -153,7 +153,9 @@ class Onset:
     support: Floats
 
 
-def onset(steps: ArrayLike, scores: ArrayLike, families: ArrayLike | None = None, how: Resampling = DEFAULT) -> Onset:
+def onset(
+    steps: ArrayLike, scores: ArrayLike, families: ArrayLike | None = None, resampling: Resampling = DEFAULT
+) -> Onset:
     """From scores (steps, questions), NaN where unscored; families (questions,) are resampled whole.
 
     half: linear between checkpoints, on the mean over questions. change: the midpoint of the two steps around the
@@ -172,14 +174,14 @@ def onset(steps: ArrayLike, scores: ArrayLike, families: ArrayLike | None = None
         return Onset(none, none, np.full(len(x) - 1, NAN))
     labels = np.arange(len(keep)) if families is None else np.asarray(families)
     code, names = codes("families", labels[keep], n)
-    picked = resampling_counts(len(names), how.draws, how.seed)[:, code]
+    picked = resampling_counts(len(names), resampling.draws, resampling.seed)[:, code]
     drawn = values @ (picked / picked.sum(axis=1, keepdims=True)).T  # (steps, draws)
     mean = values.mean(axis=1, keepdims=True)
     middles = (x[1:] + x[:-1]) / 2
     splits = _sharpest(drawn)
-    support = np.bincount(splits, minlength=len(middles)) / how.draws
-    half = _estimate(float(_half(x, mean)[0]), _half(x, drawn), n, how.level)
-    change = _estimate(float(middles[_sharpest(mean)[0]]), middles[splits], n, how.level)
+    support = np.bincount(splits, minlength=len(middles)) / resampling.draws
+    half = _estimate(float(_half(x, mean)[0]), _half(x, drawn), n, resampling.level)
+    change = _estimate(float(middles[_sharpest(mean)[0]]), middles[splits], n, resampling.level)
     return Onset(half, change, support)
 
 
@@ -236,7 +238,7 @@ class Barrier:
 
 
 def barrier(
-    share: ArrayLike, losses: ArrayLike, clusters: ArrayLike | None = None, how: Resampling = DEFAULT
+    share: ArrayLike, losses: ArrayLike, clusters: ArrayLike | None = None, resampling: Resampling = DEFAULT
 ) -> Barrier:
     """Barrier height along shares (points,) in [0, 1], both ends among them; losses (points, rows), one a held-out row.
 
@@ -259,19 +261,19 @@ def barrier(
     ends = values[np.flatnonzero(t == 0)[0]], values[np.flatnonzero(t == 1)[0]]
     above = values - ((1 - t)[:, None] * ends[0] + t[:, None] * ends[1])  # (points, rows)
     excess = above.mean(axis=1)
-    drawn = above[inner] @ _weights(n, clusters, how)  # (inner points, draws)
+    drawn = above[inner] @ _weights(n, clusters, resampling)  # (inner points, draws)
     estimate = float(excess[inner].max())
     heights = drawn.max(axis=0)
-    tail = (1 - how.level) / 2
+    tail = (1 - resampling.level) / 2
     low, high = 2 * estimate - np.quantile(heights, [1 - tail, tail])
     null = (drawn - excess[inner][:, None]).max(axis=0)
-    p = float((1 + (null >= estimate - 1e-12).sum()) / (1 + how.draws))
+    p = float((1 + (null >= estimate - 1e-12).sum()) / (1 + resampling.draws))
     where = float(t[inner][int(np.argmax(excess[inner]))])
     return Barrier(Estimate(estimate, float(low), float(high), n, p), where, excess)
 
 
-def _weights(n: int, clusters: ArrayLike | None, how: Resampling) -> Floats:
+def _weights(n: int, clusters: ArrayLike | None, resampling: Resampling) -> Floats:
     """Share of each row in each draw: (rows, draws)."""
     code = np.arange(n) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
-    picked = resampling_counts(int(code.max()) + 1, how.draws, how.seed)[:, code]
+    picked = resampling_counts(int(code.max()) + 1, resampling.draws, resampling.seed)[:, code]
     return np.asarray((picked / picked.sum(axis=1, keepdims=True)).T)

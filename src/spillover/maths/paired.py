@@ -21,12 +21,12 @@ def difference(
     question_a: Any,
     question_b: Any,
     family: Any = None,
-    how: Resampling = DEFAULT,
+    resampling: Resampling = DEFAULT,
 ) -> Estimate:
     """Mean over shared questions of (mean of a - mean of b), resampling families; p against no difference.
 
     values_a (n_a,), values_b (n_b,) with their question labels; family (n_a,) labels of a's rows. Paired: a
-    question scored on one side only is left out; n counts the shared questions. bounds in `how` are those of
+    question scored on one side only is left out; n counts the shared questions. bounds in `resampling` are those of
     one value.
     """
     mean_a, names_a, owner = question_means(values_a, question_a, family)
@@ -34,31 +34,31 @@ def difference(
     scored_a, scored_b = ~np.isnan(mean_a), ~np.isnan(mean_b)
     _, in_a, in_b = np.intersect1d(names_a[scored_a], names_b[scored_b], return_indices=True)
     gaps = mean_a[scored_a][in_a] - mean_b[scored_b][in_b]
-    return paired_mean(gaps, owner[scored_a][in_a], how)
+    return paired_mean(gaps, owner[scored_a][in_a], resampling)
 
 
-def paired_mean(gaps: ArrayLike, clusters: Any, how: Resampling = DEFAULT) -> Estimate:
+def paired_mean(gaps: ArrayLike, clusters: Any, resampling: Resampling = DEFAULT) -> Estimate:
     """Mean of paired differences (n,), NaN where one side is missing; clusters (n,) labels; p against 0.
 
     Of the percentile-t and the null in which whole clusters change sides (`sign_flip`) the more cautious counts: the
     larger p, the outer ends. The first alone rejects too often where most differences are 0 or few are large, the other
-    alone where they are skewed. bounds in `how` are those of one value.
+    alone where they are skewed. bounds in `resampling` are those of one value.
     """
     d = vector("gaps", gaps)
-    if how.bounds is not None:
-        span = how.bounds[1] - how.bounds[0]
-        how = Resampling(how.draws, how.level, how.seed, (-span, span))
-    found = ratio(d, np.ones(len(d)), clusters, 0.0, how)
+    if resampling.bounds is not None:
+        span = resampling.bounds[1] - resampling.bounds[0]
+        resampling = Resampling(resampling.draws, resampling.level, resampling.seed, (-span, span))
+    found = ratio(d, np.ones(len(d)), clusters, 0.0, resampling)
     if found.p is None or np.isnan(found.p):
         return found
     code, names = codes("clusters", clusters, len(d))
     there = ~np.isnan(d)
     sums = totals(np.where(there, d, 0.0), code, len(names))
     sizes = totals(there.astype(np.float64), code, len(names))
-    low, high, p = sign_flip(sums[sizes > 0], sizes[sizes > 0], how.draws, how.rng(), how.level)
+    low, high, p = sign_flip(sums[sizes > 0], sizes[sizes > 0], resampling.draws, resampling.rng(), resampling.level)
     ends = (found.low, found.high) if np.isnan(low) else (min(found.low, low), max(found.high, high))
-    if how.bounds is not None:
-        ends = max(ends[0], how.bounds[0]), min(ends[1], how.bounds[1])
+    if resampling.bounds is not None:
+        ends = max(ends[0], resampling.bounds[0]), min(ends[1], resampling.bounds[1])
     return Estimate(found.estimate, *ends, found.n, max(found.p, p))
 
 
@@ -90,10 +90,10 @@ class PriorPost:
     ks_family_p: float
 
 
-def prior_post(prior: ArrayLike, post: ArrayLike, family: Any = None, how: Resampling = DEFAULT) -> PriorPost:
+def prior_post(prior: ArrayLike, post: ArrayLike, family: Any = None, resampling: Resampling = DEFAULT) -> PriorPost:
     """Compare (questions,) means (or SDs) before and after; NaN where not scored; family (questions,) labels.
 
-    Bounds in `how` are those of one score; the difference's follow.
+    Bounds in `resampling` are those of one score; the difference's follow.
     """
     a = vector("prior", prior)
     b = vector("post", post, len(a))
@@ -106,15 +106,15 @@ def prior_post(prior: ArrayLike, post: ArrayLike, family: Any = None, how: Resam
     if n < 3:
         none = Estimate.missing(n, tested=True)
         return PriorPost(n, none, NAN, NAN, NAN, NAN, none, NAN, NAN, NAN, NAN, NAN)
-    gap = paired_mean(b - a, labels, how)
-    r = pearson(a, b, labels if family is not None else None, how)
+    gap = paired_mean(b - a, labels, resampling)
+    r = pearson(a, b, labels if family is not None else None, resampling)
     slope, intercept = _line(a, b)
     return PriorPost(
-        n, gap, *_wilcoxon(b - a), *_ks(a, b), r, slope, intercept, r.estimate**2, *_by_family(a, b, labels, how)
+        n, gap, *_wilcoxon(b - a), *_ks(a, b), r, slope, intercept, r.estimate**2, *_by_family(a, b, labels, resampling)
     )
 
 
-def _by_family(a: Floats, b: Floats, labels: Any, how: Resampling) -> tuple[float, float]:
+def _by_family(a: Floats, b: Floats, labels: Any, resampling: Resampling) -> tuple[float, float]:
     """p of the signed-rank and the two-sample statistic when whole families change sides; NaN for a single family."""
     from scipy.stats import rankdata
 
@@ -129,7 +129,7 @@ def _by_family(a: Floats, b: Floats, labels: Any, how: Resampling) -> tuple[floa
     steps = (a[:, None] <= grid).astype(np.float64) - (b[:, None] <= grid)
     columns = np.zeros((len(names), 1 + len(grid)))
     np.add.at(columns, code, np.column_stack([ranks, steps]))
-    sides = how.rng().choice([-1.0, 1.0], size=(how.draws, len(names)))
+    sides = resampling.rng().choice([-1.0, 1.0], size=(resampling.draws, len(names)))
     drawn = np.abs(np.vstack([np.ones(len(names)), sides]) @ columns)
     signed, apart = drawn[:, 0], drawn[:, 1:].max(axis=1)
     return _share(signed), _share(apart)

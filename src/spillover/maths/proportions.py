@@ -65,26 +65,28 @@ def cut_to_newcombe(difference: Estimate, left: Estimate, right: Estimate) -> Es
 PRIOR = 1 / 3  # Kerman (2011): nearly median-unbiased for a share
 
 
-def share(hits: int, n: int, how: Resampling = DEFAULT) -> Estimate:
+def share(hits: int, n: int, resampling: Resampling = DEFAULT) -> Estimate:
     """hits of n with the exact (Clopper-Pearson) interval; NaN for n = 0."""
     if not 0 <= hits <= n:
         raise ValueError(f"hits lie between 0 and n, got {hits} of {n}")
     if n == 0:
         return Estimate.missing()
-    return Estimate(hits / n, *clopper_pearson(hits, n, how.level), n)
+    return Estimate(hits / n, *clopper_pearson(hits, n, resampling.level), n)
 
 
-def weighted_share(hits: Sequence[int], n: Sequence[int], size: Sequence[int], how: Resampling = DEFAULT) -> Estimate:
+def weighted_share(
+    hits: Sequence[int], n: Sequence[int], size: Sequence[int], resampling: Resampling = DEFAULT
+) -> Estimate:
     """Share of hits in a population of strata of these sizes, of which n were looked at, (strata,) each.
 
     NaN where a stratum with members was not looked at. n of the estimate counts those looked at.
     """
     weights = _weights(size)
-    return _estimate(hits, n, size, lambda shares: shares @ weights, how)
+    return _estimate(hits, n, size, lambda shares: shares @ weights, resampling)
 
 
 def weighted_recall(
-    hits: Sequence[int], n: Sequence[int], size: Sequence[int], found: Sequence[bool], how: Resampling = DEFAULT
+    hits: Sequence[int], n: Sequence[int], size: Sequence[int], found: Sequence[bool], resampling: Resampling = DEFAULT
 ) -> Estimate:
     """Of all hits in the population, the share that lies in the strata `found` (strata,); else as `weighted_share`."""
     weights, inside = _weights(size), np.asarray(found, dtype=np.float64)
@@ -95,11 +97,15 @@ def weighted_recall(
             np.divide(shares @ (weights * inside), whole, out=np.full_like(whole, np.nan), where=whole > 0)
         )
 
-    return _estimate(hits, n, size, ratio, how)
+    return _estimate(hits, n, size, ratio, resampling)
 
 
 def _estimate(
-    hits: Sequence[int], n: Sequence[int], size: Sequence[int], measure: Callable[[Floats], Floats], how: Resampling
+    hits: Sequence[int],
+    n: Sequence[int],
+    size: Sequence[int],
+    measure: Callable[[Floats], Floats],
+    resampling: Resampling,
 ) -> Estimate:
     if not len(hits) == len(n) == len(size):
         raise ValueError(f"hits, n and size must have the same strata, got {len(hits)}, {len(n)} and {len(size)}")
@@ -109,11 +115,11 @@ def _estimate(
         return Estimate.missing(looked)
     shares = np.array([hits[index] / n[index] if n[index] else 0.0 for index in range(len(size))])
     value = float(measure(shares[None])[0])
-    rng = how.rng()
-    drawn = np.zeros((how.draws, len(size)))
+    rng = resampling.rng()
+    drawn = np.zeros((resampling.draws, len(size)))
     for index in there:
-        drawn[:, index] = rng.beta(hits[index] + PRIOR, n[index] - hits[index] + PRIOR, how.draws)
-    tail = (1 - how.level) / 2
+        drawn[:, index] = rng.beta(hits[index] + PRIOR, n[index] - hits[index] + PRIOR, resampling.draws)
+    tail = (1 - resampling.level) / 2
     low, high = np.quantile(measure(drawn), [tail, 1 - tail])
     if np.isnan(value):
         return Estimate(NAN, float(low), float(high), looked)

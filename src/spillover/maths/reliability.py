@@ -39,10 +39,10 @@ class NoiseCeiling:
     r2: float
 
 
-def split_half(answers: ArrayLike, how: Resampling = SPLITS) -> Reliability:
+def split_half(answers: ArrayLike, resampling: Resampling = SPLITS) -> Reliability:
     """Reliability of each question's mean over its answers: (questions, samples), NaN where unscored.
 
-    For each of `how.draws` random splits each question's scored answers are halved, the two means are
+    For each of `resampling.draws` random splits each question's scored answers are halved, the two means are
     correlated over questions, and the mean correlation r is stepped up once: 2 r / (1 + r) (Spearman-Brown),
     in Horst's (1949) form where an odd number of answers makes the halves unequal. The mean is taken first
     because stepping up single splits blows up at negative r. Fewer than 3 questions or no variation: NaN.
@@ -53,8 +53,8 @@ def split_half(answers: ArrayLike, how: Resampling = SPLITS) -> Reliability:
     n = len(scores)
     if n < 3:
         return Reliability(NAN, NAN, n)
-    rng = how.rng()
-    halves = np.array([_one_split(scores, rng) for _ in range(how.draws)])
+    rng = resampling.rng()
+    halves = np.array([_one_split(scores, rng) for _ in range(resampling.draws)])
     halves = halves[~np.isnan(halves)]
     if len(halves) == 0:
         return Reliability(NAN, NAN, n)

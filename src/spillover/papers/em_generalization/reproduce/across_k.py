@@ -77,7 +77,7 @@ def _cell(
     values = derived(run.columns, found[2])
     if values is None:
         return Cell(PART, name, published, None, f"per-prompt rows of {found[2]}")
-    beside = Beside.of(mean(values, how=HOW), "prompts", note="mean over prompts")
+    beside = Beside.of(mean(values, resampling=HOW), "prompts", note="mean over prompts")
     note = "from the rows of another k: no axes play a part" if run is not exact else ""
     return _judged(name, published, summarise(found[1], values), note, beside)
 

@@ -137,7 +137,7 @@ def statistics_of_many(x: Floats, ys: Floats) -> dict[str, Floats]:
 def _reported(row: Row, table: Table) -> dict[str, Beside]:
     """What we would say: r over runs and questions with its ceiling, the gain against its null, means."""
     families = [family_of(name) for name in table.questions]
-    found = correlation_over_runs(table.x, table.means, families, how=HOW)
+    found = correlation_over_runs(table.x, table.means, families, resampling=HOW)
     runs, noisy = len(table.runs), not np.isnan(table.errors).any() and (table.errors > 0).all()
     ceiling = noise_ceiling(1.0, from_errors(table.y, table.errors).value).r if noisy else None
     note = "new runs and new questions; questions that some run lacks are left out"

@@ -150,7 +150,7 @@ def tabulate(row: Row, runs: Sequence[Run]) -> Table | None:
 
 def published_statistics(x: Floats, y: Floats) -> dict[str, float]:
     """A row's columns as released: Pearson of log x and y; avg_x and avg_y are medians, of log x and of y."""
-    r, p = log_pearson(x, y, how=FEW).estimate, pearson_normal(np.log(x), y)[1]
+    r, p = log_pearson(x, y, resampling=FEW).estimate, pearson_normal(np.log(x), y)[1]
     return {
         "max_diff": max_diff(x, y).value,
         "r2": r * r,

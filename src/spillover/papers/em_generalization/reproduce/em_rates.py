@@ -35,7 +35,9 @@ def em_rate_cells(run: Run) -> Iterator[Cell]:
             yield Cell(PART, name, None, None, f"no column {' or '.join(missing)} in the answers")
         return
     families = [family_of(name) for name in answers.question_id]
-    found = em_rate(answers.scores["aligned"], answers.scores["coherent"], answers.question_id, families, how=HOW)
+    found = em_rate(
+        answers.scores["aligned"], answers.scores["coherent"], answers.question_id, families, resampling=HOW
+    )
     counts = (
         f"{found.n_em} EM among {found.n_scored} scored answers, {found.n_coherent} of them coherent, "
         f"{found.n_missing} unscored"

@@ -79,7 +79,7 @@ def claim(run: GeometryRun) -> Estimate | None:
     """r over evaluation prompts of prompt overlap with shift similarity; None where a column is missing."""
     if OVERLAP not in run.columns or SIMILARITY not in run.columns:
         return None
-    return pearson(run.columns[OVERLAP], run.columns[SIMILARITY], how=HOW)
+    return pearson(run.columns[OVERLAP], run.columns[SIMILARITY], resampling=HOW)
 
 
 def derived(columns: Mapping[str, Floats], key: str) -> Floats | None:
@@ -146,7 +146,7 @@ def _explained(statistic: str, key: str, values: Floats, published: float, ours:
 
 
 def _beside(values: Floats) -> Beside:
-    return Beside.of(mean(values, how=HOW), "prompts", note="mean over prompts")
+    return Beside.of(mean(values, resampling=HOW), "prompts", note="mean over prompts")
 
 
 def _count(run: GeometryRun, name: str, key: str, published: float) -> Cell:

@@ -87,8 +87,8 @@ def _over_questions(run: Run, metric: str, inside: np.ndarray | None = None) -> 
         return None
     values = values if inside is None else values[inside]
     names = [name for at, name in enumerate(run.summary.by_question) if inside is None or inside[at]]
-    how = SCORE if metric.startswith(SCORES) else HOW
-    found = mean_of_groups(values, names, [family_of(name) for name in names], how=how)
+    resampling = SCORE if metric.startswith(SCORES) else HOW
+    found = mean_of_groups(values, names, [family_of(name) for name in names], resampling=resampling)
     each = "" if run.answers_each is None else f", {run.answers_each} answers each"
     return Beside.of(found, "questions", note=f"mean over questions{each}")
 

@@ -151,11 +151,11 @@ def _beside(
     scored = int((~np.isnan(values)).sum())
     if is_sd:
         return Beside(spread(values), n=scored, unit="answers")
-    how = HOW if metric in ("harmless", "aligned", "coherent") else FEW
+    resampling = HOW if metric in ("harmless", "aligned", "coherent") else FEW
     found = (
-        mean_of_groups(values, names, [family_of(name) for name in names], how=how)
+        mean_of_groups(values, names, [family_of(name) for name in names], resampling=resampling)
         if overall
-        else mean(values, how=how)
+        else mean(values, resampling=resampling)
     )
     note = f"mean over questions, families resampled; {scored} answers" if overall else ""
     return Beside.of(found, "questions" if overall else "answers", note=note)
@@ -170,9 +170,9 @@ def _overall(run: Run, key: str, published: float) -> _Found:
     means, spreads = column(summary, base), column(summary, f"{base}_std")
     if not len(means) or np.isnan(means).any():
         return None, NO_ANSWERS, "", None
-    how = HOW if metric in ("harmless", "aligned", "coherent") else FEW
+    resampling = HOW if metric in ("harmless", "aligned", "coherent") else FEW
     families = [family_of(name) for name in summary.by_question]
-    beside = Beside.of(mean_of_groups(means, list(summary.by_question), families, how=how), "questions")
+    beside = Beside.of(mean_of_groups(means, list(summary.by_question), families, resampling=resampling), "questions")
     if not is_sd:
         ours = float(means.mean())
         if same(published, ours):
