@@ -27,7 +27,7 @@ from spillover.maths.arrays import Floats
 from spillover.maths.correlation import partial, pearson, permuted_partial
 from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import max_t
-from spillover.maths.permutation import permutations
+from spillover.maths.permutation import exceedance, permutations
 from spillover.maths.shift import deltas, linear_cka, relative_shift, set_shift, shift_projection, shift_similarity
 from spillover.maths.subspaces import Axes, evaluation_control, overlap, principal_axes, random_control
 from spillover.records import read_table
@@ -197,7 +197,7 @@ class Geometry(Analysis):
             "partial_high": given.high,
             "partial_p": given.p,
             "random_r": float(np.nanmean(drawn)),
-            "random_p": float((1 + (np.abs(drawn) >= abs(r.estimate)).sum()) / (1 + len(drawn))),
+            "random_p": float(exceedance(np.array(r.estimate), drawn)),
             "cosine_of_means": whole.cosine_of_means,
             "cosine_of_mean_units": whole.cosine_of_mean_units,
             "relative_norm": whole.relative_norm,

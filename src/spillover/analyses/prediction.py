@@ -31,7 +31,7 @@ from spillover.maths.cross_validation import (
     permuted_scores,
 )
 from spillover.maths.multiplicity import max_t
-from spillover.maths.permutation import permutations
+from spillover.maths.permutation import exceedance, permutations
 from spillover.maths.regression import Lasso, Ridge
 from spillover.maths.reliability import split_half
 from spillover.records import read_table
@@ -202,7 +202,7 @@ class Prediction(Analysis):
             for index, target in enumerate(data.targets):
                 key = {"features": "activations, principal axes", "layer": layer, "pooling": pooling, "target": target}
                 mine = next((row["estimate"] for row in table if key.items() <= row.items()), None)
-                p = None if mine is None else float((1 + (drawn[:, index] >= mine).sum()) / (1 + self.draws))
+                p = None if mine is None else float(exceedance(np.array(mine), drawn[:, index], two_sided=False))
                 low, middle, high = np.quantile(drawn[:, index], [0.025, 0.5, 0.975])
                 where = {"layer": layer, "pooling": pooling, "target": target, "draws": self.draws}
                 rows.append({**where, "median": float(middle), "low": float(low), "high": float(high), "p": p})
@@ -258,10 +258,9 @@ def _test(table: list[dict[str, Any]], skills: Floats) -> None:
     for name in dict.fromkeys(names.tolist()):
         looked = np.flatnonzero(names == name)
         adjusted = max_t(observed[looked], drawn[looked].T, two_sided=False)
-        for index, q in zip(looked.tolist(), adjusted, strict=True):
-            reached = (drawn[index] >= observed[index] - 1e-12).sum()
-            table[index]["p"] = float((1 + reached) / (1 + drawn.shape[1]))
-            table[index]["q"] = float(q)
+        alone = exceedance(observed[looked], drawn[looked], two_sided=False)
+        for index, p, q in zip(looked.tolist(), alone, adjusted, strict=True):
+            table[index] |= {"p": float(p), "q": float(q)}
 
 
 def _r2(fit: CrossValidation, index: int, truth: Floats, folds: Ints) -> Floats:
