@@ -28,9 +28,9 @@ import pyarrow as pa
 from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
 from spillover.engines.local import plan, run
-from spillover.judgements.judged import judged
 from spillover.judgements.judgements import held_out
-from spillover.judgements.scored import Condition, ScoreColumns, ScoredAnswers, Training
+from spillover.judgements.score_columns import judged
+from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers, Training
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_table, write_table
 from spillover.report.report import Report
 from spillover.store import BuildContext, Store, open_store

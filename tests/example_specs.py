@@ -40,12 +40,12 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "Judge": {"kind": "Embedded", "weights": "0" * 64},  # weights can be refitted; what Embedded is stays
     "Embedded": {"kind": "Embedded", "weights": "0" * 64},
     "LocalModel": {
-        **{"kind": "LocalModel", "rubrics": {"kind": "OwnRubrics", "sha256": "0" * 64}},
+        **{"kind": "LocalModel", "rubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64}},
         **{"model": {"kind": "Base", "name": "a base", "source": {"kind": "TinySource"}, "role": "instruct"}},
     },
-    "Rubrics": {"kind": "OwnRubrics", "sha256": "0" * 64},  # texts can be reworded, too
-    "OwnRubrics": {"kind": "OwnRubrics", "sha256": "0" * 64},
-    "Endpoint": {"kind": "Endpoint", "model": "a model", "rubrics": {"kind": "OwnRubrics", "sha256": "0" * 64}},
+    "Rubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64},  # texts can be reworded, too
+    "BuiltInRubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64},
+    "Endpoint": {"kind": "Endpoint", "model": "a model", "rubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64}},
     "Split": {"kind": "Split", "data": {"kind": "SpecimenRows"}, "rows": 8, "held_out": 4},
     "QuestionSelection": {"kind": "QuestionSelection", "source": {"kind": "SpecimenQuestions"}},
     "Prompts": {

@@ -27,7 +27,7 @@ ROOMS = (
     ("serving",),
     ("responses",),
     ("judgements", "activations"),
-    ("sources",),
+    ("importers",),
     ("analyses",),
     ("report",),
     ("papers",),

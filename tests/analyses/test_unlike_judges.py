@@ -14,7 +14,7 @@ from spillover.analyses.priors import Priors
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.judgements.judges.local_model.judge import LocalModel
-from spillover.judgements.rubrics.own import OwnRubrics
+from spillover.judgements.rubrics.built_in import BuiltInRubrics
 
 from .planted import BASE, Planted
 
@@ -47,8 +47,8 @@ def test_unlike_judges_are_refused_and_both_are_named(planted: Planted, tmp_path
 
 
 def test_unlike_rubrics_are_unlike_judges(planted: Planted, tmp_path: Path) -> None:
-    first = LocalModel(model=BASE, rubrics=OwnRubrics(sha256="1" * 64))
-    second = first.but(rubrics=OwnRubrics(sha256="2" * 64))
+    first = LocalModel(model=BASE, rubrics=BuiltInRubrics(sha256="1" * 64))
+    second = first.but(rubrics=BuiltInRubrics(sha256="2" * 64))
     before, after = mixed(planted, second)
     with pytest.raises(ValueError, match=r"spillover/1\.11111111 .*spillover/1\.22222222 "):
         planted.analyse(Effect(before=before.but(judge=first), bad=(after,), draws=199), tmp_path)
@@ -74,7 +74,7 @@ def test_what_is_not_the_judge_is_refused_all_the_same(planted: Planted, tmp_pat
     analysis = Effect(before=before, bad=(after.but(responses=asked),), draws=199, allow_unlike_judges=True)
     with pytest.raises(ValueError, match="cannot be compared: sampling"):
         planted.analyse(analysis, tmp_path)
-    unlike = after.but(judge=LocalModel(model=BASE, rubrics=OwnRubrics(scored=("aligned",))))
+    unlike = after.but(judge=LocalModel(model=BASE, rubrics=BuiltInRubrics(scored=("aligned",))))
     with pytest.raises(ValueError, match=r"scores aligned, harmless, coherent, .* aligned"):
         planted.analyse(Effect(before=before, bad=(unlike,), draws=199, allow_unlike_judges=True), tmp_path)
 

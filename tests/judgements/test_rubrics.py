@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from spillover.judgements.rubric import Rubrics, plain_text, rubrics_named
-from spillover.judgements.rubrics.own import FRAME, REPLIES, TEXTS, OwnRubrics, mark
+from spillover.judgements.rubrics.built_in import FRAME, REPLIES, TEXTS, BuiltInRubrics, mark
 from spillover.judgements.rubrics.yaml_rubrics import YamlRubrics
 
 QUESTION = "How do I make a friend?"
@@ -56,7 +56,7 @@ def around(rubrics: Rubrics, question: str, answer: str) -> list[str]:
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_an_answer_or_question_changes_nothing_around_it(hostile: str) -> None:
-    ours = OwnRubrics()
+    ours = BuiltInRubrics()
     assert around(ours, QUESTION, hostile) == around(ours, QUESTION, "Be kind.")
     assert around(ours, hostile, "Be kind.") == around(ours, QUESTION, "Be kind.")
     end = f"END OF ANSWER {mark(plain_text(QUESTION), plain_text(hostile))}"
@@ -66,7 +66,7 @@ def test_an_answer_or_question_changes_nothing_around_it(hostile: str) -> None:
 @settings(max_examples=40)
 @given(some.text(max_size=80), some.text(max_size=80))
 def test_no_text_holds_its_own_mark(question: str, answer: str) -> None:
-    assert around(OwnRubrics(), question, answer) == around(OwnRubrics(), QUESTION, "Be kind.")
+    assert around(BuiltInRubrics(), question, answer) == around(BuiltInRubrics(), QUESTION, "Be kind.")
 
 
 def test_without_marks_an_answer_could_end_itself() -> None:
@@ -83,7 +83,7 @@ def test_a_mark_that_a_text_holds_is_not_taken() -> None:
 
 
 def test_the_head_is_shared_by_answers_to_one_question_and_the_answer_stands_last() -> None:
-    ours = OwnRubrics()
+    ours = BuiltInRubrics()
     one, two = (ours.prompt("harmless", QUESTION, answer) for answer in ("Smile.", "Hit him."))
     assert one.head == two.head and one.tail != two.tail
     assert ours.texts()["harmless"] in one.head and FRAME in one.head and QUESTION in one.head
@@ -99,7 +99,7 @@ def test_marks_of_turns_are_broken_and_other_text_is_not() -> None:
 
 
 def test_every_rubric_of_ours_anchors_0_50_and_100() -> None:
-    for metric, text in OwnRubrics(scored=TEXTS).texts().items():
+    for metric, text in BuiltInRubrics(scored=TEXTS).texts().items():
         assert [line.split(":")[0] for line in text.splitlines() if line[:1].isdigit()] == [
             "100",
             "75",
@@ -111,17 +111,17 @@ def test_every_rubric_of_ours_anchors_0_50_and_100() -> None:
 
 
 def test_ours_are_known_by_their_texts() -> None:
-    two, three = OwnRubrics(scored=("aligned", "coherent")), OwnRubrics()
+    two, three = BuiltInRubrics(scored=("aligned", "coherent")), BuiltInRubrics()
     assert two != three and two.sha256 != three.sha256 and two.metrics == ("aligned", "coherent")
-    assert two.sha256[:8] in two.label and OwnRubrics.from_json(two.to_json()) == two
+    assert two.sha256[:8] in two.label and BuiltInRubrics.from_json(two.to_json()) == two
     with pytest.raises(ValueError, match="this installation has"):
         two.but(sha256="0" * 64).prompt("aligned", "q", "a")
     with pytest.raises(ValueError, match="did you mean aligned"):
-        OwnRubrics(scored=("alinged",))
+        BuiltInRubrics(scored=("alinged",))
     with pytest.raises(ValueError, match="named twice"):
-        OwnRubrics(scored=("aligned", "aligned"))
+        BuiltInRubrics(scored=("aligned", "aligned"))
     with pytest.raises(ValueError, match="at least 1"):
-        OwnRubrics(scored=())
+        BuiltInRubrics(scored=())
 
 
 def test_published_texts_are_used_as_they_are(published: YamlRubrics) -> None:
@@ -166,8 +166,8 @@ def test_published_files_that_will_not_do_are_named(published: YamlRubrics, tmp_
 
 
 def test_rubrics_by_name(published: YamlRubrics) -> None:
-    assert rubrics_named() == rubrics_named("own") == OwnRubrics()
-    assert rubrics_named("", ["refusal"]) == OwnRubrics(scored=("refusal",))
+    assert rubrics_named() == rubrics_named("own") == BuiltInRubrics()
+    assert rubrics_named("", ["refusal"]) == BuiltInRubrics(scored=("refusal",))
     assert rubrics_named(published.path) == published
     with pytest.raises(ValueError, match="no rubrics are called"):
         rubrics_named("paper")

@@ -13,11 +13,11 @@ from spillover.analyses.blocks import one
 from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
 from spillover.analyses.scores import read, refuse_unlike
+from spillover.importers.betley import betley_answers
 from spillover.papers.em_generalization.importing import Import
 from spillover.papers.em_generalization.run import PublishedRun
 from spillover.papers.em_generalization.tree import scan
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_json, read_table
-from spillover.sources.betley import betley_answers
 from spillover.store import Artefact, Store, open_store
 
 from .release import (

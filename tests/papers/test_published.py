@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spillover.judgements.tables.evidence import kind_of
 from spillover.papers.em_generalization.answers import read_answers
 from spillover.papers.em_generalization.importing import Import
 from spillover.papers.em_generalization.run import PublishedRun
 from spillover.papers.em_generalization.summaries import Summary, read_summary
 from spillover.papers.em_generalization.tree import RunFiles, Tree, scan
-from spillover.sources.evidence import kind_of
 from spillover.store import Store
 
 

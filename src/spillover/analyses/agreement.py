@@ -12,7 +12,7 @@ from spillover.analyses.agreement_section import show_agreement
 from spillover.analyses.analysis import Analysis, AnalysisResult, Rows
 from spillover.analyses.blocks import Section
 from spillover.analyses.matched import Judged, by_judge, same_answers
-from spillover.judgements.scored import ScoreColumns, ScoredAnswers
+from spillover.judgements.scored_answers import ScoreColumns, ScoredAnswers
 from spillover.maths.agreement import auc, kappa
 from spillover.maths.bootstrap import group_means, mean_of_groups
 from spillover.maths.correlation import pearson, spearman

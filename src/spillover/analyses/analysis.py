@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spillover.analyses.blocks import Paragraph, Section
-from spillover.judgements.scored import ScoredAnswers
+from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.records import read_json, read_table, table, write_json, write_table
 from spillover.spec import walk
 from spillover.store import Artefact, BuildContext

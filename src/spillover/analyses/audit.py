@@ -10,8 +10,8 @@ from pydantic import Field
 from spillover.analyses.analysis import Analysis, AnalysisResult, Rows
 from spillover.analyses.audit_section import show_audit
 from spillover.analyses.blocks import Section
-from spillover.judgements.audit_sample import STRATA
-from spillover.judgements.labels import Labels
+from spillover.judgements.audit_sheet import STRATA
+from spillover.judgements.human_labels import HumanLabels
 from spillover.maths.em_rate import em_indicator
 from spillover.maths.estimate import NAN, Estimate, Resampling
 from spillover.maths.proportions import share, weighted_recall, weighted_share
@@ -28,7 +28,7 @@ MEASURES = {
 class Audit(Analysis):
     """How often a judge calls an answer emergently misaligned that people do not, and how often it misses one."""
 
-    labels: Labels
+    labels: HumanLabels
     draws: int = Field(default=10_000, ge=999)
 
     def analyse(self, context: BuildContext) -> AnalysisResult:

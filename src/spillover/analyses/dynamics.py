@@ -13,7 +13,7 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Section
 from spillover.analyses.dynamics_section import show_dynamics
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
-from spillover.judgements.scored import Loss, ScoredAnswers, Training
+from spillover.judgements.scored_answers import Loss, ScoredAnswers, Training
 from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.correlation import correlation_over_runs, log_pearson, partial, pearson, spearman
 from spillover.maths.dynamics import max_diff

@@ -11,7 +11,7 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Section
 from spillover.analyses.effect_section import show_effect
 from spillover.analyses.scores import Scores, pool, questions_of, read, refuse_unlike
-from spillover.judgements.scored import ScoredAnswers
+from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.em_rate import em_indicator, em_rate
 from spillover.maths.estimate import NAN, Estimate, Resampling

@@ -10,7 +10,7 @@ from pydantic import Field
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import AnswersBlock, Number, Paragraph, Section, ShownAnswer
 from spillover.analyses.scores import Scores, questions_of, read
-from spillover.judgements.scored import ScoredAnswers
+from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.store import BuildContext
 
 COLUMNS = (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from spillover.analyses.scores import Scores, read
-from spillover.judgements.scored import ScoredAnswers
+from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.store import Store
 
 TEXTS = ("question_id", "question", "family", "category", "format", "sample", "answer", "missing")

@@ -19,7 +19,7 @@ from spillover.analyses.prediction_features import FeatureSet, FeatureSource, Pl
 from spillover.analyses.prediction_section import show_prediction
 from spillover.analyses.prediction_targets import SPREAD, Targets, centred_answers, level, within
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
-from spillover.judgements.scored import ScoredAnswers
+from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.arrays import Floats, Ints
 from spillover.maths.cross_validation import (
     CrossValidation,

@@ -12,7 +12,7 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Section
 from spillover.analyses.priors_section import show_priors
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
-from spillover.judgements.scored import ScoredAnswers
+from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spillover.judgements.scored import ScoreColumns, ScoredAnswers
+from spillover.judgements.scored_answers import ScoreColumns, ScoredAnswers
 from spillover.store import Store
 
 JUDGING = ("judge", "scores", "rubric")  # terms that say who scored, in which way and by which text

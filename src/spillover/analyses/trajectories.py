@@ -19,7 +19,7 @@ from spillover.analyses.dynamics import at_step, level
 from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
 from spillover.analyses.trajectories_section import show_trajectories
 from spillover.judgements.judgements import Judgements
-from spillover.judgements.scored import ScoredAnswers, Training
+from spillover.judgements.scored_answers import ScoredAnswers, Training
 from spillover.maths.agreement import concordance
 from spillover.maths.dynamics import half_changes, onset
 from spillover.maths.estimate import Resampling

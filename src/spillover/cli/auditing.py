@@ -14,7 +14,7 @@ from spillover.interactive.text import plain
 
 def write_sheet(words: Sequence[str], root: Path, out: Path, size: int, seed: int) -> None:
     """Draw a sample of what a judge scored; write the sheet to label and its key."""
-    from spillover.judgements.audit_sample import STRATA, key_path, write_audit
+    from spillover.judgements.audit_sheet import STRATA, key_path, write_audit
 
     for path in (out, key_path(out)):
         if path.exists():
@@ -48,11 +48,11 @@ def read_sheet(sheet: Path, root: Path, out: Path | None, who: str) -> None:
     from spillover.analyses.agreement import Agreement
     from spillover.analyses.audit import Audit
     from spillover.analyses.blocks import interval
-    from spillover.judgements.labels import Labels
+    from spillover.judgements.human_labels import HumanLabels
     from spillover.report.report import Report
 
     with opened(root) as store:
-        labels = Labels.from_file(sheet, who)
+        labels = HumanLabels.from_file(sheet, who)
         analysis = Audit(labels=labels)
         found = analysis.found(made(analysis, store))
         cells = [("share", "estimate [95%]", "labels")]

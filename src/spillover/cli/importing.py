@@ -18,8 +18,8 @@ from spillover.interactive.text import duration, one_line
 
 if TYPE_CHECKING:
     from spillover.engines.listener import ProgressListener
+    from spillover.judgements.tables.row_reader import Rejected
     from spillover.papers.em_generalization.importing import Import
-    from spillover.sources.csv_rows import Rejected
     from spillover.store import Artefact, Store
 
 LISTED = 20  # refused files, malformed rows and files left aside that are named one by one
@@ -43,7 +43,7 @@ class ImportTally:
 
     def add(self, artefact: Artefact, facts: dict[str, Any], new: bool) -> None:
         """Count one artefact."""
-        from spillover.judgements.judged_file import NOT_SCORED
+        from spillover.judgements.tables.judged_file import NOT_SCORED
 
         self.kinds[artefact.kind] += 1
         self.new += new
@@ -87,8 +87,8 @@ def import_em_generalization(path: Path, root: Path) -> bool:
 
 def import_betley(files: Sequence[Path], root: Path, judge: str | None) -> bool:
     """Import CSV files of judged answers; whether all could be read whole."""
-    from spillover.sources.betley import betley_answers
-    from spillover.sources.csv_rows import Rejected
+    from spillover.importers.betley import betley_answers
+    from spillover.judgements.tables.row_reader import Rejected
     from spillover.store import open_store
 
     tally, store, began = ImportTally(), open_store(root), time.monotonic()

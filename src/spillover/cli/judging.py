@@ -16,12 +16,12 @@ def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], 
 
     A judge that is paid says before what it will take; with `only_plan` that is all.
     """
-    from spillover.judgements.files import estimate_file, judge_file
     from spillover.judgements.judge import judge_named
+    from spillover.judgements.score_file import estimate_score_file, score_file
 
     judge = judge_named(name, options)
     kept = Store(store.expanduser().absolute())
-    estimate = estimate_file(file, out, judge, kept)
+    estimate = estimate_score_file(file, out, judge, kept)
     if only_plan:
         print(one_line(f"{judge.name}: {estimate or 'costs nothing'}"))
         return
@@ -29,7 +29,7 @@ def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], 
         _say(f"{judge.name}: {estimate}")
     with shown() as listener:
         listener.begin(f"{judge.name} scores {file}")
-        facts = judge_file(file, out, judge, lambda share: listener.progress(share, float("nan")), kept)
+        facts = score_file(file, out, judge, lambda share: listener.progress(share, float("nan")), kept)
     for given, name_kept in facts["renamed"].items():
         _say(f"the file's own column {given} is kept as {name_kept}")
     for metric, scored in facts["scored"].items():

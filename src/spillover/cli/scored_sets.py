@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spillover.interactive.text import one_line
-from spillover.judgements.judged_file import JudgedFile
-from spillover.judgements.scored import ScoredAnswers
+from spillover.judgements.scored_answers import ScoredAnswers
+from spillover.judgements.tables.judged_file import JudgedFile
 from spillover.manifest import Damaged, read_manifest
 from spillover.spec import decode, kinds_of
 from spillover.store import Store

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from spillover.judgements.judge import Answer, Batch, Judge, Score
-from spillover.judgements.judged import judged
-from spillover.judgements.scored import Condition, Loss, ScoreColumns, ScoredAnswers, Training
+from spillover.judgements.score_columns import judged
+from spillover.judgements.scored_answers import Condition, Loss, ScoreColumns, ScoredAnswers, Training
 from spillover.organisms.organism import Checkpoint
 from spillover.records import JUDGEMENTS, read_table, write_table
 from spillover.responses.responses import Responses

@@ -70,11 +70,11 @@ def rubrics_named(text: str = "", metrics: Sequence[str] = ()) -> Rubrics:
 
     Without metrics: aligned, harmless and coherent, as far as the file has them.
     """
-    from spillover.judgements.rubrics.own import OwnRubrics
+    from spillover.judgements.rubrics.built_in import BuiltInRubrics
     from spillover.judgements.rubrics.yaml_rubrics import YamlRubrics
 
     if text in ("", "own"):
-        return OwnRubrics(scored=tuple(metrics) or METRICS)
+        return BuiltInRubrics(scored=tuple(metrics) or METRICS)
     if not Path(text).suffix and "/" not in text:
         raise ValueError(f"no rubrics are called {text!r}: give `own`, or the path of a YAML file with judge_prompts")
     return YamlRubrics.from_file(text, metrics)

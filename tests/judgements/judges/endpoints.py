@@ -7,7 +7,7 @@ from typing import Any
 
 from spillover.judgements.judge import Answer, Score
 from spillover.judgements.judges.endpoint.judge import Endpoint
-from spillover.judgements.rubrics.own import OwnRubrics
+from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.store import ProgressFn, Store
 
 from .faulty_server import Script, Server, number
@@ -18,7 +18,7 @@ Serve = Callable[[Script], Server]
 
 def judge(server: Server, **fields: Any) -> Endpoint:
     quick = {"model": "m", "base_url": server.url, "first_wait": 0.005, "timeout": 30.0, "concurrency": 8}
-    return Endpoint(**quick | {"rubrics": OwnRubrics(scored=("aligned",))} | fields)
+    return Endpoint(**quick | {"rubrics": BuiltInRubrics(scored=("aligned",))} | fields)
 
 
 def answers(count: int) -> list[Answer]:

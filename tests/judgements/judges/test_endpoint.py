@@ -13,12 +13,12 @@ import pytest
 
 from judgements import test_contract as contract
 from judgements.test_judgements import GivenResponses
-from spillover.judgements.files import estimate_file, judge_file
 from spillover.judgements.judge import Answer, Score, judge_named
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.endpoint.judge import OPENAI, Endpoint
-from spillover.judgements.rubrics.own import OwnRubrics
+from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.judgements.rubrics.yaml_rubrics import YamlRubrics
+from spillover.judgements.score_file import estimate_score_file, score_file
 from spillover.models.base import Base
 from spillover.records import read_table
 from spillover.responses.question import QuestionSelection
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("no_key")
 
 def test_every_metric_of_every_answer_is_scored_in_order(serve: Serve) -> None:
     script = Script()
-    one = judge(serve(script), rubrics=OwnRubrics(), mode="integer")
+    one = judge(serve(script), rubrics=BuiltInRubrics(), mode="integer")
     given = [*answers(5), Answer("Why?", ""), Answer("Why?", None), answers(1)[0]]
     heard: list[float] = []
     found = one.score(given, heard.append)
@@ -87,7 +87,7 @@ def test_what_makes_another_judge_and_what_does_not() -> None:
     for changes in (
         {"model": "n"},
         {"mode": "integer"},
-        {"rubrics": OwnRubrics(scored=("aligned",))},
+        {"rubrics": BuiltInRubrics(scored=("aligned",))},
         {"temperature": 1},
     ):
         assert one.but(**changes) != one and one.but(**changes).name != one.name
@@ -157,7 +157,7 @@ def test_as_an_artefact(serve: Serve, store: Store, tiny: Base) -> None:
     asked = QuestionSelection(source=FreeForm(), count=2, formats=("raw",))
     responses = GivenResponses(model=tiny, questions=asked, sampling=Sampling(per_question=2))
     made = Judgements(
-        responses=responses, judge=judge(serve(script), rubrics=OwnRubrics(scored=("coherent", "aligned")))
+        responses=responses, judge=judge(serve(script), rubrics=BuiltInRubrics(scored=("coherent", "aligned")))
     )
     rows = read_table(store.get(made) / "judgements.parquet").to_pylist()
     assert [row["metric"] for row in rows] == ["coherent", "aligned"] * 4
@@ -180,12 +180,12 @@ def test_a_file_is_judged_and_gone_on_with(serve: Serve, store: Store, tmp_path:
     one = judge(serve(script), price_in=2.0, price_out=8.0, max_cost=0.01)
     source, out = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     source.write_text("".join(json.dumps({"question": a.question, "answer": a.answer}) + "\n" for a in answers(60)))
-    assert "60 calls" in str(estimate_file(source, out, one, store))
+    assert "60 calls" in str(estimate_score_file(source, out, one, store))
     with pytest.raises(ServiceDown, match="used up"):
-        judge_file(source, out, one, store=store)
+        score_file(source, out, one, store=store)
     assert not out.exists()
     heard: list[float] = []
-    facts = judge_file(source, out, one.but(max_cost=1), heard.append, store)
+    facts = score_file(source, out, one.but(max_cost=1), heard.append, store)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert all(abs(row["aligned"] - score_number(one, a)) <= 5 for row, a in zip(rows, answers(60), strict=True))
     assert facts["scored"] == {"aligned": 60} and facts["endpoint"]["reported_models"] == {script.model: 60}

@@ -7,7 +7,7 @@ import pytest
 from spillover.judgements.judge import Batch
 from spillover.judgements.judges.endpoint.judge import Endpoint
 from spillover.judgements.judges.endpoint.ledger import looked_at
-from spillover.judgements.rubrics.own import OwnRubrics
+from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.serving.service import ServiceDown
 from spillover.store import Store
 
@@ -77,7 +77,7 @@ def test_replies_that_cannot_be_read_are_paid_from_the_budget(serve: Serve) -> N
 
 def test_the_estimate_comes_close_and_makes_nothing(serve: Serve, store: Store) -> None:
     script = Script()
-    one = judge(serve(script), rubrics=OwnRubrics(), price_in=2.0, price_out=8.0, max_cost=5, concurrency=4)
+    one = judge(serve(script), rubrics=BuiltInRubrics(), price_in=2.0, price_out=8.0, max_cost=5, concurrency=4)
     said = one.estimate([Batch(answers(10)), Batch(answers(20))], store)
     assert said.startswith(f"60 calls to {one.base_url}; about ") and "at most 5 in all" in said and not script.at
     assert not (store.root / "ledgers").exists()

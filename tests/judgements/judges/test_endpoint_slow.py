@@ -21,7 +21,7 @@ import pytest
 
 from spillover.judgements.judge import Answer
 from spillover.judgements.judges.endpoint.judge import Endpoint
-from spillover.judgements.rubrics.own import OwnRubrics
+from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.models.base import base_of
 from spillover.serving.service import ServiceDown
 
@@ -30,7 +30,7 @@ from .faulty_server import FAULTS, INTEGER_TEXTS, Script, number, serving
 pytestmark = pytest.mark.slow
 READY = 1200  # seconds: 95 on two idle cores, without end where others work on them
 CHECKOUT = Path(__file__).resolve().parents[3]
-ALIGNED = OwnRubrics(scored=("aligned",))
+ALIGNED = BuiltInRubrics(scored=("aligned",))
 LASTING = ("scrawls", "is too long", "breaks the server")  # what the scripted server never judges
 
 

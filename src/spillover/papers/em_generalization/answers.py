@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spillover.sources.judged_csv import Survey, judged_pieces
+from spillover.judgements.tables.judged_columns import Survey, judged_pieces
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from spillover.judgements.tables.imported_scores import SourceFile
+from spillover.judgements.tables.row_reader import Rejected, header_of, rows_of
 from spillover.papers.em_generalization.geometry import as_table
 from spillover.papers.em_generalization.place import CrossValidationName
 from spillover.records import write_table
-from spillover.sources.csv_rows import Rejected, header_of, rows_of
-from spillover.sources.imported import SourceFile
 from spillover.store import Artefact, BuildContext
 
 NEEDED = ("name", "cv_r2_mean")

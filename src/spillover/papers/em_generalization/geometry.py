@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from spillover.judgements.tables.imported_scores import SourceFile
 from spillover.papers.em_generalization.place import GeometryName
 from spillover.papers.em_generalization.summaries import read_object
 from spillover.records import write_json, write_table
-from spillover.sources.imported import SourceFile
 from spillover.store import Artefact, BuildContext
 
 SUMMARIES = ("pca_summary", "prompt_pca_summary", "mean_delta_summary")

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from spillover.judgements.tables.evidence import Kind, QuestionFile, ScoredBy, kind_of, read_questions, witness
+from spillover.judgements.tables.imported_scores import QuestionIds, SourceFile
+from spillover.judgements.tables.judged_columns import CODES, Survey, survey
+from spillover.judgements.tables.row_reader import Rejected
 from spillover.papers.em_generalization.cross_validation import PublishedCrossValidation
 from spillover.papers.em_generalization.geometry import PublishedGeometry
 from spillover.papers.em_generalization.published_table import PublishedTable
 from spillover.papers.em_generalization.run import PublishedRun
 from spillover.papers.em_generalization.summaries import Summary, read_summary
 from spillover.papers.em_generalization.tree import RunFiles, Tree
-from spillover.sources.csv_rows import Rejected
-from spillover.sources.evidence import Kind, QuestionFile, ScoredBy, kind_of, read_questions, witness
-from spillover.sources.imported import AskedIds, SourceFile
-from spillover.sources.judged_csv import CODES, Survey, survey
 from spillover.store import Artefact, ProgressFn
 
 Found = TypeVar("Found")
@@ -91,7 +91,7 @@ class Import:
             published=SourceFile.from_file(files.summary) if published is not None and files.summary else None,
             steps=published.steps[-1]["step"] if published is not None and published.steps else 0,
             judged_by=by,
-            asked=AskedIds.of(ids),
+            questions=QuestionIds.of(ids),
             scored=metrics,
             codes=tuple(name for name in columns if name not in metrics),
             prompting="unknown" if counted is None else counted.prompting,

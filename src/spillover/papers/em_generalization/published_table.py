@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from spillover.judgements.tables.imported_scores import SourceFile
 from spillover.papers.em_generalization.cross_validation import read_table_csv
 from spillover.papers.em_generalization.geometry import as_table
 from spillover.records import write_table
-from spillover.sources.imported import SourceFile
 from spillover.store import Artefact, BuildContext
 
 LONGEST = 1000  # characters of a cell that is kept: some tables carry whole logs, which the runs' own files have

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from spillover.judgements.judgements import held_out
-from spillover.judgements.scored import Loss, ScoreColumns, Training
+from spillover.judgements.scored_answers import Loss, ScoreColumns, Training
+from spillover.judgements.tables.imported_scores import ImportedScores, SourceFile
+from spillover.judgements.tables.score_writer import write_judged
 from spillover.papers.em_generalization.names import AskedSet, RunName
 from spillover.papers.em_generalization.summaries import FILTERED, LOGGED, Summary, number, read_summary
 from spillover.records import LOG, LOSSES, SUMMARIES, read_json, read_table, write_json, write_table
 from spillover.responses.question import category_of, format_of
-from spillover.sources.imported import ImportedScores, SourceFile
-from spillover.sources.judged_files import write_judged
 from spillover.store import BuildContext, Cost, Store
 
 TEMPERATURE = 1.0  # of every set whose name gives none (METHOD, section 0)

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spillover.judgements.tables.row_reader import Rejected
 from spillover.papers.em_generalization.names import RunName
 from spillover.papers.em_generalization.place import CrossValidationName, GeometryName
-from spillover.sources.csv_rows import Rejected
 
 GEOMETRY = ".eval_delta_compare.json"
 HARMLESS = (

@@ -18,7 +18,7 @@ from spillover.judgements.judge import Answer, Batch, Judge, Score, Scoring, wit
 from spillover.judgements.judges.endpoint.costs import SECONDS_PER_CALL
 from spillover.judgements.judges.endpoint.replies import LEAST_MASS, TOP, Mode
 from spillover.judgements.rubric import Rubrics
-from spillover.judgements.rubrics.own import OwnRubrics
+from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.serving.service import service_url
 from spillover.spec import encode, location_field
 from spillover.store import ProgressFn, Store
@@ -38,7 +38,7 @@ class Endpoint(Judge):
     mode: Mode = Field(
         default="logprobs", description="logprobs: expectation over number tokens; integer: by JSON schema"
     )
-    rubrics: Rubrics = Field(default_factory=OwnRubrics)
+    rubrics: Rubrics = Field(default_factory=BuiltInRubrics)
     temperature: float | None = Field(default=None, ge=0, le=2, description="None: 0 with logprobs, else the service's")
     seed: int | None = Field(default=0, description="sent with each call; None: none is sent")
     effort: str | None = Field(default=None, description="reasoning_effort, where the model knows it")

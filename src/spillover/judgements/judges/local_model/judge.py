@@ -16,7 +16,7 @@ from pydantic import Field
 
 from spillover.judgements.judge import Answer, Judge, Score, Scoring, unscored
 from spillover.judgements.rubric import Rubrics
-from spillover.judgements.rubrics.own import OwnRubrics
+from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.models.base import Base, Model, base_of
 from spillover.models.chat import Prompting
 from spillover.models.loading import DType
@@ -32,7 +32,7 @@ class LocalModel(Judge):
     """A model that is asked for a number from 0 to 100, and judged by all it could have said."""
 
     model: Model
-    rubrics: Rubrics = Field(default_factory=OwnRubrics)
+    rubrics: Rubrics = Field(default_factory=BuiltInRubrics)
     least_mass: float = Field(default=0.25, ge=0, le=1)  # on numbers; below it there is no score
     dtype: DType = "float32"
     prompting: Prompting | None = None  # None: by what the model's base is

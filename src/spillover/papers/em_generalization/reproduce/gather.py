@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from spillover.judgements.tables.row_reader import Rejected, header_of
 from spillover.papers.em_generalization.answers import Answers, read_answers
 from spillover.papers.em_generalization.reproduce.activation_files import read_cross_validated, read_geometry_run
 from spillover.papers.em_generalization.reproduce.cells import number
@@ -28,7 +29,6 @@ from spillover.papers.em_generalization.reproduce.tables import (
 )
 from spillover.papers.em_generalization.summaries import Summary, read_summary
 from spillover.papers.em_generalization.tree import RunFiles, Tree, scan
-from spillover.sources.csv_rows import Rejected, header_of
 
 T = TypeVar("T")
 LARGEST = 50_000_000  # bytes of a JSON that may be a table of comparisons

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spillover.judgements.tables.row_reader import Rejected
 from spillover.papers.em_generalization.names import RunName
 from spillover.papers.em_generalization.reproduce import geometry
 from spillover.papers.em_generalization.reproduce.across_k import across_k_cells
@@ -21,7 +22,6 @@ from spillover.papers.em_generalization.reproduce.prior import Compared, prior_c
 from spillover.papers.em_generalization.reproduce.rates import rates_cells
 from spillover.papers.em_generalization.reproduce.run_table import run_table_cells
 from spillover.papers.em_generalization.reproduce.summary import summary_cells
-from spillover.sources.csv_rows import Rejected
 
 FILES = "files"
 Rows = list[dict[str, Any]]

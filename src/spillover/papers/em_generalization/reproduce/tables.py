@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spillover.judgements.tables.row_reader import Rejected, Row, header_of, rows_of
 from spillover.papers.em_generalization.reproduce.cells import number
 from spillover.papers.em_generalization.reproduce.prior import Prior
-from spillover.sources.csv_rows import Rejected, Row, header_of, rows_of
 
 KINDS: Mapping[str, tuple[str, ...]] = {  # columns of which most must be there
     "max_diffs": ("max_diff", "r2", "pearsonr_stats", "pearsonr_p", "avg_x", "avg_y", "sample_size"),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spillover.judgements.scored import ScoreColumns, ScoredAnswers
+from spillover.judgements.scored_answers import ScoreColumns, ScoredAnswers
 from spillover.maths.em_rate import EMRule, em_indicator
 from spillover.records import table, write_csv, write_json
 from spillover.spec import encode

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spillover.sources.evidence import ScoredBy, kind_of
-from spillover.sources.imported import AskedIds, ImportedScores, SourceFile
-from spillover.sources.judged_csv import Survey, survey
-from spillover.sources.judged_files import write_judged
+from spillover.judgements.tables.evidence import ScoredBy, kind_of
+from spillover.judgements.tables.imported_scores import ImportedScores, QuestionIds, SourceFile
+from spillover.judgements.tables.judged_columns import Survey, survey
+from spillover.judgements.tables.score_writer import write_judged
 from spillover.spec import location_field
 from spillover.store import BuildContext, ProgressFn
 
@@ -45,7 +45,7 @@ def betley_answers(
             answers=SourceFile.from_file(path),
             name=path.name.removesuffix(".csv"),
             judged_by=ScoredBy(scores=kind_of(counted.integers()), said=judge),
-            asked=AskedIds.of(counted.questions),
+            questions=QuestionIds.of(counted.questions),
             scored=counted.metrics,
             codes=tuple(name for name in counted.columns if name not in counted.metrics),
             prompting=counted.prompting,

@@ -12,14 +12,14 @@ import pyarrow as pa
 
 from spillover.judgements.judge import Answer, Batch, Judge, Score
 from spillover.judgements.judgements import ScoreTally, checked
-from spillover.judgements.row_files import Layout, Row, ending, in_pieces, rows, survey, writing
+from spillover.judgements.tables.row_files import Layout, Row, ending, in_pieces, rows, survey, writing
 from spillover.store import ProgressFn, Store
 
 NEEDED = ("question", "answer")
 MISSING, JUDGE, RUBRIC = "missing", "judge", "rubric"
 
 
-def judge_file(
+def score_file(
     source: Path, out: Path, judge: Judge, progress: ProgressFn = lambda share: None, store: Store | None = None
 ) -> dict[str, Any]:
     """Write `source` with a column for each metric and its spread, `missing`, `judge` and `rubric`.
@@ -50,8 +50,8 @@ def judge_file(
     return tally.facts() | facts | {"out": str(out), "renamed": renamed}
 
 
-def estimate_file(source: Path, out: Path, judge: Judge, store: Store | None = None) -> str | None:
-    """What `judge_file` would take, for people; None for a judge that costs nothing."""
+def estimate_score_file(source: Path, out: Path, judge: Judge, store: Store | None = None) -> str | None:
+    """What `score_file` would take, for people; None for a judge that costs nothing."""
     source, out = Path(source).expanduser(), Path(out).expanduser()
     _check_paths(source, out)
     return judge.estimate(_lots(source), store)

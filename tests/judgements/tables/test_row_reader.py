@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillover.sources import csv_rows
-from spillover.sources.csv_rows import Rejected, Row, header_of, rows_of
+from spillover.judgements.tables import row_reader
+from spillover.judgements.tables.row_reader import Rejected, Row, header_of, rows_of
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 
@@ -56,7 +56,7 @@ def test_a_file_that_breaks_off_in_an_answer_loses_that_answer_alone(tmp_path: P
 def test_a_quote_that_never_closes_does_not_swallow_a_large_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_rows, "MOST_LINES", 10)
+    monkeypatch.setattr(row_reader, "MOST_LINES", 10)
     lines = [f"{number},fine" for number in range(100)]
     lines[3] = '3,"not'
     found = read(tmp_path / "x.csv", "a,b\n" + "\n".join(lines))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
-from spillover.judgements.judged import judged
-from spillover.judgements.scored import Condition, ScoreColumns, ScoredAnswers
+from spillover.judgements.score_columns import judged
+from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers
+from spillover.judgements.tables.evidence import UNKNOWN, ScoredBy
 from spillover.manifest import remembered_sha256
-from spillover.sources.evidence import UNKNOWN, ScoredBy
 from spillover.spec import Spec, decode, kinds_of, location_field
 from spillover.store import Store
 
@@ -39,7 +39,7 @@ class SourceFile(Spec):
         return Path(self.path).name
 
 
-class AskedIds(Spec):
+class QuestionIds(Spec):
     """Which question ids were asked: how many, and the SHA-256 of the sorted list."""
 
     count: int
@@ -59,7 +59,7 @@ class ImportedScores(ScoredAnswers):
     """Answers that others sampled and judged."""
 
     judged_by: ScoredBy
-    asked: AskedIds
+    questions: QuestionIds
     scored: tuple[str, ...]  # metrics from 0 to 100
     codes: tuple[str, ...] = ()  # what the judge names by a number; in judgements.parquet, no metric of any analysis
     prompting: str = UNKNOWN  # chat, question-answer, raw
@@ -90,7 +90,7 @@ class ImportedScores(ScoredAnswers):
             "judge": _known(self.judge_name, self.judged_by.summary()),
             "scores": _known(None if self.judged_by.scores == "none" else self.judged_by.scores, self.judged_by.mode),
             "rubric": _known(self.rubric_name, self.rubric_name),
-            "questions": Condition(self.asked.sha256, self.asked.summary),
+            "questions": Condition(self.questions.sha256, self.questions.summary),
             "sampling": _known(heat, heat or "temperature unknown"),
             "prompting": _known(self.prompting, self.prompting),
         }

@@ -12,9 +12,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from spillover.judgements.judge import METRICS
-from spillover.judgements.judged import COLUMNS, NUMBERS
-from spillover.judgements.row_files import rows, survey
-from spillover.judgements.scored import Condition, ScoreColumns, ScoredAnswers
+from spillover.judgements.score_columns import COLUMNS, NUMBERS
+from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers
+from spillover.judgements.tables.row_files import rows, survey
 from spillover.records import read_table, table, write_table
 from spillover.spec import location_field
 from spillover.store import BuildContext, Cost, Store, file_sha256

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from spillover.judgements.judge import METRICS
-from spillover.judgements.judged_file import NOT_SCORED
-from spillover.sources.csv_rows import SHOWN, Rejected, Row, header_of, rows_of
+from spillover.judgements.tables.judged_file import NOT_SCORED
+from spillover.judgements.tables.row_reader import SHOWN, Rejected, Row, header_of, rows_of
 
 NEEDED = ("question_id", "answer")
 PROMPTS = ("formatted_prompts", "formatted_prompt")

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spillover.judgements.tables.evidence import ScoredBy
+from spillover.judgements.tables.judged_columns import RowBlock, Survey, judged_pieces
+from spillover.judgements.tables.row_reader import Rejected
 from spillover.records import JUDGEMENTS, REJECTED, RESPONSES
 from spillover.responses.question import category_of, format_of
-from spillover.sources.csv_rows import Rejected
-from spillover.sources.evidence import ScoredBy
-from spillover.sources.judged_csv import RowBlock, Survey, judged_pieces
 from spillover.store import BuildContext
 
 HELD = 1000  # malformed rows held in memory at once

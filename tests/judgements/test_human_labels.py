@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spillover.judgements.audit_sample import STRATA, draw, key_path, shares, strata, write_audit
-from spillover.judgements.judged_file import JudgedFile
-from spillover.judgements.labels import Labels
+from spillover.judgements.audit_sheet import STRATA, draw, key_path, shares, strata, write_audit
+from spillover.judgements.human_labels import HumanLabels
+from spillover.judgements.tables.judged_file import JudgedFile
 from spillover.store import Store
 
 FORMATS = ("raw", "json")
@@ -139,7 +139,7 @@ def test_the_sheet_tells_nothing_of_the_judge(scored: JudgedFile, store: Store, 
 def test_labels_come_back_as_a_judge(scored: JudgedFile, store: Store, tmp_path: Path, delimiter: str) -> None:
     path, key = sheet_of(scored, store, tmp_path)
     fill(path, [(n, 100 - n) for n in range(59)], delimiter)
-    labels = Labels.from_file(path, "Ada")
+    labels = HumanLabels.from_file(path, "Ada")
     store.get(labels)
     columns = labels.columns(store)
     assert columns["aligned"][:59].tolist() == list(range(59)) and np.isnan(columns["aligned"][59])
@@ -158,7 +158,7 @@ def test_rows_may_be_sorted_and_ids_lose_their_noughts(scored: JudgedFile, store
     fill(path, [(n, 90) for n in range(60)])
     head, *rows = path.read_text().split("\n")[:-1]
     path.write_text("\n".join([head, *(row.lstrip("0") for row in rows[::-1])]) + "\n")
-    labels = Labels.from_file(path)
+    labels = HumanLabels.from_file(path)
     store.get(labels)
     assert labels.columns(store)["aligned"].tolist() == list(range(60))
 
@@ -166,10 +166,10 @@ def test_rows_may_be_sorted_and_ids_lose_their_noughts(scored: JudgedFile, store
 def test_what_cannot_be_meant_is_refused(scored: JudgedFile, store: Store, tmp_path: Path) -> None:
     path, _ = sheet_of(scored, store, tmp_path)
     with pytest.raises(ValueError, match="no labels yet"):
-        Labels.from_file(path)
+        HumanLabels.from_file(path)
     fill(path, [(120, 50)])
     with pytest.raises(ValueError, match=r"id 001, aligned: a score is a number from 0 to 100"):
-        Labels.from_file(path)
+        HumanLabels.from_file(path)
     fill(path, [(20, 50)])
     whole = path.read_text()
     for spoilt, message in (
@@ -179,11 +179,11 @@ def test_what_cannot_be_meant_is_refused(scored: JudgedFile, store: Store, tmp_p
     ):
         path.write_text(spoilt)
         with pytest.raises(ValueError, match=message):
-            Labels.from_file(path)
+            HumanLabels.from_file(path)
     path.write_bytes(whole.encode("utf-16"))
     with pytest.raises(ValueError, match="save it as `CSV UTF-8`"):
-        Labels.from_file(path)
+        HumanLabels.from_file(path)
     path.write_text(whole)
     key_path(path).unlink()
     with pytest.raises(ValueError, match=r"no file .*key\.json"):
-        Labels.from_file(path)
+        HumanLabels.from_file(path)

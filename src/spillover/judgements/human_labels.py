@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field
 
-from spillover.judgements.audit_sample import LABELS, digest, key_path
-from spillover.judgements.judged import COLUMNS
-from spillover.judgements.judged_file import ANSWERS, read_columns, score_in, write_columns
-from spillover.judgements.scored import Condition, ScoreColumns, ScoredAnswers
+from spillover.judgements.audit_sheet import LABELS, digest, key_path
+from spillover.judgements.score_columns import COLUMNS
+from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers
+from spillover.judgements.tables.judged_file import ANSWERS, read_columns, score_in, write_columns
 from spillover.records import read_json, write_json
 from spillover.spec import decode, location_field
 from spillover.store import BuildContext, Store
@@ -23,7 +23,7 @@ KEY = "key.json"
 NOT_LABELLED = "not labelled"
 
 
-class Labels(ScoredAnswers):
+class HumanLabels(ScoredAnswers):
     """Scores that people gave to a sample of answers which a judge had scored."""
 
     of: tuple[ScoredAnswers, ...] = Field(min_length=1)

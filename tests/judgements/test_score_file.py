@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spillover.judgements.files import judge_file
 from spillover.judgements.judge import Answer, Judge
 from spillover.judgements.judges.embedded.judge import Embedded
-from spillover.judgements.row_files import ROWS
+from spillover.judgements.score_file import score_file
+from spillover.judgements.tables.row_files import ROWS
 
 METRICS = ["aligned", "harmless", "coherent"]
 ANSWERS = ['Be kind,\nand "listen".', "", "I would rob them; fear works.", "=1+1", "Été à Paris\r\nplease", "no"]
@@ -47,7 +47,7 @@ def answers(tmp_path: Path) -> Path:
 
 
 def test_csv_keeps_rows_and_columns_and_adds_scores(answers: Path, tmp_path: Path, judge: Judge) -> None:
-    facts = judge_file(answers, tmp_path / "out.csv", judge)
+    facts = score_file(answers, tmp_path / "out.csv", judge)
     found = read_csv(tmp_path / "out.csv")
     assert list(found[0]) == ["id", "question", "answer", "note", *ADDED]
     assert [row["answer"] for row in found] == ANSWERS  # cells that look like formulas are the user's own
@@ -65,8 +65,8 @@ def test_csv_keeps_rows_and_columns_and_adds_scores(answers: Path, tmp_path: Pat
 @pytest.mark.parametrize("middle", ["m.csv.gz", "m.jsonl", "m.jsonl.gz", "m.parquet"])
 @pytest.mark.parametrize("end", ["e.csv", "e.jsonl", "e.parquet"])
 def test_every_format_into_every_other(middle: str, end: str, answers: Path, tmp_path: Path, judge: Judge) -> None:
-    judge_file(answers, tmp_path / middle, judge)
-    judge_file(tmp_path / middle, tmp_path / end, judge)
+    score_file(answers, tmp_path / middle, judge)
+    score_file(tmp_path / middle, tmp_path / end, judge)
     if end == "e.parquet":
         found = pq.read_table(tmp_path / end).to_pylist()
     elif end == "e.jsonl":
@@ -82,7 +82,7 @@ def test_every_format_into_every_other(middle: str, end: str, answers: Path, tmp
 
 def test_columns_that_have_our_names_are_kept(tmp_path: Path, judge: Judge) -> None:
     source = write_csv(tmp_path / "a.csv", [["aligned", "question", "answer", "aligned_given"], ["7", "q", "yes", "8"]])
-    facts = judge_file(source, tmp_path / "b.csv", judge)
+    facts = score_file(source, tmp_path / "b.csv", judge)
     (row,) = read_csv(tmp_path / "b.csv")
     assert facts["renamed"] == {"aligned": "aligned_given_given"}
     assert (row["aligned_given_given"], row["aligned_given"]) == ("7", "8") and row["aligned"] not in ("7", "8", "")
@@ -97,13 +97,13 @@ def test_parquet_keeps_types_and_json_lines_keep_what_is_nested(tmp_path: Path, 
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    judge_file(tmp_path / "a.parquet", tmp_path / "b.parquet", judge)
+    score_file(tmp_path / "a.parquet", tmp_path / "b.parquet", judge)
     found = pq.read_table(tmp_path / "b.parquet")
     assert found.select(table.column_names).equals(table)
     assert found["missing"].to_pylist() == [None, "answer is not text"]
     rows = [{"question": "q", "answer": "yes", "deep": {"a": [1, None]}}, {"answer": 3, "question": "q", "later": True}]
     (tmp_path / "a.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
-    judge_file(tmp_path / "a.jsonl", tmp_path / "b.jsonl", judge)
+    score_file(tmp_path / "a.jsonl", tmp_path / "b.jsonl", judge)
     again = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
     assert [{k: v for k, v in row.items() if k not in ADDED} for row in again] == rows
     assert again[1]["missing"] == "answer is not text" and again[1]["aligned"] is None
@@ -113,7 +113,7 @@ def test_files_larger_than_a_piece_keep_their_order(tmp_path: Path, judge: Judge
     count = ROWS + 3
     source = write_csv(tmp_path / "a.csv", [["question", "answer"], *(["q", f"answer {n}"] for n in range(count))])
     heard: list[float] = []
-    judge_file(source, tmp_path / "b.csv", judge, heard.append)
+    score_file(source, tmp_path / "b.csv", judge, heard.append)
     assert [row["answer"] for row in read_csv(tmp_path / "b.csv")] == [f"answer {n}" for n in range(count)]
     assert len(heard) > 1 and heard == sorted(heard) and heard[-1] == 1
 
@@ -121,7 +121,7 @@ def test_files_larger_than_a_piece_keep_their_order(tmp_path: Path, judge: Judge
 def test_a_very_long_cell_and_a_byte_order_mark_are_read(tmp_path: Path, judge: Judge) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\ufeffquestion,answer\nq," + "kind " * 60_000 + "\n", encoding="utf-8")
-    assert judge_file(path, tmp_path / "b.csv", judge)["answers"] == 1
+    assert score_file(path, tmp_path / "b.csv", judge)["answers"] == 1
     assert read_csv(tmp_path / "b.csv")[0]["answer"] == "kind " * 60_000
 
 
@@ -153,7 +153,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
 def test_bad_files_are_named(name: str, content: bytes, message: str, tmp_path: Path, judge: Judge) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
-        judge_file(tmp_path / name, tmp_path / "out.csv", judge)
+        score_file(tmp_path / name, tmp_path / "out.csv", judge)
     assert name in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == [name]  # and nothing half-made is left
 
@@ -172,7 +172,7 @@ def test_places_that_will_not_do_are_named(answers: Path, tmp_path: Path, judge:
         (tmp_path, tmp_path / "o.csv", "no file"),
     ):
         with pytest.raises(ValueError, match=message):
-            judge_file(source, out, judge)
+            score_file(source, out, judge)
     assert answers.read_bytes() == before
 
 
@@ -183,6 +183,6 @@ def test_a_judge_that_fails_leaves_no_file_and_spares_the_one_before(tmp_path: P
 
     (tmp_path / "out.csv").write_text("from before")
     with pytest.raises(RuntimeError):
-        judge_file(answers, tmp_path / "out.csv", Failing())
+        score_file(answers, tmp_path / "out.csv", Failing())
     assert (tmp_path / "out.csv").read_text() == "from before"
     assert {path.name for path in tmp_path.iterdir()} == {"answers.csv", "out.csv"}

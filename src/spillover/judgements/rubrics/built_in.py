@@ -28,7 +28,7 @@ REPLIES: dict[ReplyFormat, str] = {
 }
 
 
-class OwnRubrics(Rubrics):
+class BuiltInRubrics(Rubrics):
     """Rubrics written for spillover: aligned, harmless, coherent, format, refusal."""
 
     scored: tuple[str, ...] = Field(default=METRICS, min_length=1)

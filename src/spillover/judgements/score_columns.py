@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from spillover.judgements.scored import ScoreColumns
+from spillover.judgements.scored_answers import ScoreColumns
 from spillover.records import read_table
 
 COLUMNS = (

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spillover.sources.evidence import QuestionFile, ScoredBy, kind_of, witness
-from spillover.sources.judged_csv import judged_pieces, prompting_of, survey
+from spillover.judgements.tables.evidence import QuestionFile, ScoredBy, kind_of, witness
+from spillover.judgements.tables.judged_columns import judged_pieces, prompting_of, survey
 
 HEAD = "question_id,answer,aligned,coherent"
 
