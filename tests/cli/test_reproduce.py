@@ -1,4 +1,4 @@
-"""`spillover reproduce RELEASE PATH --out DIR`: the files it writes, their bytes, and what it says of bad input."""
+"""`spillover reproduce PAPER PATH --out DIR`: the files it writes, their bytes, and what it says of bad input."""
 
 from __future__ import annotations
 
@@ -84,7 +84,13 @@ def test_a_broken_file_is_said_and_the_rest_is_done(spill: Spill) -> None:
 def test_mistakes_are_one_message(spill: Spill) -> None:
     Path("empty").mkdir()
     refused(spill("reproduce", "em-generalisation", "empty", "--out", "out"), "em-generalization")
+    refused(spill("reproduce", "em-generalization", "empty"), "PATH --out DIR")
     refused(spill("reproduce", "em-generalization", "nowhere", "--out", "out"), "does not exist")
     refused(spill("reproduce", "em-generalization", "empty", "--out", "out"), "no file of the release")
     refused(spill("reproduce", "em-generalization", "empty", "--out", "letters.py"), "--out names a folder")
     assert not Path("out").exists()
+
+
+def test_without_a_paper_those_there_are_are_listed(spill: Spill) -> None:
+    result = spill("reproduce")
+    assert result.exit_code == 0 and "em-generalization: What Shapes Emergent Misalignment?" in result.stdout

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from papers.small_release import OPEN, PRIOR_RUN, WRONG_MAX_DIFF, stem, write_release
-from spillover.papers.em_generalization.reproduce.cells import Cell, number, same, settled, tally
+from spillover.papers.cells import Cell, as_number, same, settled, tally
+from spillover.papers.em_generalization.paper import EMGeneralization
 from spillover.papers.em_generalization.reproduce.dynamics import statistics_of_many
 from spillover.papers.em_generalization.reproduce.dynamics_rows import published_statistics, runs_behind
-from spillover.papers.em_generalization.reproduce.reproduce import Reproduction, reproduce
+from spillover.papers.paper import Reproduction
+
+reproduce = EMGeneralization().reproduce
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +30,11 @@ def tree(tmp_path: Path) -> Path:
 
 
 def named(done: Reproduction) -> dict[str, Cell]:
-    return {cell.cell: cell for cell in done.cells}
+    return {cell.name: cell for cell in done.cells}
 
 
 def differing(done: Reproduction) -> dict[str, str]:
-    return {cell.cell: cell.reason for cell in done.cells if cell.verdict == "differs"}
+    return {cell.name: cell.reason for cell in done.cells if cell.verdict == "differs"}
 
 
 def test_exactly_what_was_planted_differs(done: Reproduction) -> None:
@@ -45,14 +48,14 @@ def test_exactly_what_was_planted_differs(done: Reproduction) -> None:
 
 
 def test_every_cell_has_a_name_of_its_own_and_a_verdict_that_its_row_repeats(done: Reproduction) -> None:
-    assert len({cell.cell for cell in done.cells}) == len(done.cells)
+    assert len({cell.name for cell in done.cells}) == len(done.cells)
     for cell in done.cells:
-        row = cell.row()
+        row = cell.as_row()
         assert list(row) == ["part", "cell", "published", "ours", "difference", "verdict", "note"]
         assert row["cell"].startswith(f"{row['part']}/")
         if row["verdict"] != "match":
             assert row["note"], row["cell"]
-    assert sum(row["cells"] for row in tally(done.cells)) == len(done.cells)
+    assert sum(sum(counts.values()) for counts in tally(done.cells).values()) == len(done.cells)
 
 
 def test_dynamics_match_and_what_hangs_on_an_unknown_draw_is_bounded(done: Reproduction) -> None:
@@ -61,22 +64,22 @@ def test_dynamics_match_and_what_hangs_on_an_unknown_draw_is_bounded(done: Repro
     for column in ("max_diff", "r2", "pearsonr_stats", "pearsonr_p", "avg_x", "avg_y"):
         assert cells[f"{row}/{column}"].verdict == "match", column
     assert "median" in cells[f"{row}/avg_x"].note
-    r = cells[f"{row}/pearsonr_stats"].beside
-    assert r is not None and r.low < r.estimate < r.high and r.n == 6 and 0 < r.ceiling <= 1 and r.q >= r.p
+    r = cells[f"{row}/pearsonr_stats"].recommended
+    assert r is not None and r.low < r.estimate < r.high and r.n == 6 and 0 < r.noise_ceiling <= 1 and r.q >= r.p
     drawn = cells["dynamics/fpq-harmless5-train_final_avg_loss/pearsonr_stats"]
     assert drawn.verdict == "not computable" and "5 of 8 questions" in drawn.note
-    assert drawn.beside.low <= drawn.beside.estimate <= drawn.beside.high
+    assert drawn.recommended.low <= drawn.recommended.estimate <= drawn.recommended.high
     assert cells["dynamics/fpq-harmless5-train_final_avg_loss/avg_x"].verdict == "match"  # no draw plays a part
 
 
 def test_a_run_with_answers_matches_number_by_number_and_shows_the_filter_that_filters_nothing(
     done: Reproduction,
 ) -> None:
-    mine = [cell for cell in done.cells if cell.cell.startswith(f"summary/{PRIOR_RUN}/")]
+    mine = [cell for cell in done.cells if cell.name.startswith(f"summary/{PRIOR_RUN}/")]
     assert len(mine) == 9 * 12 + 2 and {cell.verdict for cell in mine} == {"match"}
     slip = named(done)[f"summary/{PRIOR_RUN}/agg/aligned_coherent_greater_than_0.5"]
     assert "coherent > 0.5" in slip.note and "coherent > 50 keeps" in slip.note
-    assert slip.beside.estimate != pytest.approx(slip.ours, abs=1e-6)  # we report the filter that was meant
+    assert slip.recommended.estimate != pytest.approx(slip.ours, abs=1e-6)  # we report the filter that was meant
     without = named(done)[f"summary/{stem(7e-5)}/agg/harmless_std"]  # a run without answers: from its table
     assert (
         without.verdict == "match"
@@ -96,13 +99,13 @@ def test_truth_and_wording_of_verdicts() -> None:
     assert same(1.0, 1.0 + 0.9e-6) and not same(1.0, 1.0 + 1.1e-6)
     assert same(0.0, 1e-13) and not same(0.0, 1e-9)
     assert same(float("nan"), float("nan")) and not same(float("nan"), 0.0)
-    assert number("x") is None and np.isnan(number("")) and number("1e-3") == 1e-3 and number(True) is None
-    assert Cell("p", "p/a", 1.0, None, "the runs").verdict == "not computable"
-    assert Cell("p", "p/a", 1.0, float("nan"), "some values").verdict == "not computable"
-    assert Cell("p", "p/a", float("nan"), 1.0, "published is NaN").verdict == "differs"
-    assert Cell("p", "p/a", 0.0, None, "slip: stored as int(0.95)").verdict == "differs"
-    assert Cell("p", "p/a", None, 0.607, stated=(0.61, 0.89)).verdict == "match"
-    assert Cell("p", "p/a", None, 0.55, "outside", stated=(0.61, 0.89)).verdict == "differs"
+    assert as_number("x") is None and np.isnan(as_number("")) and as_number("1e-3") == 1e-3 and as_number(True) is None
+    assert Cell("p/a", 1.0, None, "the runs").verdict == "not computable"
+    assert Cell("p/a", 1.0, float("nan"), "some values").verdict == "not computable"
+    assert Cell("p/a", float("nan"), 1.0, "published is NaN").verdict == "differs"
+    assert Cell("p/a", 0.0, None, "slip: stored as int(0.95)").verdict == "differs"
+    assert Cell("p/a", None, 0.607, stated=(0.61, 0.89)).verdict == "match"
+    assert Cell("p/a", None, 0.55, "outside", stated=(0.61, 0.89)).verdict == "differs"
 
 
 def test_many_draws_at_once_are_each_what_one_is() -> None:
@@ -120,7 +123,7 @@ def test_what_is_written_does_not_hang_on_the_last_bits() -> None:
     for other in (value, np.nextafter(value, 2), np.nextafter(value, 0)):
         assert settled(other) == 1.13017700163
     assert settled(None) is None and np.isnan(settled(float("nan"))) and settled(1e-300) == 1e-300
-    row = Cell("p", "p/a", 0.3, 0.1 + 0.2).row()
+    row = Cell("p/a", 0.3, 0.1 + 0.2).as_row()
     assert (row["ours"], row["difference"]) == (0.3, 0.0)
 
 
@@ -228,13 +231,13 @@ def test_the_papers_numbers(published: Reproduction) -> None:
     row = "dynamics/fpq-harmless-train_final_avg_loss"
     assert cells[f"{row}/pearsonr_stats"].ours == pytest.approx(0.828640442626, rel=1e-10)
     assert cells[f"{row}/max_diff"].ours == pytest.approx(17.0416666667, rel=1e-10)
-    counts = {found["part"]: found for found in tally(published.cells)}
+    counts = tally(published.cells)
     assert counts["dynamics"]["match"] == 28 and counts["dynamics"]["differs"] == 0
-    assert counts["prior"]["cells"] == 448 and counts["prior"]["match"] >= 446
+    assert sum(counts["prior"].values()) == 448 and counts["prior"]["match"] >= 446
     for cell in published.cells:
         if cell.part == "prior":
-            assert abs(cell.ours - cell.published) <= 1e-3 * abs(cell.published), cell.cell
-    assert counts["runs"]["match"] == counts["runs"]["cells"] == 35 * 47
+            assert abs(cell.ours - cell.published) <= 1e-3 * abs(cell.published), cell.name
+    assert counts["runs"]["match"] == sum(counts["runs"].values()) == 35 * 47
     assert {cell.reason for cell in published.cells if cell.verdict == "differs"} & {"unexplained"} == set()
     assert "files" not in counts
 
@@ -244,11 +247,11 @@ def test_the_papers_slips_are_shown(published: Reproduction) -> None:
     cells = named(published)
     finance = "eval_Qwen2.5-32B-Instruct_finance_all_resp_1e-05_fpq"
     strict, conditional = cells[f"em_rate/{finance}/strict"], cells[f"em_rate/{finance}/conditional"]
-    assert strict.beside.estimate == pytest.approx(568 / 2400)
+    assert strict.recommended.estimate == pytest.approx(568 / 2400)
     assert conditional.ours == pytest.approx(568 / 2296)  # 24.7%: stated as strict, it is the conditional rate
     reasons = [cell.reason for cell in published.cells if cell.reason.startswith("slip:")]
     assert len([reason for reason in reasons if "pretrained" in reason]) == 8
     flagged = [cell for cell in published.cells if cell.part == "prior" and "unlike judges" in cell.note]
-    assert len({cell.cell.split("/")[1] for cell in flagged}) == 4
-    claims = {cell.cell: cell for cell in published.cells if cell.cell.endswith("overlap_similarity_r")}
+    assert len({cell.name.split("/")[1] for cell in flagged}) == 4
+    claims = {cell.name: cell for cell in published.cells if cell.name.endswith("overlap_similarity_r")}
     assert len(claims) == 4 and {cell.verdict for cell in claims.values()} == {"match"}

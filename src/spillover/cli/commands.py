@@ -183,14 +183,19 @@ def audit(
 @app.command()
 @clear_errors
 def reproduce(
-    release: Annotated[str, typer.Argument(help="Whose published numbers: em-generalization.")],
-    path: Annotated[Path, typer.Argument(help="Folder of the released files, at their published relative paths.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for cells.csv and the report page.")],
+    paper: Annotated[str | None, typer.Argument(help="Whose published numbers; without it, list the papers.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="Folder of its released files, at their published paths.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for cells.csv and the report page.")] = None,
 ) -> None:
-    """Compute published numbers anew from their own files."""
-    from spillover.cli.reproducing import reproduce_release
+    """Compute a paper's published numbers anew from its own files."""
+    from spillover.cli.reproducing import list_papers, reproduce_paper
 
-    reproduce_release(release, path, out)
+    if paper is None:
+        list_papers()
+    elif path is None or out is None:
+        raise ValueError(f"give the folder of the released files and --out: spillover reproduce {paper} PATH --out DIR")
+    else:
+        reproduce_paper(paper, path, out)
 
 
 imports = typer.Typer(help="Bring published results into a store.", no_args_is_help=True, rich_markup_mode=None)

@@ -1,4 +1,4 @@
-"""`spillover reproduce`: published numbers computed anew from their own files. Knows no file format."""
+"""`spillover reproduce`: a paper's published numbers computed anew from its released files."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from pathlib import Path
 from spillover.interactive.progress import shown
 from spillover.interactive.text import duration, one_line
 
-RELEASES = ("em-generalization",)
+PROBLEMS = 20  # that are named one by one
 
 
-def reproduce_release(release: str, path: Path, out: Path) -> None:
+def list_papers() -> None:
+    """Every paper that can be reproduced, a line each."""
+    from spillover.papers.paper import papers
+
+    for name, paper in papers().items():
+        print(one_line(f"{name}: {paper.summary()}"))
+
+
+def reproduce_paper(name: str, path: Path, out: Path) -> None:
     """Compare every published number below `path` with ours, into `out`; say how many match."""
-    if release not in RELEASES:
-        raise ValueError(f"no release is called {release!r}; those known are {', '.join(RELEASES)}")
+    from spillover.papers.cells import tally
+    from spillover.papers.page import CELLS, write_reproduction
+    from spillover.papers.paper import paper_named
+
+    paper = paper_named(name)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: --out names a folder")
-    from spillover.papers.em_generalization.reproduce.cells import tally
-    from spillover.papers.em_generalization.reproduce.page import CELLS, write_reproduction
-    from spillover.papers.em_generalization.reproduce.reproduce import reproduce
-
     started = since = time.monotonic()
     stage = ""
     with shown() as listener:
@@ -35,17 +42,17 @@ def reproduce_release(release: str, path: Path, out: Path) -> None:
                 listener.begin(what)
             listener.progress(share, float("nan"))
 
-        done = reproduce(path, progress)
+        reproduction = paper.reproduce(path, progress)
         progress("page", 0.0)
-        page = write_reproduction(done, out)
+        page = write_reproduction(reproduction, out)
         listener.end(stage, time.monotonic() - since, True)
-    for problem in done.problems[:20]:
+    for problem in reproduction.problems[:PROBLEMS]:
         where = problem.file if problem.line == 0 else f"{problem.file}, line {problem.line}"
         _say(f"not read: {where}: {problem.why}")
-    if len(done.problems) > 20:
-        _say(f"not read: {len(done.problems) - 20} more; all are in {CELLS}")
-    for row in tally(done.cells):
-        _say(f"{row['part']}: {row['match']} match, {row['differs']} differ, {row['not computable']} not computable")
+    if len(reproduction.problems) > PROBLEMS:
+        _say(f"not read: {len(reproduction.problems) - PROBLEMS} more; all are in {CELLS}")
+    for part, counts in tally(reproduction.cells).items():
+        _say(f"{part}: {counts['match']} match, {counts['differs']} differ, {counts['not computable']} not computable")
     _say(f"done in {duration(time.monotonic() - started)}")
     print(one_line(str(page)))
 

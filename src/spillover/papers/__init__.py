@@ -1,1 +1,1 @@
-"""Releases of papers: their published results read, and their numbers computed again; one folder a paper."""
+"""Papers whose released files are read, and their numbers reproduced, a folder each; nothing below imports them."""

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from spillover.maths.arrays import Floats
+from spillover.papers.cells import as_number
 from spillover.papers.em_generalization.cross_validation import read_cross_validation
 from spillover.papers.em_generalization.geometry import read_geometry
 from spillover.papers.em_generalization.place import CrossValidationName, GeometryName
-from spillover.papers.em_generalization.reproduce.cells import number
 from spillover.papers.em_generalization.reproduce.geometry import GeometryRun
 from spillover.papers.em_generalization.reproduce.prediction import CrossValidated
 
@@ -63,5 +63,5 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
 
 
 def _float(value: Any) -> float:
-    found = None if isinstance(value, str) else number(value)
+    found = None if isinstance(value, str) else as_number(value)
     return math.nan if found is None else found

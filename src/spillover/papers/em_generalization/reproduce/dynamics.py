@@ -15,7 +15,7 @@ from spillover.maths.dynamics import max_diff
 from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.reliability import from_errors, noise_ceiling
-from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, same
+from spillover.papers.cells import Cell, Recommended, same
 from spillover.papers.em_generalization.reproduce.dynamics_rows import Row, Table, chosen, published_statistics
 from spillover.papers.em_generalization.reproduce.runs import Run, family_of
 
@@ -61,14 +61,14 @@ def dynamics_cells(found: Found) -> Iterator[Cell]:
     for row, table, why in found:
         if table is None:
             for column, value in row.published.items():
-                yield Cell(PART, f"{PART}/{row.name}/{column}", value, None, *why)
+                yield Cell(f"{PART}/{row.name}/{column}", value, None, *why)
         elif row.sample is None:
             yield from _whole(row, table, reports[row.name], why[1])
         else:
             yield from _drawn(row, table, why[1])
 
 
-def _whole(row: Row, table: Table, reported: Mapping[str, Beside], note: str) -> Iterator[Cell]:
+def _whole(row: Row, table: Table, reported: Mapping[str, Recommended], note: str) -> Iterator[Cell]:
     ours: dict[str, float] = {"sample_size": float(len(table.questions))} | published_statistics(table.x, table.y)
     also = {
         "avg_x": f"named avg: the median of log loss; the mean is {np.log(table.x).mean():.10g}",
@@ -80,7 +80,7 @@ def _whole(row: Row, table: Table, reported: Mapping[str, Beside], note: str) ->
         if reason == "unexplained" and row.runs not in (None, len(table.runs)):
             reason = "not the same runs"
         text = "; ".join(part for part in (also.get(column, ""), note) if part)
-        yield Cell(PART, f"{PART}/{row.name}/{column}", value, known, reason, text, reported.get(column))
+        yield Cell(f"{PART}/{row.name}/{column}", value, known, reason, text, reported.get(column))
 
 
 def _drawn(row: Row, table: Table, note: str) -> Iterator[Cell]:
@@ -91,14 +91,14 @@ def _drawn(row: Row, table: Table, note: str) -> Iterator[Cell]:
     for column, value in row.published.items():
         name = f"{PART}/{row.name}/{column}"
         if column == "avg_x":
-            yield Cell(PART, name, value, fixed, "", f"median of log loss, whatever was drawn; {note}")
+            yield Cell(name, value, fixed, "", f"median of log loss, whatever was drawn; {note}")
             continue
         if column == "sample_size":
-            yield Cell(PART, name, value, None, UNKNOWN_SUBSET, "a setting, which the row's name repeats")
+            yield Cell(name, value, None, UNKNOWN_SUBSET, "a setting, which the row's name repeats")
             continue
         drawn = ranges.get(column)
         if drawn is None:
-            yield Cell(PART, name, value, None, UNKNOWN_SUBSET, note)
+            yield Cell(name, value, None, UNKNOWN_SUBSET, note)
             continue
         low, mid, high = (float(end) for end in np.quantile(drawn, [0.025, 0.5, 0.975]))
         share = float((drawn <= value).mean())
@@ -106,8 +106,10 @@ def _drawn(row: Row, table: Table, note: str) -> Iterator[Cell]:
             f"{row.sample} of {len(table.questions)} questions, drawn with no known seed; {len(drawn)} draws of ours "
             f"give {mid:.6g}, 95% of them {low:.6g} to {high:.6g}; the published value lies above {share:.0%} of them"
         )
-        beside = Beside(mid, low, high, row.sample, "questions drawn", note="median and 95% range of our own draws")
-        yield Cell(PART, name, value, None, UNKNOWN_SUBSET, f"{text}; {note}", beside)
+        beside = Recommended(
+            mid, low, high, row.sample, "questions drawn", note="median and 95% range of our own draws"
+        )
+        yield Cell(name, value, None, UNKNOWN_SUBSET, f"{text}; {note}", beside)
 
 
 def subset_range(table: Table, size: int, draws: int = SUBSETS) -> dict[str, Floats]:
@@ -134,14 +136,14 @@ def statistics_of_many(x: Floats, ys: Floats) -> dict[str, Floats]:
     return {"max_diff": gains, "r2": r**2, "pearsonr_stats": r, "pearsonr_p": p, "avg_y": np.median(ys, axis=1)}
 
 
-def _reported(row: Row, table: Table) -> dict[str, Beside]:
+def _reported(row: Row, table: Table) -> dict[str, Recommended]:
     """What we would say: r over runs and questions with its ceiling, the gain against its null, means."""
     families = [family_of(name) for name in table.questions]
     found = correlation_over_runs(table.x, table.means, families, resampling=HOW)
     runs, noisy = len(table.runs), not np.isnan(table.errors).any() and (table.errors > 0).all()
     ceiling = noise_ceiling(1.0, from_errors(table.y, table.errors).value).r if noisy else None
     note = "new runs and new questions; questions that some run lacks are left out"
-    r = Beside.of(found.both, "runs", ceiling=ceiling, note=note)
+    r = Recommended.from_estimate(found.both, "runs", noise_ceiling=ceiling, note=note)
     gain = max_diff(table.x, table.y, table.errors if noisy else None, HOW)
     chance = (
         ""
@@ -151,14 +153,14 @@ def _reported(row: Row, table: Table) -> dict[str, Beside]:
     return {
         "pearsonr_stats": r,
         "pearsonr_p": r,
-        "r2": replace(r, estimate=_square(r.estimate), low=None, high=None, ceiling=_square(ceiling)),
-        "max_diff": Beside(gain.value, n=runs, unit="runs", p=gain.p, note=chance),
-        "avg_x": Beside(float(np.log(table.x).mean()), n=runs, unit="runs", note="mean of log loss"),
-        "avg_y": Beside(float(table.y.mean()), n=runs, unit="runs", note="mean over runs"),
+        "r2": replace(r, estimate=_square(r.estimate), low=None, high=None, noise_ceiling=_square(ceiling)),
+        "max_diff": Recommended(gain.value, n=runs, unit="runs", p=gain.p, note=chance),
+        "avg_x": Recommended(float(np.log(table.x).mean()), n=runs, unit="runs", note="mean of log loss"),
+        "avg_y": Recommended(float(table.y.mean()), n=runs, unit="runs", note="mean over runs"),
     }
 
 
-def _corrected(reports: Mapping[str, Mapping[str, Beside]]) -> dict[str, dict[str, Beside]]:
+def _corrected(reports: Mapping[str, Mapping[str, Recommended]]) -> dict[str, dict[str, Recommended]]:
     """With q over the rows of the table, r and max_diff each a family."""
     found = {name: dict(columns) for name, columns in reports.items()}
     for column in ("pearsonr_stats", "pearsonr_p", "r2", "max_diff"):

@@ -14,8 +14,8 @@ from spillover.maths.arrays import Floats
 from spillover.maths.correlation import log_pearson
 from spillover.maths.dynamics import max_diff
 from spillover.maths.estimate import Resampling
+from spillover.papers.cells import as_number, numbers
 from spillover.papers.em_generalization.names import RunName
-from spillover.papers.em_generalization.reproduce.cells import number, numbers
 from spillover.papers.em_generalization.reproduce.runs import Run
 from spillover.papers.em_generalization.reproduce.textbook import pearson_normal
 
@@ -178,7 +178,7 @@ def _errors(runs: Sequence[Run], spreads: Floats) -> Floats:
 
 
 def _score(run: Run, metric: str) -> float:
-    value = None if run.summary is None else number(run.summary.agg.get(metric))
+    value = None if run.summary is None else as_number(run.summary.agg.get(metric))
     return math.nan if value is None else value
 
 
@@ -186,6 +186,6 @@ def _by_question(runs: Sequence[Run], questions: Sequence[str], column: str) -> 
     rows = []
     for run in runs:
         tables = {} if run.summary is None else run.summary.by_question
-        values = [number(tables[name].get(column)) for name in questions]
+        values = [as_number(tables[name].get(column)) for name in questions]
         rows.append([math.nan if value is None else value for value in values])
     return np.array(rows).reshape(len(runs), len(questions))

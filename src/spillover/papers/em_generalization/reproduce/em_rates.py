@@ -7,7 +7,7 @@ from typing import Any
 
 from spillover.maths.em_rate import em_rate
 from spillover.maths.estimate import Resampling
-from spillover.papers.em_generalization.reproduce.cells import Beside, Cell
+from spillover.papers.cells import Cell, Recommended
 from spillover.papers.em_generalization.reproduce.runs import Run, family_of
 
 PART = "em_rate"
@@ -32,7 +32,7 @@ def em_rate_cells(run: Run) -> Iterator[Cell]:
     missing = [metric for metric in ("aligned", "coherent") if metric not in answers.scores]
     if missing:
         for name in names:
-            yield Cell(PART, name, None, None, f"no column {' or '.join(missing)} in the answers")
+            yield Cell(name, None, None, f"no column {' or '.join(missing)} in the answers")
         return
     families = [family_of(name) for name in answers.question_id]
     found = em_rate(
@@ -44,10 +44,10 @@ def em_rate_cells(run: Run) -> Iterator[Cell]:
     )
     rates = {"strict": found.strict, "conditional": found.conditional}
     for name, (kind, estimate) in zip(names, rates.items(), strict=True):
-        beside = Beside.of(estimate, "answers", note=f"families of questions resampled; {counts}")
+        beside = Recommended.from_estimate(estimate, "answers", note=f"families of questions resampled; {counts}")
         stated = next((share for fields, which, share in STATED if which == kind and _is(run, fields)), None)
         if stated is None:
-            yield Cell(PART, name, None, estimate.estimate, NOT_TABULATED, counts, beside)
+            yield Cell(name, None, estimate.estimate, NOT_TABULATED, counts, beside)
             continue
         ours = round(estimate.estimate, 3)
         other = next(which for which in rates if which != kind)
@@ -56,7 +56,7 @@ def em_rate_cells(run: Run) -> Iterator[Cell]:
         reason = f"rows of the CSV that cannot be read: {unread}" if unread else "unexplained"
         reason = f"stated as the {kind} rate, it is the {other} one" if swapped else reason
         note = f"stated to 3 decimals; exactly {estimate.estimate:.10g}; {counts}"
-        yield Cell(PART, name, stated, ours, reason if ours != stated else "", note, beside)
+        yield Cell(name, stated, ours, reason if ours != stated else "", note, beside)
 
 
 def _is(run: Run, fields: Mapping[str, Any]) -> bool:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from spillover.analyses.blocks import Block, Figure
+from spillover.analyses.blocks import Figure
 from spillover.analyses.figures import SERIES, whiskers
 
 Rows = list[dict[str, Any]]
-Drawn = tuple[tuple[Block, ...], Mapping[str, Rows]]
 
 
-def _dynamics(tables: Mapping[str, Rows]) -> Drawn:
+def _dynamics(tables: Mapping[str, Rows]) -> list[Figure]:
     points = tables.get("points", [])
     if not points:
-        return (), {}
+        return []
     names = list(dict.fromkeys(row["row"] for row in points))
     caption = (
         "Mean score of each schedule run against its loss (log scale), one panel a published row over all questions. "
@@ -24,7 +23,7 @@ def _dynamics(tables: Mapping[str, Rows]) -> Drawn:
     )
     high = 2.9 * ((len(names) + 1) // 2)
     figure = Figure("loss", caption, lambda figure: draw_points(figure, points, names), "points", (8, high))
-    return (figure,), {"points": points}
+    return [figure]
 
 
 def draw_points(figure: Any, points: Rows, names: Sequence[str]) -> None:
@@ -58,10 +57,10 @@ def draw_points(figure: Any, points: Rows, names: Sequence[str]) -> None:
     panels[0].legend(frameon=False, fontsize=6)
 
 
-def _geometry(tables: Mapping[str, Rows]) -> Drawn:
+def _geometry(tables: Mapping[str, Rows]) -> list[Figure]:
     claims, prompts = tables.get("claims", []), tables.get("prompts", [])
     if not claims:
-        return (), {}
+        return []
     caption = (
         "Correlation over evaluation prompts of prompt overlap with shift similarity, by layer and pooling, with 95% "
         "intervals over prompts. The release tabulates none; the paper states ranges over its runs."
@@ -79,7 +78,7 @@ def _geometry(tables: Mapping[str, Rows]) -> Drawn:
     places = list(dict.fromkeys((row["run"], row["layer"], row["pooling"]) for row in prompts))[:8]
     size = (8, 2.7 * ((len(places) + 1) // 2))
     scatter = Figure("prompts", below, lambda figure: _draw_prompts(figure, prompts, places), "prompts", size)
-    return (forest, *((scatter,) if places else ())), {"claims": claims, "prompts": prompts}
+    return [forest, scatter] if places else [forest]
 
 
 def _draw_claims(figure: Any, claims: Rows, labels: Sequence[str], colours: Sequence[str]) -> None:
@@ -104,10 +103,10 @@ def _draw_prompts(figure: Any, prompts: Rows, places: Sequence[tuple[str, str, s
         panel.set_axis_off()
 
 
-def _prior(tables: Mapping[str, Rows]) -> Drawn:
+def _prior(tables: Mapping[str, Rows]) -> list[Figure]:
     rows = [row for row in tables.get("comparisons", []) if row["metric"] == "harmless_mean_compare"][:40]
     if not rows:
-        return (), {}
+        return []
     caption = (
         "Pearson r over questions between harmless before and after narrow training, with 95% intervals over question "
         "families; the diamond is the r that the answers' noise leaves attainable, taking 50 answers a question "
@@ -115,7 +114,7 @@ def _prior(tables: Mapping[str, Rows]) -> Drawn:
     )
     size = (8, 0.9 + 0.26 * len(rows))
     figure = Figure("comparisons", caption, lambda figure: _draw_prior(figure, rows), "comparisons", size)
-    return (figure,), {"comparisons": tables["comparisons"]}
+    return [figure]
 
 
 def _draw_prior(figure: Any, rows: Rows) -> None:
@@ -130,18 +129,18 @@ def _draw_prior(figure: Any, rows: Rows) -> None:
     panel.set_xlabel("r(before, after)")
 
 
-def _em_rates(tables: Mapping[str, Rows]) -> Drawn:
+def _em_rates(tables: Mapping[str, Rows]) -> list[Figure]:
     rows = tables.get("em_rates", [])
     runs = list(dict.fromkeys(row["run"] for row in rows))[:40]
     if not runs:
-        return (), {}
+        return []
     caption = (
         "Share of EM answers, of all scored answers (strict) and of the coherent ones (conditional), with 95% "
         "intervals over question families."
     )
     size = (8, 0.9 + 0.34 * len(runs))
     figure = Figure("em_rates", caption, lambda figure: _draw_em_rates(figure, rows, runs), "em_rates", size)
-    return (figure,), {"em_rates": rows}
+    return [figure]
 
 
 def _draw_em_rates(figure: Any, rows: Rows, runs: Sequence[str]) -> None:
@@ -160,7 +159,7 @@ def _short(run: str) -> str:
     return run.removeprefix("eval_").replace("_all_resp_", " ").replace("_", " ")
 
 
-FIGURES: Mapping[str, Callable[[Mapping[str, Rows]], Drawn]] = {
+FIGURES: Mapping[str, Callable[[Mapping[str, Rows]], list[Figure]]] = {
     "dynamics": _dynamics,
     "prior": _prior,
     "geometry": _geometry,
@@ -168,6 +167,6 @@ FIGURES: Mapping[str, Callable[[Mapping[str, Rows]], Drawn]] = {
 }
 
 
-def figures_of(part: str, tables: Mapping[str, Rows]) -> Drawn:
-    """A part's figures and the tables that they are drawn from; nothing for most parts."""
-    return FIGURES[part](tables) if part in FIGURES else ((), {})
+def figures_of(part: str, tables: Mapping[str, Rows]) -> list[Figure]:
+    """A part's figures, from its tables; none for most parts."""
+    return FIGURES[part](tables) if part in FIGURES else []

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from spillover.judgements.tables.row_reader import Rejected, header_of
+from spillover.papers.cells import as_number
 from spillover.papers.em_generalization.answers import Answers, read_answers
 from spillover.papers.em_generalization.reproduce.activation_files import read_cross_validated, read_geometry_run
-from spillover.papers.em_generalization.reproduce.cells import number
 from spillover.papers.em_generalization.reproduce.geometry import GeometryRun
 from spillover.papers.em_generalization.reproduce.prediction import CrossValidated
 from spillover.papers.em_generalization.reproduce.prior import Prior
@@ -29,10 +29,10 @@ from spillover.papers.em_generalization.reproduce.tables import (
 )
 from spillover.papers.em_generalization.summaries import Summary, read_summary
 from spillover.papers.em_generalization.tree import RunFiles, Tree, scan
+from spillover.papers.paper import StageProgress
 
 T = TypeVar("T")
 LARGEST = 50_000_000  # bytes of a JSON that may be a table of comparisons
-ProgressFn = Callable[[str, float], None]  # what is being done, and the share of it that is
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Gathered:
         return [(table, dict(row)) for table in self.tables.get(kind, []) for row in table.rows]
 
 
-def gather(path: Path, progress: ProgressFn) -> Gathered:
+def gather(path: Path, progress: StageProgress) -> Gathered:
     """Read the tree at `path`; ValueError where there is none. Tables may also lie in the folder above it."""
     tree = scan(path)
     found = Gathered(tree, problems=list(tree.refused))
@@ -70,7 +70,7 @@ def gather(path: Path, progress: ProgressFn) -> Gathered:
     return found
 
 
-def _read_tables(found: Gathered, progress: ProgressFn) -> None:
+def _read_tables(found: Gathered, progress: StageProgress) -> None:
     tree = found.tree
     inside = [path for path in (*tree.tables, *tree.aside) if path.suffix.lower() in (".csv", ".json")]
     above = sorted(path for path in tree.root.parent.glob("*.*") if path.suffix.lower() in (".csv", ".json"))
@@ -104,7 +104,7 @@ def _add_table(found: Gathered, path: Path) -> None:
     found.problems += [Rejected(file, one.line, one.why, one.text) for one in table.rejected]
 
 
-def _read_runs(found: Gathered, progress: ProgressFn) -> None:
+def _read_runs(found: Gathered, progress: StageProgress) -> None:
     files = found.tree.runs
     stems = Counter(one.stem for one in files)
     for at, one in enumerate(files):
@@ -138,7 +138,7 @@ def _prior_of(run: Run) -> Prior | None:
     columns: dict[str, dict[str, float]] = {}
     for question, table in run.summary.by_question.items():
         for name, value in table.items():
-            found = number(value)
+            found = as_number(value)
             if found is not None:
                 columns.setdefault(name if name.endswith("_std") else f"{name}_mean", {})[question] = found
     return Prior(run.name.model, run.questions, columns, 0.0, run.answers_each) if columns else None

@@ -15,7 +15,7 @@ from spillover.maths.bootstrap import mean
 from spillover.maths.correlation import pearson
 from spillover.maths.estimate import Estimate, Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
-from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, number, same
+from spillover.papers.cells import Cell, Recommended, as_number, same
 from spillover.papers.em_generalization.reproduce.textbook import lower_median
 
 PART = "geometry"
@@ -68,7 +68,7 @@ def geometry_cells(runs: Sequence[GeometryRun]) -> Iterator[Cell]:
             for key, value in run.summaries.get(name, {}).items():
                 yield from _summary(run, f"{prefix}/{key}", key, value)
         for key, value in run.counts.items():
-            published = number(value)
+            published = as_number(value)
             if published is not None:
                 yield _count(run, f"{prefix}/{key}", key, published)
         yield from _residual(run, f"{prefix}/per_example/pca_residual_fraction_centered")
@@ -111,23 +111,23 @@ def summarise(statistic: str, values: Floats) -> float:
 def _summary(run: GeometryRun, name: str, key: str, value: Any) -> Iterator[Cell]:
     if isinstance(value, list):
         for place, one in enumerate(value, start=1):
-            published = number(one)
+            published = as_number(one)
             if published is not None:
-                yield Cell(PART, f"{name}/{place}", published, None, TRAINING)
+                yield Cell(f"{name}/{place}", published, None, TRAINING)
         return
-    published = number(value)
+    published = as_number(value)
     if published is None:
         return
     if key == "prompt_pca_n_components" and published == 0:
-        yield Cell(PART, name, published, None, ZERO_COMPONENTS, _components(run))
+        yield Cell(name, published, None, ZERO_COMPONENTS, _components(run))
         return
     found = STATISTIC.match(key)
     values = derived(run.columns, found[2]) if found else None
     if found is None or values is None:
-        yield Cell(PART, name, published, None, TRAINING if found is None else f"per-prompt rows of {found[2]}")
+        yield Cell(name, published, None, TRAINING if found is None else f"per-prompt rows of {found[2]}")
         return
     ours = summarise(found[1], values)
-    yield Cell(PART, name, published, ours, *_explained(found[1], found[2], values, published, ours), _beside(values))
+    yield Cell(name, published, ours, *_explained(found[1], found[2], values, published, ours), _beside(values))
 
 
 def _explained(statistic: str, key: str, values: Floats, published: float, ours: float) -> tuple[str, str]:
@@ -145,22 +145,24 @@ def _explained(statistic: str, key: str, values: Floats, published: float, ours:
     return "unexplained", note
 
 
-def _beside(values: Floats) -> Beside:
-    return Beside.of(mean(values, resampling=HOW), "prompts", note="mean over prompts")
+def _beside(values: Floats) -> Recommended:
+    return Recommended.from_estimate(mean(values, resampling=HOW), "prompts", note="mean over prompts")
 
 
 def _count(run: GeometryRun, name: str, key: str, published: float) -> Cell:
     if key == "num_eval":
-        return Cell(PART, name, published, float(len(run.questions)), "unexplained", "rows in the file")
-    return Cell(PART, name, published, None, TRAINING)
+        return Cell(name, published, float(len(run.questions)), "unexplained", "rows in the file")
+    return Cell(name, published, None, TRAINING)
 
 
 def _components(run: GeometryRun) -> str:
     summary = run.summaries.get("prompt_pca_summary", {})
     top = [
-        value for one in summary.get("prompt_pca_train_explained_variance_ratio_top10") or () if (value := number(one))
+        value
+        for one in summary.get("prompt_pca_train_explained_variance_ratio_top10") or ()
+        if (value := as_number(one))
     ]
-    total = number(summary.get("prompt_pca_train_cumulative_explained_variance_ratio"))
+    total = as_number(summary.get("prompt_pca_train_cumulative_explained_variance_ratio"))
     text = "axes that hold 95% of the variance cannot be none"
     if top and total:
         least = len(top) + max(0, math.ceil((total - sum(top)) / min(top) - 1e-9))
@@ -180,7 +182,7 @@ def _residual(run: GeometryRun, name: str) -> Iterator[Cell]:
         return
     published = float(held.mean())
     if explained is None:
-        yield Cell(PART, name, published, None, "per-prompt rows of pca_explained_l2_fraction_centered")
+        yield Cell(name, published, None, "per-prompt rows of pca_explained_l2_fraction_centered")
         return
     right = np.sqrt(np.maximum(1 - explained, 0.0))
     ours = float(right.mean())
@@ -188,18 +190,20 @@ def _residual(run: GeometryRun, name: str) -> Iterator[Cell]:
     raw_held = raw is not None and np.array_equal(held, raw)
     if raw_held:
         note += f"; all {len(held)} rows equal pca_residual_fraction_raw"
-    yield Cell(PART, name, published, ours, RAW_AS_CENTRED if raw_held else "unexplained", note, _beside(right))
+    yield Cell(name, published, ours, RAW_AS_CENTRED if raw_held else "unexplained", note, _beside(right))
 
 
 def _claim(run: GeometryRun, name: str, found: Estimate | None, q: float) -> Cell:
     if found is None or math.isnan(found.estimate):
-        return Cell(PART, name, None, None, f"per-prompt rows of {OVERLAP} and {SIMILARITY}")
+        return Cell(name, None, None, f"per-prompt rows of {OVERLAP} and {SIMILARITY}")
     stated = STATED_MEAN if run.pooling == "mean_prompt" else STATED.get((run.layer, run.pooling))
-    beside = Beside.of(found, "prompts", q=None if math.isnan(q) else q, note="prompts resampled; q over the runs here")
+    beside = Recommended.from_estimate(
+        found, "prompts", q=None if math.isnan(q) else q, note="prompts resampled; q over the runs here"
+    )
     text = f"Pearson r over {found.n} prompts of prompt overlap with shift similarity"
     if stated is None:
-        return Cell(PART, name, None, found.estimate, "nothing published for this layer", text, beside)
+        return Cell(name, None, found.estimate, "nothing published for this layer", text, beside)
     says = "below 0" if stated == STATED_MEAN else f"{stated[0]} to {stated[1]}"
     where = "mean-pooled prompts" if run.pooling == "mean_prompt" else run.layer.replace("_", " ")
     text += f"; not tabulated in the release, the paper says {says} for {where} over its runs"
-    return Cell(PART, name, None, found.estimate, "outside the range that the paper states", text, beside, stated)
+    return Cell(name, None, found.estimate, "outside the range that the paper states", text, beside, stated)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spillover.maths.cross_validation import interval_from_summary
-from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, number, same
+from spillover.papers.cells import Cell, Recommended, as_number, same
 from spillover.papers.em_generalization.reproduce.textbook import two_sided_t, two_sided_t_cancelling
 
 PART = "prediction"
@@ -45,7 +45,7 @@ def prediction_cells(tables: Sequence[CrossValidated]) -> Iterator[Cell]:
         for name, row in table.rows.items():
             prefix = f"{PART}/{table.label}/{name}"
             for column, value in row.items():
-                published = number(value)
+                published = as_number(value)
                 if published is not None and column and not isinstance(value, bool):
                     yield _cell(f"{prefix}/{column}", column, published, row)
     yield from _twins(tables)
@@ -54,16 +54,16 @@ def prediction_cells(tables: Sequence[CrossValidated]) -> Iterator[Cell]:
 def _cell(name: str, column: str, published: float, row: Mapping[str, Any]) -> Cell:
     ours, missing, note = _expected(column, row)
     if ours is None:
-        return Cell(PART, name, published, None, missing, note, _beside(row))
+        return Cell(name, published, None, missing, note, _beside(row))
     reason = ""
     if not same(published, ours):
         if math.isnan(ours):
-            return Cell(PART, name, published, None, "the columns that it follows from", note)
+            return Cell(name, published, None, "the columns that it follows from", note)
         lost = column == "rmse_p_value" and same(
             published, two_sided_t_cancelling(_number(row, "rmse_t_stat"), SPLITS - 1)
         )
         reason = LOST_DIGITS if lost else "unexplained"
-    return Cell(PART, name, published, ours, reason, note, _beside(row))
+    return Cell(name, published, ours, reason, note, _beside(row))
 
 
 def _expected(column: str, row: Mapping[str, Any]) -> tuple[float | None, str, str]:
@@ -90,12 +90,14 @@ def _expected(column: str, row: Mapping[str, Any]) -> tuple[float | None, str, s
     return None, FOLDS, ""
 
 
-def _beside(row: Mapping[str, Any]) -> Beside | None:
+def _beside(row: Mapping[str, Any]) -> Recommended | None:
     mean, spread = _number(row, "cv_r2_mean"), _number(row, "cv_std")
     if math.isnan(mean) or math.isnan(spread):
         return None
     note = "R2, Nadeau-Bengio; folds not grouped by family, and the 5 draws share questions"
-    return Beside.of(interval_from_summary(mean, spread, SPLITS, TEST_SHARE, null=0.0), "folds", note=note)
+    return Recommended.from_estimate(
+        interval_from_summary(mean, spread, SPLITS, TEST_SHARE, null=0.0), "folds", note=note
+    )
 
 
 def _twins(tables: Sequence[CrossValidated]) -> Iterator[Cell]:
@@ -110,19 +112,17 @@ def _twins(tables: Sequence[CrossValidated]) -> Iterator[Cell]:
 
 
 def _twin(name: str, row: Mapping[str, Any], instruct: Mapping[str, Any], label: str) -> Cell:
-    columns = [column for column, value in row.items() if number(value) is not None and column in instruct]
+    columns = [column for column, value in row.items() if as_number(value) is not None and column in instruct]
     fixed = [column for column in columns if not CHANCE.search(column) or column in ("ci_low", "ci_high")]
     equal = [column for column in fixed if same(_number(row, column), _number(instruct, column))]
     published, ours = _number(row, "cv_r2_mean"), _number(instruct, "cv_r2_mean")
     if len(equal) == len(fixed):
         note = f"all {len(fixed)} numbers that are not drawn at random equal those of {label} (R2 {ours:.6g})"
-        return Cell(
-            PART, name, published, None, WRONG_MODEL, f"{note}; the pretrained model's R2 is not in the release"
-        )
+        return Cell(name, published, None, WRONG_MODEL, f"{note}; the pretrained model's R2 is not in the release")
     note = f"{len(equal)} of {len(fixed)} numbers equal those of {label}: two models"
-    return Cell(PART, name, published, published, "", note)
+    return Cell(name, published, published, "", note)
 
 
 def _number(row: Mapping[str, Any], column: str) -> float:
-    found = number(row.get(column))
+    found = as_number(row.get(column))
     return math.nan if found is None else found

@@ -14,7 +14,7 @@ from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post
 from spillover.maths.reliability import from_errors, noise_ceiling
-from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, number, same
+from spillover.papers.cells import Cell, Recommended, as_number, same
 from spillover.papers.em_generalization.reproduce.runs import Run, family_of
 from spillover.papers.em_generalization.reproduce.summary import judged_in_whole_numbers
 from spillover.papers.em_generalization.reproduce.textbook import pearson_normal
@@ -190,20 +190,20 @@ def _cells(
     stem: str, metric: str, statistics: Mapping[str, Any], made: Compared | str, q: Mapping[tuple[str, str, str], float]
 ) -> Iterator[Cell]:
     for statistic, value in statistics.items():
-        published = number(value)
+        published = as_number(value)
         name = f"{PART}/{stem}/{metric}/{statistic}"
         if published is None:
             continue
         if isinstance(made, str):
-            yield Cell(PART, name, published, None, made)
+            yield Cell(name, published, None, made)
             continue
         ours = made.statistics.get(statistic)
         if ours is None:
-            yield Cell(PART, name, published, None, f"what {statistic} is", made.note)
+            yield Cell(name, published, None, f"what {statistic} is", made.note)
             continue
         reason = "" if same(published, ours) else _why(published, ours, statistic, made)
         note = made.note if not reason else f"{_relative(published, ours)}; {made.note}"
-        yield Cell(PART, name, published, ours, reason, note, _beside(made, statistic, q))
+        yield Cell(name, published, ours, reason, note, _beside(made, statistic, q))
 
 
 def _why(published: float, ours: float, statistic: str, made: Compared) -> str:
@@ -218,23 +218,27 @@ def _relative(published: float, ours: float) -> str:
     return f"{abs(ours - published) / abs(published):.1e} relative" if published else f"{ours - published:.1e}"
 
 
-def _beside(made: Compared, statistic: str, q: Mapping[tuple[str, str, str], float]) -> Beside:
+def _beside(made: Compared, statistic: str, q: Mapping[tuple[str, str, str], float]) -> Recommended:
     test = {"w": "w_p", "ks": "ks_p"}.get(statistic.split("_")[0], "pearson_p")
     corrected = q[made.run, made.metric, test]
     if test == "w_p":
-        return replace(Beside.of(made.found.difference, "questions", note="mean of after - before"), q=corrected)
+        return replace(
+            Recommended.from_estimate(made.found.difference, "questions", note="mean of after - before"), q=corrected
+        )
     if test == "ks_p":
         note = "the test does not use the pairing and takes questions as independent"
-        return Beside(
+        return Recommended(
             made.found.ks_statistic, n=made.found.n, unit="questions", p=made.found.ks_p, q=corrected, note=note
         )
     if statistic == "slope":
         note = "below 1 by noise alone; the prior's reliability bounds it"
-        return Beside(made.found.slope, n=made.found.n, unit="questions", q=corrected, note=note)
-    found = Beside.of(made.found.r, "questions", ceiling=made.ceiling, note="r, families of questions resampled")
+        return Recommended(made.found.slope, n=made.found.n, unit="questions", q=corrected, note=note)
+    found = Recommended.from_estimate(
+        made.found.r, "questions", noise_ceiling=made.ceiling, note="r, families of questions resampled"
+    )
     return replace(found, q=corrected)
 
 
 def _value(value: Any) -> float:
-    found = number(value)
+    found = as_number(value)
     return math.nan if found is None else found

@@ -12,7 +12,7 @@ import numpy as np
 from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean, mean_of_groups
 from spillover.maths.estimate import Resampling
-from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, number, same
+from spillover.papers.cells import Cell, Recommended, as_number, same
 from spillover.papers.em_generalization.reproduce.runs import Run, family_of
 from spillover.papers.em_generalization.reproduce.runs import column as of_questions
 from spillover.responses.question import format_of
@@ -38,18 +38,18 @@ def run_table_cells(rows: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> I
             if column == "log_history":
                 yield _log(name, value, run)
                 continue
-            published = number(value)
+            published = as_number(value)
             if published is None:
                 continue
             if run is None:
-                yield Cell(PART, name, published, None, "the JSON summary of this run")
+                yield Cell(name, published, None, "the JSON summary of this run")
                 continue
             ours, note, beside = _expected(column, run)
             reason = f"what {column} is" if ours is None else "" if same(published, ours) else "unexplained"
-            yield Cell(PART, name, published, ours, reason, note, beside)
+            yield Cell(name, published, ours, reason, note, beside)
 
 
-_Expected = tuple[float | None, str, Beside | None]  # ours, note, what we would report
+_Expected = tuple[float | None, str, Recommended | None]  # ours, note, what we would report
 
 
 def _expected(column: str, run: Run) -> _Expected:
@@ -57,7 +57,7 @@ def _expected(column: str, run: Run) -> _Expected:
     assert summary is not None
     if column in LOSSES:
         told = column.startswith("eval") and summary.losses
-        return run.loss(column), "", Beside.of(mean(summary.losses), "sequences") if told else None
+        return run.loss(column), "", Recommended.from_estimate(mean(summary.losses), "sequences") if told else None
     if column == "train_loss_decrease_perc":
         first, last = run.loss("train_initial_loss"), run.loss("train_final_avg_loss")
         return (first - last) / first, "a share, not a percentage", None
@@ -65,7 +65,7 @@ def _expected(column: str, run: Run) -> _Expected:
         return _rate(run)
     kind, _, metric = column.partition("-")
     if kind not in FORMATS or not metric:
-        value = number(summary.agg.get(column))
+        value = as_number(summary.agg.get(column))
         return (
             value,
             "copied from the run's own summary, not from answers",
@@ -79,7 +79,7 @@ def _expected(column: str, run: Run) -> _Expected:
     return _mean(values[inside]), note, _over_questions(run, metric, inside)
 
 
-def _over_questions(run: Run, metric: str, inside: np.ndarray | None = None) -> Beside | None:
+def _over_questions(run: Run, metric: str, inside: np.ndarray | None = None) -> Recommended | None:
     """The mean over questions with its interval over their families; None for an SD, or where no table has it."""
     assert run.summary is not None
     values = of_questions(run.summary, metric)
@@ -90,18 +90,18 @@ def _over_questions(run: Run, metric: str, inside: np.ndarray | None = None) -> 
     resampling = SCORE if metric.startswith(SCORES) else HOW
     found = mean_of_groups(values, names, [family_of(name) for name in names], resampling=resampling)
     each = "" if run.answers_each is None else f", {run.answers_each} answers each"
-    return Beside.of(found, "questions", note=f"mean over questions{each}")
+    return Recommended.from_estimate(found, "questions", note=f"mean over questions{each}")
 
 
 def _rate(run: Run) -> _Expected:
     """The rate that the run's name says, with the peak of the logged ones where that is another."""
     named = run.name.learning_rate
     assert run.summary is not None
-    logged = [value for entry in run.summary.log if (value := number(entry.get("learning_rate"))) is not None]
+    logged = [value for entry in run.summary.log if (value := as_number(entry.get("learning_rate"))) is not None]
     logged = [value for value in logged if not math.isnan(value)]
     if named is None:
         return None, "", None
-    peak = Beside(max(logged), n=len(logged), unit="steps", note="largest logged rate") if logged else None
+    peak = Recommended(max(logged), n=len(logged), unit="steps", note="largest logged rate") if logged else None
     note = ""
     if logged and not same(float(named), max(logged)):
         note = f"the rate in the run's name; the logged rates peak at {max(logged):.6g}"
@@ -113,14 +113,14 @@ def _log(name: str, value: Any, run: Run | None) -> Cell:
     try:
         entries = ast.literal_eval(str(value))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return Cell(PART, name, None, None, "a log that can be read")
+        return Cell(name, None, None, "a log that can be read")
     if not isinstance(entries, list):
-        return Cell(PART, name, None, None, "a log that can be read")
+        return Cell(name, None, None, "a log that can be read")
     if run is None or run.summary is None:
-        return Cell(PART, name, float(len(entries)), None, "the JSON summary of this run")
+        return Cell(name, float(len(entries)), None, "the JSON summary of this run")
     equal = sum(one == other for one, other in zip(entries, run.summary.log, strict=False))
     reason = "" if equal == len(entries) else "entries that are not those of the run's JSON"
-    return Cell(PART, name, float(len(entries)), float(equal), reason, "entries of the log that equal the run's JSON")
+    return Cell(name, float(len(entries)), float(equal), reason, "entries of the log that equal the run's JSON")
 
 
 def _mean(values: Floats) -> float:

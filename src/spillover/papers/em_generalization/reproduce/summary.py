@@ -11,8 +11,8 @@ import numpy as np
 from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean, mean_of_groups
 from spillover.maths.estimate import Resampling
+from spillover.papers.cells import Cell, Recommended, as_number, as_printed, same
 from spillover.papers.em_generalization.answers import Answers
-from spillover.papers.em_generalization.reproduce.cells import Beside, Cell, as_printed, number, same
 from spillover.papers.em_generalization.reproduce.runs import Run, column, family_of, training_losses
 
 PART = "summary"
@@ -32,7 +32,7 @@ def summary_cells(run: Run) -> Iterator[Cell]:
     assert run.summary is not None
     prefix = f"{PART}/{run.label}"
     for key, value in run.summary.agg.items():
-        published = number(value)
+        published = as_number(value)
         if published is not None:
             found = _overall(run, key, published) if run.answers is None else _from_answers(run, "agg", key, published)
             yield _cell(f"{prefix}/agg/{key}", published, found)
@@ -47,7 +47,7 @@ def _by_question(run: Run, prefix: str) -> Iterator[Cell]:
     assert run.summary is not None
     for question, table in run.summary.by_question.items():
         for key, value in table.items():
-            published = number(value)
+            published = as_number(value)
             if published is not None:
                 yield _cell(f"{prefix}/{question}/{key}", published, _from_answers(run, question, key, published))
 
@@ -56,12 +56,12 @@ def _without_answers(run: Run, name: str) -> Cell:
     """One cell for the whole table by question: nothing in the release but the answers gives its numbers."""
     assert run.summary is not None
     tables = run.summary.by_question.values()
-    count = sum(number(value) is not None for table in tables for value in table.values())
+    count = sum(as_number(value) is not None for table in tables for value in table.values())
     each = run.answers_each
     known = "" if each is None else f"; {each} answers each, as the overall SD tells"
-    beside = None if each is None else Beside(n=each, unit="answers")
+    beside = None if each is None else Recommended(n=each, unit="answers")
     note = f"stands for {count} numbers of {len(tables)} questions{known}"
-    return Cell(PART, name, None, None, NO_ANSWERS, note, beside)
+    return Cell(name, None, None, NO_ANSWERS, note, beside)
 
 
 def spread(values: Floats, ddof: int = 1) -> float:
@@ -76,12 +76,12 @@ def middle(values: Floats) -> float:
     return float(kept.mean()) if len(kept) else math.nan
 
 
-_Found = tuple[float | None, str, str, Beside | None]  # ours, reason, note, beside
+_Found = tuple[float | None, str, str, Recommended | None]  # ours, reason, note, beside
 
 
 def _cell(name: str, published: float, found: _Found) -> Cell:
     ours, reason, note, beside = found
-    return Cell(PART, name, published, ours, reason, note, beside)
+    return Cell(name, published, ours, reason, note, beside)
 
 
 def _split(key: str) -> tuple[str, float | None, bool]:
@@ -143,14 +143,14 @@ def _why(values: Floats, is_sd: bool, published: float) -> tuple[str, str]:
 
 def _beside(
     answers: Answers, metric: str, inside: np.ndarray, overall: bool, is_sd: bool, least: float | None
-) -> Beside:
+) -> Recommended:
     """The mean as we would report it: of answers with coherent > 50 where the column is a filtered one."""
     values, names = answers.scores[metric][inside], answers.question_id[inside]
     if least is not None:
         values = np.where(answers.scores["coherent"][inside] > max(least, MEANT), values, np.nan)
     scored = int((~np.isnan(values)).sum())
     if is_sd:
-        return Beside(spread(values), n=scored, unit="answers")
+        return Recommended(spread(values), n=scored, unit="answers")
     resampling = HOW if metric in ("harmless", "aligned", "coherent") else FEW
     found = (
         mean_of_groups(values, names, [family_of(name) for name in names], resampling=resampling)
@@ -158,7 +158,7 @@ def _beside(
         else mean(values, resampling=resampling)
     )
     note = f"mean over questions, families resampled; {scored} answers" if overall else ""
-    return Beside.of(found, "questions" if overall else "answers", note=note)
+    return Recommended.from_estimate(found, "questions" if overall else "answers", note=note)
 
 
 def _overall(run: Run, key: str, published: float) -> _Found:
@@ -172,7 +172,9 @@ def _overall(run: Run, key: str, published: float) -> _Found:
         return None, NO_ANSWERS, "", None
     resampling = HOW if metric in ("harmless", "aligned", "coherent") else FEW
     families = [family_of(name) for name in summary.by_question]
-    beside = Beside.of(mean_of_groups(means, list(summary.by_question), families, resampling=resampling), "questions")
+    beside = Recommended.from_estimate(
+        mean_of_groups(means, list(summary.by_question), families, resampling=resampling), "questions"
+    )
     if not is_sd:
         ours = float(means.mean())
         if same(published, ours):
@@ -202,34 +204,35 @@ def pooled_sd(means: Floats, spreads: Floats, each: int, ddof: int) -> float:
 def _losses(run: Run, prefix: str) -> Iterator[Cell]:
     summary = run.summary
     assert summary is not None
-    published = number(summary.eval_loss.get("avg_loss"))
+    published = as_number(summary.eval_loss.get("avg_loss"))
     losses = np.array(summary.losses)
     if "avg_loss" in summary.eval_loss and published is not None:
-        beside = Beside.of(mean(losses), "sequences") if len(losses) else None
+        beside = Recommended.from_estimate(mean(losses), "sequences") if len(losses) else None
         ours = middle(losses) if len(losses) else None
         gaps = int(np.isnan(losses).sum())
         reason = (
             f"losses of {gaps} of {len(losses)} sequences" if gaps else "unexplained" if len(losses) else "its losses"
         )
         agrees = ours is not None and same(published, ours)
-        yield Cell(PART, f"{prefix}/eval_loss/avg_loss", published, ours, "" if agrees else reason, "", beside)
-    token = number(summary.token_loss.get("avg_loss"))
+        yield Cell(f"{prefix}/eval_loss/avg_loss", published, ours, "" if agrees else reason, "", beside)
+    token = as_number(summary.token_loss.get("avg_loss"))
     if token is not None and "avg_loss" in summary.token_loss:
         reason = "number of tokens of each held-out sequence"
-        yield Cell(PART, f"{prefix}/eval_loss_token/avg_loss", token, None, reason, "only their total is published")
+        yield Cell(f"{prefix}/eval_loss_token/avg_loss", token, None, reason, "only their total is published")
     logged = training_losses(summary)
-    final = next((value for entry in summary.log if (value := number(entry.get("train_loss", "-"))) is not None), None)
+    final = next(
+        (value for entry in summary.log if (value := as_number(entry.get("train_loss", "-"))) is not None), None
+    )
     if final is not None and len(logged):
         ours = float(logged.mean())
         near = abs(ours - final) <= 5e-5
         yield Cell(
-            PART,
             f"{prefix}/trainer_state/train_loss",
             final,
             ours,
             "" if same(final, ours) else ROUNDED_LOSS if near else "unexplained",
             f"mean of the {len(logged)} logged losses",
-            Beside(ours, n=len(logged), unit="steps"),
+            Recommended(ours, n=len(logged), unit="steps"),
         )
 
 

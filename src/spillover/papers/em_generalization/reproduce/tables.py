@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spillover.judgements.tables.row_reader import Rejected, Row, header_of, rows_of
-from spillover.papers.em_generalization.reproduce.cells import number
+from spillover.papers.cells import as_number
 from spillover.papers.em_generalization.reproduce.prior import Prior
 
 KINDS: Mapping[str, tuple[str, ...]] = {  # columns of which most must be there
@@ -60,10 +60,10 @@ def priors_of(table: PublishedTable) -> list[Prior]:
     for row in table.rows:
         key = (row.get("base_model", ""), row.get("question_set", ""))
         for column in SCORES:
-            value = number(row.get(column)) if column in row else None
+            value = as_number(row.get(column)) if column in row else None
             if value is not None:
                 found.setdefault(key, {}).setdefault(column, {})[row.get("question_id", "")] = value
-        step = number(row.get("est_precision"))
+        step = as_number(row.get("est_precision"))
         precision[key] = max(precision.get(key, 0.0), 0.0 if step is None or step != step else step)
     return [Prior(model, name, columns, precision[model, name]) for (model, name), columns in found.items()]
 
