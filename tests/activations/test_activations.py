@@ -19,7 +19,7 @@ from spillover.activations.activations import (
 from spillover.activations.prompts import EvaluationPrompts, Prompt, Prompts, TrainingPrompts
 from spillover.models.base import Base, base_of
 from spillover.models.chat import Message
-from spillover.models.loading import load
+from spillover.models.loading import load, weights_sha256
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.organism import Organism
@@ -89,10 +89,13 @@ def test_after_training_differs_from_before_and_only_above_the_embedding(tiny: B
     organism = Organism(
         parent=tiny, data=SPLIT, schedule=Constant(peak=1e-2, warmup=0), batch=2, precision="float32", max_length=1024
     )
-    before, after = (store.get(Activations(model=model, prompts=EVALUATION)) for model in (tiny, organism.checkpoint()))
+    specs = [Activations(model=model, prompts=EVALUATION) for model in (tiny, organism.checkpoint())]
+    before, after = (store.get(spec) for spec in specs)
     for site in SITES:
         same = np.array_equal(read_activations(before, site, "last"), read_activations(after, site, "last"))
         assert same == (site == "embed")
+    digests = [store.manifest(spec)["facts"]["weights_sha256"] for spec in specs]
+    assert digests == [weights_sha256(load(spec.model, store).network) for spec in specs] and len({*digests}) == 2
 
 
 def test_one_capture_before_training_serves_bad_and_good_alike(tiny: Base, store: Store) -> None:

@@ -8,10 +8,8 @@ the digest of its weights is in the manifest.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import field_validator, model_validator
@@ -22,19 +20,13 @@ from spillover.activations.sites import EMBED, KINDS, SiteKind, layer_site
 from spillover.models.base import Base, Model
 from spillover.models.chat import Prompting
 from spillover.models.loading import DType
-from spillover.responses.onlooker import Onlooker
-from spillover.responses.responses import Responses
-from spillover.store import BuildContext, Cost, Damaged, Store
-
-if TYPE_CHECKING:
-    from spillover.models.forward.load_models import LoadedModels
-    from spillover.models.forward.prompt_reading import Watch
+from spillover.store import Artefact, BuildContext, Cost, Damaged, Store
 
 ARRAYS = "activations.safetensors"
 _NOTHING = "comparing it with itself shows nothing; pass the activations of another model"
 
 
-class Activations(Onlooker):
+class Activations(Artefact):
     """What a model holds inside for each prompt, pooled over tokens; by default the residual stream."""
 
     runs_a_network: ClassVar[bool] = True
@@ -71,17 +63,6 @@ class Activations(Onlooker):
     def cost(self) -> Cost:
         tokens = self.prompts.tokens()
         return Cost(units=tokens * self.model.relative_size, seconds_per_unit=1 / 600, tokens=tokens, token_use="read")
-
-    def seen_while_read(self) -> bool:
-        """Whether all that is kept is seen while the prompts are read, by a sampler too."""
-        return not self.prompts.answered
-
-    def looking_on(
-        self, asked: Sequence[Responses], opened: LoadedModels, store: Store
-    ) -> AbstractContextManager[Watch | None]:
-        from spillover.activations.making import looking_on
-
-        return looking_on(self, asked, opened, store)
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         from spillover.activations.making import make

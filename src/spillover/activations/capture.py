@@ -92,7 +92,7 @@ def capture(
                 put(rows, block.reshape(-1, *block.shape[2:]))
                 done += sum(len(texts[index].ids) for index in rows)
                 progress(done / total)
-    refuse_lost(lost, sites)
+    _refuse_lost(lost, sites)
 
 
 def groups(prompts: Sequence[Sequence[int]], whole: bool = False) -> list[tuple[int, list[int]]]:
@@ -171,7 +171,7 @@ def _tails(trunk: Trunk, tails: Sequence[Text], wanted: Wanted, cache: Any, befo
     return pooled
 
 
-def refuse_lost(lost: np.ndarray, sites: Sequence[str]) -> None:
+def _refuse_lost(lost: np.ndarray, sites: Sequence[str]) -> None:
     """ValueError where activations are not finite numbers; `lost` (sites, prompts)."""
     for site, rows in zip(sites, lost, strict=True):
         if rows.any():

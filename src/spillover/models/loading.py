@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 
 from spillover.models.base import Base, Model
 from spillover.models.chat import Chat, Prompting, end_tokens
-from spillover.models.forward.low_rank_change import Change
 from spillover.store import Store
 
 DType = Literal["float32", "bfloat16"]
@@ -47,10 +46,8 @@ def default_prompting(base: Base) -> Prompting:
     return "chat" if base.role == "instruct" else "question-answer"
 
 
-def weights_sha256(network: Any, change: Change | None = None) -> str:
+def weights_sha256(network: Any) -> str:
     """SHA-256 over names, shapes and values of a network's weights, rounded to bfloat16: whatever it is called.
-
-    With `change`, of the weights that adapters kept beside the network would make, merged.
 
     So a model is recognised in either dtype, from a GGUF file or a folder; a training that moves any weight by more
     than rounding makes another.
@@ -60,8 +57,6 @@ def weights_sha256(network: Any, change: Change | None = None) -> str:
     digest = hashlib.sha256()
     for name, weight in sorted(network.named_parameters()):
         digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-        if change and (part := change.get(name.removesuffix(".weight"))):
-            weight = part.merged(weight.detach())
         digest.update(weight.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy())
     return digest.hexdigest()
 

@@ -20,14 +20,10 @@ _kept: dict[str, PackedNetwork | None] = {}  # the last base written out: a stud
 
 @dataclass(frozen=True)
 class LoadedModels:
-    """What answers: a reader whose group `index` is the model at `index`, and the base's tokenizer and settings.
-
-    changes: where models are kept apart, what each adds to the base's weights.
-    """
+    """What answers: a reader whose group `index` is the model at `index`, and the base's tokenizer and settings."""
 
     reader: Reader
     loaded: Loaded
-    changes: Sequence[Change] = ()
 
 
 def open_model(model: Model, store: Store, dtype: DType) -> LoadedModels:
@@ -52,7 +48,7 @@ def load_together(models: Sequence[Model], store: Store, dtype: DType) -> Loaded
         changes.append(change)
     whole = _written_out(base)
     apart = whole and whole.with_adapters(changes)
-    return LoadedModels(apart, Loaded(*load_base(base), base), changes) if apart else None
+    return LoadedModels(apart, Loaded(*load_base(base), base)) if apart else None
 
 
 def _written_out(base: Base) -> PackedNetwork | None:

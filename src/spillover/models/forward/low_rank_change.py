@@ -47,12 +47,6 @@ class LowRank:
 
         return torch.cat([part.up * part.scale for part in self.parts], dim=1)
 
-    def merged(self, weight: Any) -> Any:
-        """The weight (out, in) with all of them added in, to peft's own bits."""
-        for part in self.parts:
-            weight = weight + (part.up @ part.down) * part.scale
-        return weight
-
 
 Change = Mapping[str, LowRank]  # by the layer's name in the network
 

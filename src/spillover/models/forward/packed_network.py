@@ -10,7 +10,7 @@ the others are.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -30,7 +30,6 @@ from spillover.models.forward.packing import Packed, packable
 from spillover.models.forward.row_cache import RowCache
 
 Additions = Sequence[RowSlice | BatchedDelta]
-See = Callable[[str, Any], None] | None  # hears a site's name and what is there, (tokens, d_model), to be copied
 KNOWN = ("llama", "qwen2")
 
 
@@ -82,21 +81,17 @@ class PackedNetwork:
         )
         return found
 
-    def read(self, tokens: Any, cache: RowCache, see: See = None) -> None:
+    def read(self, tokens: Any, cache: RowCache) -> None:
         """Put the keys and values of `tokens` (rows, tokens) at the cache's place."""
-        self._through(tokens, cache, False, see)
+        self._through(tokens, cache, write=False)
 
-    def write(self, tokens: Any, cache: RowCache, see: See = None) -> Any:
+    def write(self, tokens: Any, cache: RowCache) -> Any:
         """Logits (rows, vocabulary) after `tokens` (rows, 1), which go to the cache's place."""
-        return self.head(self._through(tokens, cache, True, see)).float()
+        return self.head(self._through(tokens, cache)).float()
 
     def score(self, tokens: Any, cache: RowCache) -> Any:
         """Logits (rows, tokens, vocabulary) after each of `tokens` (rows, tokens), which go to the cache's place."""
-        return cache.position.packing.unpack(self.head(self._through(tokens, cache, True, None)).float())
-
-    def look(self, tokens: Any, cache: RowCache, see: See) -> None:
-        """As `write`, for who looks on alone: no logits."""
-        self._through(tokens, cache, True, see)
+        return cache.position.packing.unpack(self.head(self._through(tokens, cache)).float())
 
     def _layer(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
@@ -147,10 +142,10 @@ class PackedNetwork:
             return None
         return weight.unflatten(0, (-1, self.width))[:, self.pairs].flatten(0, 1)
 
-    def _through(self, tokens: Any, cache: RowCache, write: bool, see: See) -> Any:
+    def _through(self, tokens: Any, cache: RowCache, write: bool = True) -> Any:
         """The normed stream (tokens, d_model) after the last layer, of tokens that count.
 
-        While only reading unseen, no more than their keys and values.
+        Without `write` the last layer stops at their keys and values.
         """
         place = cache.position
         stream = self.embed(place.packing.pack(tokens))
@@ -158,27 +153,16 @@ class PackedNetwork:
         additions = self.checkpoint_deltas.of([cache.groups[row] for row in owners.tolist()])
         cos, sin = (part[..., : self.width // 2] for part in self.rotary(stream.new_empty(0).float(), place.positions))
         turn, mask = torch.complex(cos, sin)[:, :, None], self._mask(cache, stream.dtype)
-        show = see or _unseen
-        show("embed", stream)
         for index in range(len(self.layers)):
-            layer = f"{index:02d}"
-            show(f"resid_pre.{layer}", stream)
-            further = write or see is not None or index + 1 < len(self.layers)
+            further = write or index + 1 < len(self.layers)
             added = self._attention(index, additions, stream, turn, mask, cache, further)
             if added is None:
                 break
-            show(f"attn_out.{layer}", added)
             stream += added
             normed = self._normed(stream, self.norms[index][1])
             gate, up = self._product("gate_up", index, additions, normed).chunk(2, dim=-1)
-            added = self._product("down", index, additions, functional.silu(gate).mul_(up))
-            show(f"mlp_out.{layer}", added)
-            stream += added
-            show(f"resid_post.{layer}", stream)
-        normed = self._normed(stream, self.final)
-        if see is not None:
-            see("final_norm", normed * self.final if self.folds else normed)
-        return normed
+            stream += self._product("down", index, additions, functional.silu(gate).mul_(up))
+        return self._normed(stream, self.final)
 
     def _attention(
         self, index: int, additions: Additions, stream: Any, turn: Any, mask: Any, cache: RowCache, further: bool
@@ -227,10 +211,6 @@ def packed_network(network: Any) -> PackedNetwork | None:
         and not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     )
     return PackedNetwork(network) if plain and all(packable(weight) for weight in network.parameters()) else None
-
-
-def _unseen(site: str, hidden: Any) -> None:
-    """Nobody looks."""
 
 
 def _linear(layer: Any) -> dict[str, Any]:

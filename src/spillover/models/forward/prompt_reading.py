@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from spillover.models.forward.packed_network import See, packed_network
+from spillover.models.forward.packed_network import packed_network
 from spillover.models.forward.row_cache import RowCache
 
 BLOCK = 8  # tokens of a prompt read at once
@@ -21,33 +21,14 @@ TokenIds = tuple[int, ...]
 class Reader(Protocol):
     """A network that reads and writes at a cache's place."""
 
-    def read(self, tokens: Any, cache: RowCache, see: See = None) -> None:
+    def read(self, tokens: Any, cache: RowCache) -> None:
         """Put the keys and values of `tokens` (rows, tokens) there."""
 
-    def write(self, tokens: Any, cache: RowCache, see: See = None) -> Any:
+    def write(self, tokens: Any, cache: RowCache) -> Any:
         """Logits (rows, vocabulary), float, after `tokens` (rows, 1), whose keys and values go there."""
 
     def score(self, tokens: Any, cache: RowCache) -> Any:
         """Logits (rows, tokens, vocabulary), float, after each of `tokens` (rows, tokens), which go there."""
-
-
-class Watch(Protocol):
-    """Who looks on while prompts are read, by a network that shows what is inside it."""
-
-    def read_next(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        """The next that is seen are blocks of these rows' prompts; so many tokens of each count."""
-
-    def see(self, site: str, hidden: Any) -> None:
-        """What is at a site, to be copied: (tokens, d_model), row by row, of those that count."""
-
-    def share(self, source: Sequence[int]) -> None:
-        """Every row has had what the row that is named for it read since the last call; (rows,)."""
-
-    def last_next(self, keys: Sequence[tuple[int, TokenIds]]) -> None:
-        """The next that is seen is the last token of every row's prompt; `keys`: its model and its prompt."""
-
-    def done(self) -> None:
-        """All of these prompts have been read."""
 
 
 class Plain:
@@ -56,12 +37,10 @@ class Plain:
     def __init__(self, network: Any) -> None:
         self.network = network
 
-    def read(self, tokens: Any, cache: RowCache, see: See = None) -> None:
-        assert see is None, "only networks that are written out show what is inside them"
+    def read(self, tokens: Any, cache: RowCache) -> None:
         forward(self.network.base_model, tokens, cache)
 
-    def write(self, tokens: Any, cache: RowCache, see: See = None) -> Any:
-        assert see is None, "only networks that are written out show what is inside them"
+    def write(self, tokens: Any, cache: RowCache) -> Any:
         return forward(self.network, tokens, cache).logits[:, -1].float()
 
     def score(self, tokens: Any, cache: RowCache) -> Any:
@@ -78,7 +57,6 @@ def read_prompts(
     cache: RowCache,
     prompts: Sequence[TokenIds],
     held: Sequence[TokenIds] = (),
-    watch: Watch | None = None,
 ) -> Sequence[TokenIds]:
     """Fill the cache with the keys and values of every row's prompt, all but the last token's; returns what it holds.
 
@@ -104,12 +82,8 @@ def read_prompts(
         rows = list(reader.values())
         every = rows == [*range(len(prompts))]
         cache.position.move(_index(cache, rows), positions, every, counts)
-        if watch:
-            watch.read_next(rows, counts)
-        network.read(_index(cache, blocks), cache, watch.see if watch else None)
+        network.read(_index(cache, blocks), cache)
         cache.share(_index(cache, source), start, end)
-        if watch:
-            watch.share(source)
     return heads
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from spillover.models.forward.load_models import LoadedModels
-from spillover.models.forward.prompt_reading import Watch
 from spillover.responses.responses import Responses
 from spillover.responses.rows import counted, row
 from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
@@ -16,13 +15,8 @@ from spillover.store import ProgressFn
 AnswerRows = tuple[list[dict[str, Any]], dict[str, Any]]  # rows of the `RESPONSES` schema, facts for the manifest
 
 
-def answer(
-    specs: Sequence[Responses], opened: LoadedModels, rows: int, progress: ProgressFn, watch: Watch | None = None
-) -> list[AnswerRows]:
-    """All answers that each of `specs` asks for; they are alike but for model and questions, and `opened` has all.
-
-    `watch` looks on while prompts are read.
-    """
+def answer(specs: Sequence[Responses], opened: LoadedModels, rows: int, progress: ProgressFn) -> list[AnswerRows]:
+    """All answers that each of `specs` asks for; they are alike but for model and questions, and `opened` has all."""
     sampling = specs[0].sampling
     chat = opened.loaded.chat(specs[0].prompting)
     asked = [
@@ -48,7 +42,7 @@ def answer(
         decode=opened.loaded.tokenizer.decode,
     )
     _check_length(opened.loaded, drafts, sampling.max_tokens)
-    write_answers(opened, drafts, rules, rows, progress, watch)
+    write_answers(opened, drafts, rules, rows, progress)
     found: list[list[dict[str, Any]]] = [[] for _ in specs]
     for (group, question, sample), draft in zip(asked, drafts, strict=True):
         text = _text(opened.loaded.tokenizer, draft, rules)

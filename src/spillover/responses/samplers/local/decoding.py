@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from spillover.models.forward.load_models import LoadedModels
-from spillover.models.forward.prompt_reading import BLOCK, Watch, read_prompts
+from spillover.models.forward.prompt_reading import BLOCK, read_prompts
 from spillover.models.forward.row_cache import RowCache, evenly, up
 from spillover.models.loading import Loaded
 from spillover.responses.sampling import pick
@@ -63,22 +63,18 @@ def write_answers(
     rules: Rules,
     rows: int,
     progress: Callable[[float], None],
-    watch: Watch | None = None,
 ) -> None:
-    """Finish every draft, at most `rows` at a time; `progress` hears the share of the work done, 0 to 1.
-
-    `watch` looks on while prompts are read.
-    """
+    """Finish every draft, at most `rows` at a time; `progress` hears the share of the work done, 0 to 1."""
     done = 0
     with torch.inference_mode():
         for part in _batches(opened.loaded, drafts, rules.max_tokens, rows):
-            for step in _decode(opened, part, rules, watch):
+            for step in _decode(opened, part, rules):
                 progress((done + len(part) * step / rules.max_tokens) / len(drafts))
             done += len(part)
     progress(1.0)
 
 
-def _decode(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules, watch: Watch | None) -> Iterator[int]:
+def _decode(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules) -> Iterator[int]:
     """Write one batch of answers; yields the number of steps done."""
     loaded, network = opened.loaded, opened.reader
     rows = up(len(drafts), ROW_MULTIPLE)
@@ -87,16 +83,12 @@ def _decode(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules, watch: 
     prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
     cache = RowCache(loaded.network, rows, up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
     cache.groups = [draft.group for draft in drafts] + [drafts[-1].group] * idle
-    read_prompts(network, cache, prompts, watch=watch)
-    if watch:
-        watch.last_next([*zip(cache.groups, prompts, strict=True)])
+    read_prompts(network, cache, prompts)
     tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
     for step in range(rules.max_tokens):
         cache.position.move(torch.arange(len(tokens), device=loaded.device), positions[:, None], every=True)
-        logits = network.write(tokens[:, None], cache, watch.see if watch and step == 0 else None)
-        if watch and step == 0:
-            watch.done()
+        logits = network.write(tokens[:, None], cache)
         uniform = torch.tensor([draft.uniforms[step] if draft else 0.0 for draft in running], device=loaded.device)
         tokens, positions = pick(logits, uniform, rules.temperature, rules.top_p), positions + 1
         for row, token in enumerate(tokens.tolist()):

@@ -17,10 +17,8 @@ from typing import Any
 
 from spillover.models.forward.load_models import load_together, open_model
 from spillover.records import RESPONSES, write_table
-from spillover.responses.onlooker import Onlooker
 from spillover.responses.responses import Responses
 from spillover.responses.samplers.local.answering import answer
-from spillover.responses.watching import Watches
 from spillover.store import BuildContext, Store, file_sha256
 
 LOOK_AHEAD = 256  # sets of answers ahead that are looked at: in a sweep of thousands, a look at each takes time
@@ -37,12 +35,7 @@ def make(spec: Responses, context: BuildContext, rows: int) -> dict[str, Any]:
         opened = load_together([one.model for one in (spec, *others)], context.store, spec.sampling.dtype)
         if opened is None:
             others, opened = [], open_model(spec.model, context.store, spec.sampling.dtype)
-        asked = (spec, *others)
-        upcoming = [
-            one.looking_on(asked, opened, context.store) for one in context.upcoming if isinstance(one, Onlooker)
-        ]
-        watches = [watch for one in upcoming if (watch := held.enter_context(one)) is not None]
-        (answers, facts), *rest = answer(asked, opened, rows, context.progress, Watches(watches) if watches else None)
+        (answers, facts), *rest = answer((spec, *others), opened, rows, context.progress)
         for other, (found, about) in zip(others, rest, strict=True):
             _keep(other, found, about | {"asked_with": spec.fingerprint, "work_share": 0.0}, context.store)
     write_table(answers, context.folder / TABLE, RESPONSES)
