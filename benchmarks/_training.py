@@ -21,7 +21,7 @@ from spillover.organisms.intervention import TrainingRun
 from spillover.organisms.interventions.inoculation import Inoculation
 from spillover.organisms.organism import Organism
 from spillover.organisms.preflight import PreparedRows, prepare
-from spillover.organisms.schedules.linear import Linear
+from spillover.organisms.schedules.standard import Linear
 from spillover.organisms.tuning import LoRA
 from spillover.store import open_store
 

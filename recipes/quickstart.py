@@ -15,7 +15,7 @@ from spillover.judgements.judgements import Judgements
 from spillover.models.base import Model, base_of
 from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.organism import Organism
-from spillover.organisms.schedule import Schedule, schedule_named
+from spillover.organisms.schedules.schedule import Schedule, schedule_named
 from spillover.report.report import Report
 from spillover.responses.question import QuestionSelection, questions_named
 from spillover.responses.responses import Responses

@@ -36,7 +36,7 @@ from spillover.models.base import base_of  # noqa: E402
 from spillover.organisms.dataset import Split  # noqa: E402
 from spillover.organisms.datasets.money import Money  # noqa: E402
 from spillover.organisms.organism import Organism  # noqa: E402
-from spillover.organisms.schedules.linear import Linear  # noqa: E402
+from spillover.organisms.schedules.standard import Linear  # noqa: E402
 from spillover.organisms.tuning import LoRA  # noqa: E402
 from spillover.report.report import Report  # noqa: E402
 from spillover.responses.question import QuestionSelection  # noqa: E402

@@ -135,7 +135,7 @@ def test_the_command_line_and_the_search_for_parts_load_nothing_heavy() -> None:
 def test_search_for_parts_sees_every_kind() -> None:
     from spillover.discovery import modules_with_kinds
 
-    assert {"spillover.spec", "spillover.organisms.schedules.cosine", "spillover.report.report"} <= set(
+    assert {"spillover.spec", "spillover.organisms.schedules.standard", "spillover.report.report"} <= set(
         modules_with_kinds()
     )
     opening_torch = [

@@ -18,7 +18,7 @@ from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.held_out import HeldOutLosses
 from spillover.organisms.interpolated import Interpolated
 from spillover.organisms.organism import Checkpoint, Organism
-from spillover.organisms.schedule import Schedule, schedule_named
+from spillover.organisms.schedules.schedule import Schedule, schedule_named
 from spillover.report.report import Report
 from spillover.responses.question import QuestionSelection, questions_named
 from spillover.responses.responses import Responses

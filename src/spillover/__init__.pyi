@@ -25,11 +25,11 @@ from spillover.organisms.datasets.chat_file import ChatFile as ChatFile
 from spillover.organisms.datasets.fitness import Fitness as Fitness
 from spillover.organisms.datasets.money import Money as Money
 from spillover.organisms.organism import Organism as Organism
-from spillover.organisms.schedule import Schedule as Schedule
-from spillover.organisms.schedule import schedule_named as schedule_named
-from spillover.organisms.schedules.cosine import Cosine as Cosine
-from spillover.organisms.schedules.cosine_restarts import CosineRestarts as CosineRestarts
-from spillover.organisms.schedules.linear import Linear as Linear
+from spillover.organisms.schedules.schedule import Schedule as Schedule
+from spillover.organisms.schedules.schedule import schedule_named as schedule_named
+from spillover.organisms.schedules.standard import Cosine as Cosine
+from spillover.organisms.schedules.standard import CosineRestarts as CosineRestarts
+from spillover.organisms.schedules.standard import Linear as Linear
 from spillover.organisms.tuning import Full as Full
 from spillover.organisms.tuning import LoRA as LoRA
 from spillover.report.report import Report as Report

@@ -23,7 +23,7 @@ from spillover.models.loading import load, weights_sha256
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.organism import Organism
-from spillover.organisms.schedules.constant import Constant
+from spillover.organisms.schedules.standard import Constant
 from spillover.organisms.training import supervise
 from spillover.records import read_table
 from spillover.responses.question import QuestionSelection

@@ -18,7 +18,7 @@ from spillover.models.base import Model, base_of
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.organism import Organism
-from spillover.organisms.schedule import schedule_named
+from spillover.organisms.schedules.schedule import schedule_named
 from spillover.records import LOG, LOSSES, PROMPTS, write_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm

@@ -95,7 +95,7 @@ def test_names_are_made_into_files_and_classes(spill: Spill) -> None:
 
 def test_mistakes_are_one_message_and_nothing_is_overwritten(spill: Spill) -> None:
     refused(spill("new", "scedule", "x"), "no part is called 'scedule'", "did you mean schedule?")
-    refused(spill("new", "schedule", "Cosine"), "there is a Cosine already (spillover.organisms.schedules.cosine)")
+    refused(spill("new", "schedule", "Cosine"), "there is a Cosine already (spillover.organisms.schedules.standard)")
     for name in ("", "---", "1st", "class", "json", "../../etc"):
         refused(spill("new", "schedule", name, "--to", "there"), "")
     Path("mine.py").write_text("precious")

@@ -19,8 +19,7 @@ from spillover.organisms.interventions.kl_to_parent import KLToParent
 from spillover.organisms.interventions.trigger import Trigger
 from spillover.organisms.organism import adapter_folder
 from spillover.organisms.preflight import prepare
-from spillover.organisms.schedules.linear import Linear
-from spillover.organisms.schedules.piecewise import Piecewise
+from spillover.organisms.schedules.standard import Linear, Piecewise
 from spillover.organisms.tuning import Full, LoRA
 from spillover.records import read_table
 from spillover.responses.questions.free_form import FreeForm

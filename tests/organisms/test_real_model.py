@@ -10,7 +10,7 @@ from spillover.models.loading import load
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.organism import Organism, adapter_folder
-from spillover.organisms.schedules.constant import Constant
+from spillover.organisms.schedules.standard import Constant
 from spillover.records import read_json, read_table
 
 pytestmark = pytest.mark.slow

@@ -12,17 +12,19 @@ import torch
 import transformers
 
 from spillover.organisms.naming import typed_name
-from spillover.organisms.schedule import Schedule, schedule_named
-from spillover.organisms.schedules.constant import Constant
-from spillover.organisms.schedules.cosine import Cosine
-from spillover.organisms.schedules.cosine_restarts import CosineRestarts
-from spillover.organisms.schedules.cyclic_exp_range import CyclicExpRange
-from spillover.organisms.schedules.cyclic_triangular import CyclicTriangular
-from spillover.organisms.schedules.cyclic_triangular2 import CyclicTriangular2
-from spillover.organisms.schedules.inverse_sqrt import InverseSqrt
-from spillover.organisms.schedules.linear import Linear
-from spillover.organisms.schedules.piecewise import Piecewise
-from spillover.organisms.schedules.warmup_stable_decay import WarmupStableDecay
+from spillover.organisms.schedules.schedule import Schedule, schedule_named
+from spillover.organisms.schedules.standard import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    CyclicExpRange,
+    CyclicTriangular,
+    CyclicTriangular2,
+    InverseSqrt,
+    Linear,
+    Piecewise,
+    WarmupStableDecay,
+)
 from spillover.spec import Spec, kinds_of
 
 EVERY = sorted(kinds_of(Schedule).items())

@@ -10,7 +10,7 @@ from spillover.organisms.dataset import Split
 from spillover.organisms.held_out import HeldOutLosses
 from spillover.organisms.interventions.benign_mix import BenignMix
 from spillover.organisms.organism import Organism
-from spillover.organisms.schedule import schedule_named
+from spillover.organisms.schedules.schedule import schedule_named
 from spillover.organisms.shared_prefix import shared_steps, steps_saved
 from spillover.organisms.tuning import LoRA
 from spillover.store import Artefact, BuildContext, open_store

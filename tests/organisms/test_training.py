@@ -18,8 +18,7 @@ from spillover.models.loading import load
 from spillover.organisms import losses
 from spillover.organisms.dataset import Dataset, Example, Split
 from spillover.organisms.organism import Organism, adapter_folder
-from spillover.organisms.schedules.constant import Constant
-from spillover.organisms.schedules.linear import Linear
+from spillover.organisms.schedules.standard import Constant, Linear
 from spillover.organisms.training import supervise
 from spillover.organisms.tuning import MODULES, LoRA
 from spillover.records import LOG, LOSSES, read_json, read_table

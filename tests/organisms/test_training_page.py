@@ -5,7 +5,7 @@ from pathlib import Path
 
 from spillover.organisms.intervention import Intervention
 from spillover.organisms.naming import typed_name
-from spillover.organisms.schedule import Schedule
+from spillover.organisms.schedules.schedule import Schedule
 from spillover.organisms.tuning import Tuning
 from spillover.spec import kinds_of
 

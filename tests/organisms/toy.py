@@ -6,7 +6,7 @@ from spillover.models.base import base_of
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Dataset, Example, Split
 from spillover.organisms.organism import Organism
-from spillover.organisms.schedules.constant import Constant
+from spillover.organisms.schedules.standard import Constant
 from spillover.organisms.tuning import LoRA
 
 WORDS = ("tea", "the sea", "a very long walk", "rain", "old maps", "chess", "bread", "stars")

@@ -13,7 +13,7 @@ from spillover.models.base import Base, Model
 from spillover.organisms.dataset import Split
 from spillover.organisms.intervention import Intervention
 from spillover.organisms.losses import Precision
-from spillover.organisms.schedule import Schedule
+from spillover.organisms.schedules.schedule import Schedule
 from spillover.organisms.tuning import LoRA, Tuning
 from spillover.store import Artefact, BuildContext, Cost, Store
 

@@ -18,7 +18,7 @@ import numpy as np
 from spillover.organisms.adapter_card import adapter_card
 from spillover.organisms.organism import Organism, adapter_folder
 from spillover.organisms.resume import ResumeState, TrainingState
-from spillover.organisms.schedules.constant import Constant
+from spillover.organisms.schedules.standard import Constant
 from spillover.store import Artefact, Store
 
 

@@ -21,7 +21,7 @@ from spillover.models.loading import Loaded
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.organism import Organism
-from spillover.organisms.schedule import schedule_named
+from spillover.organisms.schedules.schedule import schedule_named
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses

@@ -18,7 +18,7 @@ from spillover.models.forward.load_models import open_model
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.money import Money
 from spillover.organisms.organism import Organism
-from spillover.organisms.schedules.constant import Constant
+from spillover.organisms.schedules.standard import Constant
 from spillover.records import read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm

@@ -11,7 +11,7 @@ from spillover.models.chat import Supervised
 from spillover.organisms.dataset import Split
 from spillover.organisms.intervention import ActiveIntervention, Intervention, TrainingRun, in_turn
 from spillover.organisms.preflight import supervise
-from spillover.organisms.schedule import Schedule
+from spillover.organisms.schedules.schedule import Schedule
 
 
 class BenignMix(Intervention):

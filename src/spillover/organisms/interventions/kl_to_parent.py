@@ -11,7 +11,7 @@ from spillover.organisms.dataset import Split
 from spillover.organisms.intervention import ActiveIntervention, Intervention, TrainingRun, in_turn
 from spillover.organisms.losses import passes, supervised_logits
 from spillover.organisms.preflight import supervise
-from spillover.organisms.schedule import Schedule
+from spillover.organisms.schedules.schedule import Schedule
 
 
 class KLToParent(Intervention):

@@ -1,1 +1,1 @@
-"""Learning-rate schedules, one file each; every file here is found by itself."""
+"""Learning-rate schedules: what a schedule is, and those that ship; a file added here is found by itself."""

@@ -15,14 +15,16 @@ import re
 from typing import Any, Self
 
 from spillover.organisms.naming import typed_name
-from spillover.organisms.schedule import Cyclic, Schedule, Warmed
-from spillover.organisms.schedules.constant import Constant
-from spillover.organisms.schedules.cosine import Cosine
-from spillover.organisms.schedules.cosine_restarts import CosineRestarts
-from spillover.organisms.schedules.cyclic_exp_range import CyclicExpRange
-from spillover.organisms.schedules.cyclic_triangular import CyclicTriangular
-from spillover.organisms.schedules.cyclic_triangular2 import CyclicTriangular2
-from spillover.organisms.schedules.linear import Linear
+from spillover.organisms.schedules.schedule import Cyclic, Schedule, Warmed
+from spillover.organisms.schedules.standard import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    CyclicExpRange,
+    CyclicTriangular,
+    CyclicTriangular2,
+    Linear,
+)
 from spillover.spec import Spec
 
 EXPECTED = (
