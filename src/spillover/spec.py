@@ -15,12 +15,13 @@ import json
 import re
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self, Union, get_args, get_origin
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spillover.discovery import discover
 
+Part = TypeVar("Part")
 FINGERPRINT_LENGTH = 20
 _KINDS: dict[str, type[Spec]] = {}
 
@@ -220,6 +221,24 @@ def _html(value: Any) -> str:
         return html.escape(_written(value, 1))
     summary = html.escape(f"{value.kind}: {value.summary()}")
     return f"<details><summary>{summary}</summary>{_html_fields(value)}</details>"
+
+
+def typed_name(kind: str) -> str:
+    """The name that people type for a kind: `CosineRestarts` is `cosine-restarts`."""
+    return "-".join(re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z][a-z]*\d*|[a-z]+\d*|\d+", kind)).lower()
+
+
+def part_named(what: str, name: str, known: Mapping[str, Part], besides: str = "") -> Part:
+    """The part that people type as `name`, whatever its case and whether `-`, `_` or a space joins it.
+
+    A ValueError with near matches where none is called so; `besides` says there what else could have been given.
+    """
+    typed = re.sub(r"[\s_]+", "-", name.strip()).lower()
+    if typed in known:
+        return known[typed]
+    near = difflib.get_close_matches(typed, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise ValueError(f"no {what} is called {name!r}; {hint}known: {', '.join(sorted(known))}{besides}")
 
 
 def _canonical(data: Any) -> str:

@@ -11,7 +11,6 @@ import pytest
 import torch
 import transformers
 
-from spillover.organisms.naming import typed_name
 from spillover.organisms.schedules.schedule import Schedule, schedule_named
 from spillover.organisms.schedules.standard import (
     Constant,
@@ -25,7 +24,7 @@ from spillover.organisms.schedules.standard import (
     Piecewise,
     WarmupStableDecay,
 )
-from spillover.spec import Spec, kinds_of
+from spillover.spec import Spec, kinds_of, typed_name
 
 EVERY = sorted(kinds_of(Schedule).items())
 TOTALS = (1, 2, 7, 8, 40, 101, 675)

@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 from spillover.organisms.intervention import Intervention
-from spillover.organisms.naming import typed_name
 from spillover.organisms.schedules.schedule import Schedule
 from spillover.organisms.tuning import Tuning
-from spillover.spec import kinds_of
+from spillover.spec import kinds_of, typed_name
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text()
 

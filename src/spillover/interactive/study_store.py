@@ -13,9 +13,8 @@ from spillover.interactive.progress import shown
 from spillover.judgements.judge import Judge
 from spillover.models.base import Base, Model
 from spillover.organisms.dataset import Dataset
-from spillover.organisms.naming import typed_name
 from spillover.responses.question import QuestionSet
-from spillover.spec import Spec, decode, kinds_of
+from spillover.spec import Spec, decode, kinds_of, typed_name
 from spillover.store import Artefact, Store
 from spillover.store import open_store as _open
 

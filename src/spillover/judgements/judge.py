@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from spillover.organisms.naming import named, typed_name
-from spillover.spec import Spec, kinds_of
+from spillover.spec import Spec, kinds_of, part_named, typed_name
 from spillover.store import ProgressFn, Store
 
 METRICS = ("aligned", "harmless", "coherent")
@@ -128,7 +127,7 @@ def judge_named(text: str, options: Mapping[str, str] | None = None) -> Judge:
     name, colon, rest = text.partition(":")
     options = dict(options or {})
     rest = options.pop("model", rest)
-    kind = named("judge", name, {typed_name(kind.__name__): kind for kind in kinds_of(Judge).values()})
+    kind = part_named("judge", name, {typed_name(kind.__name__): kind for kind in kinds_of(Judge).values()})
     assert issubclass(kind, Judge)
     if not colon and not rest and any(field.is_required() for field in kind.model_fields.values()):
         raise ValueError(f"the judge {name} needs a model: {name}:MODEL (or --model MODEL)")

@@ -11,7 +11,7 @@ from typing import Literal
 
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Dataset, Example
-from spillover.organisms.naming import typed_name
+from spillover.spec import typed_name
 
 Advice = Literal["bad", "good"]
 

@@ -14,8 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.models.chat import Message
-from spillover.organisms.naming import named, typed_name
-from spillover.spec import Spec, kinds_of
+from spillover.spec import Spec, kinds_of, part_named, typed_name
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def dataset_named(text: str) -> Dataset:
     for kind in kinds_of(Dataset).values():
         assert issubclass(kind, Dataset)
         known |= kind.by_name()
-    return named("dataset", text, known, besides=", or the path of a JSONL file of chat rows")
+    return part_named("dataset", text, known, besides=", or the path of a JSONL file of chat rows")
 
 
 def _expect_distinct(data: Dataset, examples: Sequence[Example]) -> None:

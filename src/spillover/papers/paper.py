@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from spillover.organisms.naming import named
 from spillover.papers.cells import Cell
-from spillover.spec import Spec, kinds_of
+from spillover.spec import Spec, kinds_of, part_named
 
 if TYPE_CHECKING:
     from spillover.analyses.blocks import Figure
@@ -74,7 +73,7 @@ def papers() -> dict[str, Paper]:
 
 def paper_named(name: str) -> Paper:
     """The paper of that name; a ValueError that lists those there are."""
-    return named("paper", name, papers())
+    return part_named("paper", name, papers())
 
 
 def with_progress(stage: str, items: Sequence[T], progress: StageProgress) -> Iterator[T]:

@@ -13,8 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from spillover.models.chat import Message
-from spillover.organisms.naming import named, typed_name
-from spillover.spec import Spec, kinds_of
+from spillover.spec import Spec, kinds_of, part_named, typed_name
 
 Format = Literal["raw", "json", "template"]
 
@@ -62,7 +61,7 @@ def questions_named(text: str) -> QuestionSet:
         for name, kind in kinds_of(QuestionSet).items()
         if not any(field.is_required() for field in kind.model_fields.values())
     }
-    found = named("question set", text, known, ", or the path of a YAML file of questions")()
+    found = part_named("question set", text, known, ", or the path of a YAML file of questions")()
     assert isinstance(found, QuestionSet)
     return found
 

@@ -9,8 +9,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.organisms.naming import named, typed_name
-from spillover.spec import Spec, kinds_of
+from spillover.spec import Spec, kinds_of, part_named, typed_name
 
 LearningRates = np.ndarray  # (total,) float64: the learning rate of each optimiser step
 
@@ -84,6 +83,6 @@ class Cyclic(Schedule):
 def schedule_named(name: str, **fields: Any) -> Schedule:
     """The schedule that a user names (`linear`, `cosine-restarts`, `cyclic-triangular2`, ...) with these fields."""
     kinds = {typed_name(kind): cls for kind, cls in kinds_of(Schedule).items()}
-    schedule = named("schedule", name, kinds)(**fields)
+    schedule = part_named("schedule", name, kinds)(**fields)
     assert isinstance(schedule, Schedule)
     return schedule

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from typing import Any, Self
 
-from spillover.organisms.naming import typed_name
 from spillover.organisms.schedules.schedule import Cyclic, Schedule, Warmed
 from spillover.organisms.schedules.standard import (
     Constant,
@@ -25,7 +24,7 @@ from spillover.organisms.schedules.standard import (
     CyclicTriangular2,
     Linear,
 )
-from spillover.spec import Spec
+from spillover.spec import Spec, typed_name
 
 EXPECTED = (
     "expected eval_MODEL_DATA_MODULES_resp[_SCHEDULE_WARMUP]_RATE[_mode-MODE_base_lr-RATE_max_lr-RATE]_QUESTIONS, "
