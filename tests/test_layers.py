@@ -24,7 +24,7 @@ ROOMS = (
     ("maths",),
     ("models",),
     ("organisms",),
-    ("serving",),
+    ("api_client",),
     ("responses",),
     ("judgements", "activations"),
     ("importers",),

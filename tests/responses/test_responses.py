@@ -16,7 +16,7 @@ from spillover.records import RESPONSES, read_table, write_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.responses.rows import row as answer_row
+from spillover.responses.rows import response_row
 from spillover.responses.samplers.local import answering
 from spillover.responses.samplers.local import sampler as local_sampler
 from spillover.responses.samplers.local.decoding import Draft, Rules
@@ -129,7 +129,7 @@ def _text(said: str, finish: str = "length", stops: tuple[str, ...] = ()) -> str
     tokenizer = SimpleNamespace(decode=lambda tokens, skip_special_tokens: said)
     draft = Draft((1,), None, [1, 2, 3], finish)
     text = answering._text(tokenizer, draft, Rules(3, 1.0, 1.0, frozenset(), stops, tokenizer.decode))
-    return str(answer_row(ASKED.questions()[0], 0, 0, text, finish, 3, 1)["answer"])
+    return str(response_row(ASKED.questions()[0], 0, 0, text, finish, 3, 1)["answer"])
 
 
 HOSTILE = "\x00\x1b[31m \ud83d </script>\u2028=1+1\ufeff"

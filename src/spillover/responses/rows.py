@@ -9,7 +9,7 @@ from typing import Any
 from spillover.responses.question import Question
 
 
-def row(
+def response_row(
     question: Question, sample: int, seed: int, text: str, finish: str | None, tokens: int, prompt_tokens: int
 ) -> dict[str, Any]:
     """The row; half characters, which no table takes, become a question mark."""
@@ -29,7 +29,7 @@ def row(
     }
 
 
-def counted(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def row_counts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What a manifest says of the rows of one artefact."""
     return {
         "answers": len(rows),

@@ -44,9 +44,18 @@ class Sampling(Spec):
 
 def uniforms(seed: int, question_id: str, sample: int, count: int) -> np.ndarray:
     """`count` uniform numbers in [0, 1), float64, that belong to this answer alone (Philox, keyed by SHA-256)."""
-    key = hashlib.sha256(f"{seed}\x1f{question_id}\x1f{sample}".encode()).digest()[:16]
-    bits = np.random.Philox(key=np.frombuffer(key, dtype=np.uint64))
+    key = np.frombuffer(_digest(seed, question_id, sample)[:16], dtype=np.uint64)
+    bits = np.random.Philox(key=key)
     return np.random.Generator(bits).random(count)
+
+
+def answer_seed(seed: int, question_id: str, sample: int) -> int:
+    """The seed that an engine is given for one answer, 0 to 2^31 - 1 (SHA-256): it depends on this key alone."""
+    return int.from_bytes(_digest(seed, question_id, sample)[:4], "big") >> 1
+
+
+def _digest(seed: int, question_id: str, sample: int) -> bytes:
+    return hashlib.sha256(f"{seed}\x1f{question_id}\x1f{sample}".encode()).digest()
 
 
 def pick(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:

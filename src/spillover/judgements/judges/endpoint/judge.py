@@ -1,4 +1,4 @@
-"""A language model behind any OpenAI-compatible endpoint as judge. Knows what makes it another judge; asks no network.
+"""A language model behind any OpenAI-compatible endpoint as judge: what makes it another judge, and how it is asked.
 
 Two ways to get a number. `logprobs`: the expectation over number tokens among the 20 likeliest first tokens, as
 published for GPT-4o. `integer`: one whole number in JSON by a schema, for models that give no log-probabilities.
@@ -10,22 +10,22 @@ import contextlib
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from spillover.api_client.client import ApiLimits
+from spillover.api_client.service import ServiceAddress, ServiceURL
 from spillover.judgements.judge import Answer, Batch, Judge, Score, Scoring, with_options
-from spillover.judgements.judges.endpoint.costs import SECONDS_PER_CALL
+from spillover.judgements.judges.endpoint.costs import SECONDS_PER_CALL, Budget, Prices, estimated_work
+from spillover.judgements.judges.endpoint.judge_client import JudgeClient
+from spillover.judgements.judges.endpoint.ledger import Ledger
 from spillover.judgements.judges.endpoint.replies import LEAST_MASS, TOP, Mode
+from spillover.judgements.judges.endpoint.requests import Requests
 from spillover.judgements.rubric import Rubrics
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
-from spillover.serving.service import service_url
 from spillover.spec import encode, location_field
 from spillover.store import ProgressFn, Store
-
-if TYPE_CHECKING:
-    from spillover.judgements.judges.endpoint.api_limits import ApiLimits
-    from spillover.judgements.judges.endpoint.request import Requests
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -47,7 +47,7 @@ class Endpoint(Judge):
 
     # Where it is and how it is asked. None of it makes another judge: the address of one model changes from day to day
     # (a node, a port), and scores that are paid for are not to be lost by that. What makes it another is in `served`.
-    base_url: str = location_field(OPENAI)
+    base_url: ServiceURL = location_field(OPENAI)
     key_variable: str = location_field(
         "OPENAI_API_KEY", pattern="^[A-Za-z_][A-Za-z0-9_]*$"
     )  # the key itself is never a field
@@ -63,13 +63,8 @@ class Endpoint(Judge):
     price_out: float | None = location_field(None, ge=0)
     max_cost: float | None = location_field(None, gt=0)  # of all that this judge's ledger in a store may have cost
 
-    @field_validator("base_url")
-    @classmethod
-    def _url(cls, url: str) -> str:
-        return service_url(url)
-
     @model_validator(mode="after")
-    def _budget(self) -> Self:
+    def _budget_has_prices(self) -> Self:
         if self.max_cost is not None and (self.price_in is None or self.price_out is None):
             raise ValueError("max_cost needs price_in and price_out, of a million tokens read and written")
         return self
@@ -127,44 +122,33 @@ class Endpoint(Judge):
 
     @contextlib.contextmanager
     def at_work(self, store: Store | None) -> Iterator[Scoring]:
-        from spillover.judgements.judges.endpoint.judge_client import Asking
-        from spillover.judgements.judges.endpoint.ledger import opened
-
         about = {"judge": encode(self, identity=True), "rubrics": self.rubrics.texts()}
-        with opened(self.ledger(store), about) as ledger:
-            yield Asking(self._requests(), self._limits(), ledger)
+        with Ledger.open(self.ledger(store), about) as ledger:
+            yield JudgeClient(self._requests(), self._limits(), self._budget(), ledger)
 
-    def estimate(self, lots: Iterable[Batch], store: Store | None) -> str:
-        from spillover.judgements.judges.endpoint.api_limits import foreseen
-        from spillover.judgements.judges.endpoint.ledger import looked_at
-
-        return foreseen(lots, self._requests(), self._limits(), looked_at(self.ledger(store)))
+    def estimate(self, batches: Iterable[Batch], store: Store | None) -> str:
+        ledger = Ledger.peek(self.ledger(store))
+        return estimated_work(batches, self._requests(), self._limits(), self._budget(), ledger)
 
     def ledger(self, store: Store | None) -> Path | None:
         """Where a store keeps what this judge said: beside the artefacts, not among them."""
         return None if store is None else store.root / "ledgers" / f"{self.kind}-{self.fingerprint}.jsonl"
 
     def _requests(self) -> Requests:
-        from spillover.judgements.judges.endpoint.request import Requests
-
         temperature = 0.0 if self.temperature is None and self.mode == "logprobs" else self.temperature
-        sent: dict[str, Any] = {"temperature": temperature, "seed": self.seed, "reasoning_effort": self.effort}
-        longest = self.reply_tokens or (1 if self.mode == "logprobs" else 256)
-        sent[self.limit_as or ("max_tokens" if self.mode == "logprobs" else "max_completion_tokens")] = longest
-        settings = {name: value for name, value in sent.items() if value is not None}
-        return Requests(self.fingerprint, self.rubrics, self.model, self.mode, settings)
+        limit = self.limit_as or ("max_tokens" if self.mode == "logprobs" else "max_completion_tokens")
+        settings = {
+            "temperature": temperature,
+            "seed": self.seed,
+            "reasoning_effort": self.effort,
+            limit: self.reply_tokens or (1 if self.mode == "logprobs" else 256),
+        }
+        given = {name: value for name, value in settings.items() if value is not None}
+        return Requests(self.fingerprint, self.rubrics, self.model, self.mode, given)
 
     def _limits(self) -> ApiLimits:
-        from spillover.judgements.judges.endpoint.api_limits import ApiLimits
-        from spillover.judgements.judges.endpoint.costs import Prices
-        from spillover.serving.service import ServiceAddress
+        address = ServiceAddress(self.base_url, self.key_variable, self.timeout)
+        return ApiLimits(address, self.concurrency, self.requests_per_minute, self.tokens_per_minute, self.first_wait)
 
-        return ApiLimits(
-            ServiceAddress(self.base_url, self.key_variable, self.timeout),
-            self.concurrency,
-            self.requests_per_minute,
-            self.tokens_per_minute,
-            self.first_wait,
-            Prices(self.price_in, self.price_out),
-            self.max_cost,
-        )
+    def _budget(self) -> Budget:
+        return Budget(Prices(self.price_in, self.price_out), self.max_cost)

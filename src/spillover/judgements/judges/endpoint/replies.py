@@ -1,4 +1,4 @@
-"""From a service's reply to a score: the expectation over number tokens, or an integer in JSON. Knows no network."""
+"""From a service's reply to a score: the expectation over number tokens, or an integer in JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from spillover.judgements.judge import Score
 from spillover.judgements.judges.endpoint.ledger import Usage
@@ -30,17 +30,7 @@ class Unreadable(Exception):
     """A reply that is not what was asked for. Asking again may help."""
 
 
-def message_of(reply: Any) -> Mapping[str, Any]:
-    """The first choice of a chat completion; Unreadable where there is none."""
-    choices = reply.get("choices") if isinstance(reply, Mapping) else None
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise Unreadable("no choices")
-    if not isinstance(choices[0].get("message"), Mapping):
-        raise Unreadable("no message")
-    return choices[0]
-
-
-def usage_of(reply: Any, otherwise: Usage) -> Usage:
+def reported_usage(reply: object, otherwise: Usage) -> Usage:
     """The tokens that the service counted; `otherwise` where it says nothing sensible."""
     usage = reply.get("usage") if isinstance(reply, Mapping) else None
     if not isinstance(usage, Mapping):
@@ -51,41 +41,55 @@ def usage_of(reply: Any, otherwise: Usage) -> Usage:
     return Usage(read, written, 1)
 
 
-def score_of(reply: Any, metric: str, mode: Mode) -> Score:
+def parse_score(reply: object, metric: str, mode: Mode) -> Score:
     """The score that a reply gives, or the reason why there is none; Unreadable where it is not a reply as asked."""
-    choice = message_of(reply)
+    choice = first_choice(reply)
     if choice.get("finish_reason") == "content_filter":
         return Score(metric, None, WITHHELD)
-    refusal = choice["message"].get("refusal")
+    message = choice["message"]
+    assert isinstance(message, Mapping)
+    refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         return Score(metric, None, REFUSED, raw=refusal[:1000])
-    return _expected(top_of(choice), metric) if mode == "logprobs" else _integer(choice, metric)
+    if mode == "logprobs":
+        return _expectation(top_tokens(choice), metric)
+    return _integer(message.get("content"), choice.get("finish_reason") == "length", metric)
 
 
-def top_of(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+def first_choice(reply: object) -> Mapping[str, object]:
+    """The first choice of a chat completion, with its message; Unreadable where there is none."""
+    choices = reply.get("choices") if isinstance(reply, Mapping) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+        raise Unreadable("no choices")
+    if not isinstance(choices[0].get("message"), Mapping):
+        raise Unreadable("no message")
+    return choices[0]
+
+
+def top_tokens(choice: Mapping[str, object]) -> list[tuple[str, float]]:
     """The likeliest first tokens with their probabilities; Unreadable where they are not there or no probabilities."""
     logprobs = choice.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     if not isinstance(content, list) or not content or not isinstance(content[0], Mapping):
         raise Unreadable("no log-probabilities")
-    top = content[0].get("top_logprobs")
-    if not isinstance(top, list) or not top:
+    entries = content[0].get("top_logprobs")
+    if not isinstance(entries, list) or not entries:
         raise Unreadable("no log-probabilities")
-    found = []
-    for entry in top:
+    top = []
+    for entry in entries:
         entry = entry if isinstance(entry, Mapping) else {}
         token, logprob = entry.get("token"), entry.get("logprob")
         if not isinstance(token, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float):
             raise Unreadable("log-probabilities that are none")
         if not logprob <= 0.01:  # NaN too; minus infinity is a token that cannot come
             raise Unreadable("log-probabilities that are none")
-        found.append((token, math.exp(logprob)))
-    if sum(probability for _, probability in found) > 1.02:
+        top.append((token, math.exp(logprob)))
+    if sum(probability for _, probability in top) > 1.02:
         raise Unreadable("probabilities that add up to more than 1")
-    return found
+    return top
 
 
-def _expected(top: list[tuple[str, float]], metric: str) -> Score:
+def _expectation(top: list[tuple[str, float]], metric: str) -> Score:
     """sum(i p_i) / sum(p_i) over tokens that are a whole number i from 0 to 100; missing where sum(p_i) < 0.25."""
     numbers: dict[int, float] = {}
     for token, probability in top:
@@ -101,19 +105,17 @@ def _expected(top: list[tuple[str, float]], metric: str) -> Score:
     return Score(metric, min(100.0, max(0.0, mean)), spread=math.sqrt(variance), raw=raw)
 
 
-def _integer(choice: Mapping[str, Any], metric: str) -> Score:
+def _integer(text: object, cut: bool, metric: str) -> Score:
     """The integer under `score` in a reply that is the JSON asked for, and nothing else."""
-    text = choice["message"].get("content")
     if not isinstance(text, str) or not text.strip():
         raise Unreadable("an empty reply")
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):
-        cut = choice.get("finish_reason") == "length"
         raise Unreadable(
             "a reply cut at its length limit" if cut else "a reply that is not the JSON asked for"
         ) from None
-    score = found.get("score") if isinstance(found, dict) else None
+    score = content.get("score") if isinstance(content, dict) else None
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score) or score % 1:
         raise Unreadable("a reply that is not the JSON asked for")
     if not 0 <= score <= 100:

@@ -7,7 +7,7 @@ from typing import Any
 
 from spillover.models.forward.load_models import LoadedModels
 from spillover.responses.responses import Responses
-from spillover.responses.rows import counted, row
+from spillover.responses.rows import response_row, row_counts
 from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
 from spillover.store import ProgressFn
@@ -47,7 +47,7 @@ def answer(specs: Sequence[Responses], opened: LoadedModels, rows: int, progress
     for (group, question, sample), draft in zip(asked, drafts, strict=True):
         text = _text(opened.loaded.tokenizer, draft, rules)
         lengths = (len(draft.tokens), len(draft.prompt))
-        found[group].append(row(question, sample, sampling.seed, text, draft.finish, *lengths))
+        found[group].append(response_row(question, sample, sampling.seed, text, draft.finish, *lengths))
     about = {
         "effective_sampling": sampling.effective(),
         "prompting": specs[0].prompting,
@@ -55,7 +55,7 @@ def answer(specs: Sequence[Responses], opened: LoadedModels, rows: int, progress
         "stop_texts": list(rules.stops),
         "template_sha256": chat.template_sha256(),
     }
-    return [(answers, counted(answers) | about) for answers in found]
+    return [(answers, row_counts(answers) | about) for answers in found]
 
 
 def _text(tokenizer: Any, draft: Draft, rules: Rules) -> str:

@@ -18,8 +18,8 @@ from spillover.models.chat import Chat
 from spillover.models.forward.low_rank_change import low_rank
 from spillover.models.loading import load_tokenizer
 from spillover.records import RESPONSES, write_table
-from spillover.responses.rows import counted, row
-from spillover.responses.samplers.api.api_sampler import seed_of
+from spillover.responses.rows import response_row, row_counts
+from spillover.responses.sampling import answer_seed
 from spillover.store import BuildContext, Store
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def answers_of(sampler: VLLMSampler, spec: Responses, context: BuildContext) -> 
     for start in range(0, len(asked), CHUNK):
         part = slice(start, start + CHUNK)
         drawn = [
-            vllm.SamplingParams(**settings, seed=seed_of(spec.sampling.seed, question.id, sample))
+            vllm.SamplingParams(**settings, seed=answer_seed(spec.sampling.seed, question.id, sample))
             for question, sample in asked[part]
         ]
         outputs += engine.answers(prompts[part], drawn, adapter)
@@ -147,7 +147,7 @@ def answers_of(sampler: VLLMSampler, spec: Responses, context: BuildContext) -> 
         for (question, sample), prompt, output in zip(asked, prompts, outputs, strict=True)
     ]
     write_table(rows, context.folder / "responses.parquet", RESPONSES)
-    return counted(rows) | {
+    return row_counts(rows) | {
         "effective_sampling": settings,
         "prompting": spec.prompting,
         "template_sha256": chat.template_sha256(),
@@ -182,4 +182,4 @@ def _row(spec: Responses, question: Any, sample: int, prompt_tokens: int, said: 
     tokens = len(said.token_ids) - (finish == "stop")  # its end mark is one of them
     if not said.text.strip() and tokens:
         warnings.warn(f"an answer of {tokens} tokens to {question.id} has no text", stacklevel=2)
-    return row(question, sample, spec.sampling.seed, said.text, finish, tokens, prompt_tokens)
+    return response_row(question, sample, spec.sampling.seed, said.text, finish, tokens, prompt_tokens)

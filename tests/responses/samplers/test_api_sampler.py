@@ -13,16 +13,15 @@ from pathlib import Path
 import pytest
 
 from responses.samplers.answer_server import FAULTS, Script, answer, serving
+from spillover.api_client import client
+from spillover.api_client.service import RejectedRequest, Service, ServiceDown
 from spillover.models.base import Base, base_of
 from spillover.records import RESPONSES, read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.responses.samplers.api import api_sampler
-from spillover.responses.samplers.api.api_sampler import seed_of
-from spillover.responses.samplers.api.sampler import APISampler
-from spillover.responses.sampling import Sampling
-from spillover.serving.service import ServiceDown
+from spillover.responses.samplers.api_sampler import APISampler
+from spillover.responses.sampling import Sampling, answer_seed
 from spillover.spec import decode, encode
 from spillover.store import Store
 
@@ -51,7 +50,7 @@ def test_every_answer_is_a_row_with_its_key(store: Store) -> None:
     sent = {(body["messages"][-1]["content"], body["seed"]): body for body in script.bodies}
     assert len(sent) == len(script.bodies) == 12
     for row in found:
-        body = sent[row["prompt"], seed_of(0, row["question_id"], row["sample"])]
+        body = sent[row["prompt"], answer_seed(0, row["question_id"], row["sample"])]
         assert row["answer"] == answer(script, body) and (row["finish_reason"], row["tokens"]) == ("stop", 12)
         assert (body["temperature"], body["top_p"], body["max_tokens"], body["n"]) == (0.7, 0.9, 40, 1)
         assert body["model"] == "m" and "top_k" not in body and "stop" not in body
@@ -101,7 +100,7 @@ def test_faults_that_pass_are_waited_out(store: Store, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", ["500!", "cut!", "HTML!", "no choices!", "401!", "400!"])
 def test_a_server_that_is_down_ends_the_work_with_a_reason(store: Store, fault: str, monkeypatch) -> None:
-    monkeypatch.setattr(api_sampler, "TRIES", 3)
+    monkeypatch.setattr(client, "TRIES", 3)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     script = Script(fault)
     with serving(script) as url, pytest.raises(ServiceDown) as told:
@@ -114,14 +113,14 @@ def test_a_server_that_is_down_ends_the_work_with_a_reason(store: Store, fault: 
 def test_one_request_that_is_refused_is_an_answer_without_text(store: Store, monkeypatch) -> None:
     script = Script()
     refused = ASKED.questions()[-1].messages(0)[-1].content  # others have been answered by then
-    post = api_sampler.Service.post
+    post = Service.post
 
     async def picky(self, body):
         if body["messages"][-1]["content"] == refused:
-            raise api_sampler.RejectedRequest(400, "policy")
+            raise RejectedRequest(400, "policy")
         return await post(self, body)
 
-    monkeypatch.setattr(api_sampler.Service, "post", picky)
+    monkeypatch.setattr(Service, "post", picky)
     with serving(script) as url:
         found = rows(store, spec(url, concurrency=1))
     assert [row["finish_reason"] for row in found].count("refused") == 6  # in both formats
@@ -172,7 +171,7 @@ def test_a_killed_run_asks_only_for_what_is_missing(store: Store, tmp_path: Path
         kept = (store.unfinished(one) / "answers.jsonl").read_text().splitlines()[1:]
         assert len(kept) >= 2
         with open(store.unfinished(one) / "answers.jsonl", "a") as handle:
-            handle.write('{"key": ["torn')
+            handle.write('{"key": "torn')
         found = rows(store, one)
     finally:
         server.kill()
@@ -188,7 +187,7 @@ def test_kept_answers_of_another_model_are_not_taken(store: Store) -> None:
         one = spec(url)
         path = store.unfinished(one) / "answers.jsonl"
         path.parent.mkdir(parents=True)
-        path.write_text('{"about": {"needs": {"x": "y"}}}\n{"key": ["q", 0], "text": "old"}\n')
+        path.write_text('{"journal": 1, "needs": {"x": "y"}}\n{"key": "q #0", "text": "old"}\n')
         assert all(row["answer"].startswith("I would") for row in rows(store, one))
 
 

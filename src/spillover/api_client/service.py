@@ -1,15 +1,18 @@
-"""One call of an OpenAI-compatible service over HTTP, and what each way for it to fail means. Knows no question."""
+"""One call of an OpenAI-compatible service over HTTP, and what each way for it to fail means."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Self
 
-from spillover.serving.pace import retry_after
+from pydantic import AfterValidator
+
+from spillover.api_client.pace import retry_after
 
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
 TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
@@ -17,7 +20,7 @@ NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
 
 
 class ServiceDown(ValueError):
-    """Going on would be in vain: what came is kept."""
+    """Going on would be in vain; what came so far is kept."""
 
 
 class RetryableError(Exception):
@@ -29,11 +32,11 @@ class RetryableError(Exception):
 
 
 class RejectedRequest(Exception):
-    """The service does not take this request, and would not take it a second time."""
+    """The service does not take this request, and would not take it a second time; `message` is its own."""
 
-    def __init__(self, status: int, said: str) -> None:
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(f"the service refuses the request ({status})")
-        self.said = said
+        self.message = message
 
 
 def service_url(url: str) -> str:
@@ -48,6 +51,9 @@ def service_url(url: str) -> str:
     return url
 
 
+ServiceURL = Annotated[str, AfterValidator(service_url)]  # the type of a spec's field
+
+
 @dataclass(frozen=True)
 class ServiceAddress:
     """Where a service is, the environment variable that holds its key, and how long a call may take (seconds)."""
@@ -58,7 +64,7 @@ class ServiceAddress:
     path: str = CHAT
 
     def key(self) -> str | None:
-        """The key, from the environment alone; None where there is none."""
+        """The key, from the environment alone; None where there is none, ValueError where it cannot be one."""
         key = os.environ.get(self.key_variable, "").strip()
         if key and not (key.isascii() and key.isprintable() and " " not in key):
             raise ValueError(f"${self.key_variable} holds characters that no key has: set it anew")
@@ -68,10 +74,10 @@ class ServiceAddress:
 class Service:
     """A connection to one service; an async context."""
 
-    def __init__(self, place: ServiceAddress, connections: int) -> None:
-        self.place = place
+    def __init__(self, address: ServiceAddress, connections: int) -> None:
+        self.address = address
         self._connections = connections
-        self._key = place.key()
+        self._key = address.key()
 
     async def __aenter__(self) -> Self:
         import httpx2
@@ -79,10 +85,10 @@ class Service:
         headers = {"content-type": "application/json", "user-agent": "spillover"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
-        self._client = httpx2.AsyncClient(
+        self._http = httpx2.AsyncClient(
             headers=headers,
-            timeout=self.place.timeout,
-            verify=self.place.url.startswith("https:"),  # without TLS its certificates are not read, which takes long
+            timeout=self.address.timeout,
+            verify=self.address.url.startswith("https:"),  # without TLS its certificates are not read, which takes long
             limits=httpx2.Limits(max_connections=self._connections, max_keepalive_connections=self._connections),
         )
         return self
@@ -90,52 +96,50 @@ class Service:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        await self._http.aclose()
 
-    async def post(self, body: dict[str, Any]) -> Any:
-        """The reply to a request, decoded; Again, Refused or Stopped where there is none."""
+    async def post(self, body: Mapping[str, object]) -> object:
+        """The reply to a request, decoded; RetryableError, RejectedRequest or ServiceDown where there is none."""
         import httpx2
 
+        url = self.address.url + self.address.path
         try:
-            async with asyncio.timeout(self.place.timeout):  # of the whole: a server that drips bytes would never end
-                response = await self._client.post(self.place.url + self.place.path, content=json.dumps(body).encode())
+            async with asyncio.timeout(self.address.timeout):  # of all: a server that drips bytes would never end
+                response = await self._http.post(url, content=json.dumps(body).encode())
         except (TimeoutError, httpx2.TimeoutException):
             raise RetryableError("no reply in time", paid=True) from None
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
-            raise ServiceDown(f"{self.place.url} is no URL of a service: expected one like https://host/v1") from None
+            raise ServiceDown(f"{self.address.url} is no URL of a service: expected one like https://host/v1") from None
         except httpx2.RequestError as error:  # refused, reset, cut off
             raise RetryableError(f"no connection ({type(error).__name__})") from None
-        return self._read(response)
-
-    def _read(self, response: Any) -> Any:
-        status, text = response.status_code, response.text
+        text = response.text
         try:
-            found = json.loads(text)
+            reply = json.loads(text)
         except (ValueError, RecursionError):
-            found = None
-        if status != 200:
-            self._raise(status, found, text, retry_after(response.headers))
-        if found is None:
+            reply = None
+        reported = reply.get("error") if isinstance(reply, dict) else None
+        if response.status_code != 200:
+            self._raise(response.status_code, reported, text, retry_after(response.headers))
+        if reply is None:
             page = text.lstrip()[:1] == "<"
             raise RetryableError("a web page in place of a reply" if page else "a reply cut off", paid=not page)
-        if isinstance(found, dict) and found.get("error"):
+        if reported:
             raise RetryableError("an error under status 200")
-        return found
+        return reply
 
-    def _raise(self, status: int, found: Any, text: str, wait: float | None) -> None:
-        error = found.get("error") if isinstance(found, dict) else None
+    def _raise(self, status: int, error: object, text: str, wait: float | None) -> None:
         error = error if isinstance(error, dict) else {}
-        said = self._scrubbed(str(error.get("message") or text))
+        message = self._scrubbed(str(error.get("message") or text))
         if status in (401, 403):  # what it says may hold parts of the key: it is not repeated
             raise RetryableError(f"the key is refused ({status})", denied=True)
         if status == 402 or error.get("code") in NO_QUOTA or error.get("type") in NO_QUOTA:
-            raise ServiceDown(f"the service at {self.place.url} asks to be paid ({status}: {said})")
+            raise ServiceDown(f"the service at {self.address.url} asks to be paid ({status}: {message})")
         if status == 404 or 300 <= status < 400:
-            at = self.place.url + self.place.path
-            raise ServiceDown(f"{at} does not answer for this model ({status}: {said}): look at base-url and model")
+            url = self.address.url + self.address.path
+            raise ServiceDown(f"{url} does not answer for this model ({status}: {message}): look at base-url and model")
         if status in TRANSIENT or status >= 500:
             raise RetryableError(f"status {status}", wait)
-        raise RejectedRequest(status, said)
+        raise RejectedRequest(status, message)
 
     def _scrubbed(self, text: str) -> str:
         text = " ".join(text.split())

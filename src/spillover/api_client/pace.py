@@ -1,4 +1,4 @@
-"""How fast a service is asked: rates per minute, how long to wait after a fault. Knows no network and no judge."""
+"""How fast a service is asked: rates per minute, and how long to wait after a fault."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Pace:
     async def turn(self, tokens: int) -> None:
         """Wait until a call of so many tokens may go."""
         now = time.monotonic()
-        at = max(now, self._free)
-        self._free = at + max(self._per_call, tokens * self._per_token)
-        while at > now:
-            await asyncio.sleep(at - now)
-            now, at = time.monotonic(), max(at, self._held_until)
+        start = max(now, self._free)
+        self._free = start + max(self._per_call, tokens * self._per_token)
+        while start > now:
+            await asyncio.sleep(start - now)
+            now, start = time.monotonic(), max(start, self._held_until)
 
     def hold(self, seconds: float) -> None:
         """Let no call go for so long."""
@@ -43,7 +43,10 @@ def back_off(attempt: int, first: float) -> float:
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that a service asks to wait, in milliseconds, seconds or as an HTTP date; None: nothing sensible."""
+    """Seconds that a service asks to wait, in milliseconds, seconds or as an HTTP date; None: nothing sensible.
+
+    `now`: seconds since 1970, of which a date is told; None: this moment.
+    """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()
         try:

@@ -1,0 +1,157 @@
+"""Replies on disk as they come, a line each: a kill costs none that was given, a torn last line is cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+Entry = TypeVar("Entry")
+Row = dict[str, Any]  # what JSON holds under names
+FORMAT = 1
+
+
+class Journal(ABC, Generic[Entry]):
+    """Entries by key in a file that is only appended to; in memory alone where there is no file.
+
+    Its first line says what it is of. One process at a time writes it. A crash of the machine loses at most what came
+    since the last `sync`; with `SYNC_EACH`, nothing.
+    """
+
+    SYNC_EACH = False  # whether a line is on the disk when `add` returns
+
+    def __init__(self) -> None:
+        self._entries: dict[str, int | Entry] = {}  # a place in the file, or the entry itself
+        self._file: int | None = None
+        self._unsynced = False
+
+    @abstractmethod
+    def to_row(self, entry: Entry) -> Row:
+        """The entry as JSON takes it."""
+
+    @abstractmethod
+    def from_row(self, row: Row) -> Entry:
+        """The entry that a row holds; ValueError, KeyError or TypeError where it cannot be believed."""
+
+    def count(self, row: Row) -> None:
+        """Hear of every row that is read or appended, also one that is no entry; raises as `from_row` does."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path | None, about: Row, same: bool = False) -> Iterator[Self]:
+        """The journal at `path`, to write; `about` is what its first line says, made where absent.
+
+        same: a file whose first line says another thing is begun anew. Waits while another process writes it.
+        """
+        journal = cls()
+        if path is None:
+            yield journal
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                warnings.warn(f"another process writes {path}: waiting for it", stacklevel=3)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            first = {"journal": FORMAT} | about
+            whole = journal._read(path, first if same else None)
+            os.ftruncate(file, whole)
+            journal._file = file
+            if not whole:
+                journal.append(first)
+            yield journal
+            journal._unsynced = True
+            journal.sync()
+        finally:
+            os.close(file)
+
+    @classmethod
+    def peek(cls, path: Path | None) -> Self:
+        """What a journal holds now, to look at: nothing is made, nobody waits."""
+        journal = cls()
+        if path is not None and path.is_file():
+            journal._read(path, None)
+        return journal
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, key: str) -> Entry:
+        entry = self._entries[key]
+        if not isinstance(entry, int):
+            return entry
+        assert self._file is not None
+        with open(os.dup(self._file), "rb") as handle:
+            handle.seek(entry)
+            return self.from_row(json.loads(handle.readline()))
+
+    def add(self, key: str, entry: Entry) -> None:
+        """Append an entry."""
+        start = self.append({"key": key} | self.to_row(entry))
+        self._entries[key] = entry if start is None else start
+
+    def sync(self) -> None:
+        """Have the disk hold what was appended."""
+        if self._unsynced and self._file is not None:
+            self._unsynced = False
+            os.fsync(self._file)
+
+    def append(self, row: Row) -> int | None:
+        """Write a row as a line; its place in the file, None without one."""
+        start = None
+        if self._file is not None:
+            line = (json.dumps(row) + "\n").encode()
+            start = os.lseek(self._file, 0, os.SEEK_END)
+            try:
+                while line:
+                    line = line[os.write(self._file, line) :]
+            except OSError:  # no room: a half line would spoil the next
+                os.ftruncate(self._file, start)
+                raise
+            self._unsynced = True
+            if self.SYNC_EACH:
+                self.sync()
+        if "journal" not in row:
+            self.count(row)
+        return start
+
+    def _read(self, path: Path, first: Row | None) -> int:
+        """Take in a file; the length of its whole lines, in bytes. Lines that cannot be read are passed over.
+
+        first: what the first line has to be; 0 where it is another.
+        """
+        size, unreadable = 0, 0
+        with open(path, "rb") as handle:
+            for line in handle:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    row = json.loads(line)
+                    if "journal" not in row:
+                        self._take(row, size)
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    row, unreadable = None, unreadable + 1
+                if size == 0 and first not in (None, row):
+                    return 0
+                size += len(line)
+        if unreadable:
+            warnings.warn(f"{path}: {unreadable} lines cannot be read; what they held is asked again", stacklevel=3)
+        return size
+
+    def _take(self, row: Row, start: int) -> None:
+        if "key" in row:
+            self.from_row(row)
+        self.count(row)
+        if "key" in row:
+            self._entries.setdefault(row["key"], start)
