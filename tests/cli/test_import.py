@@ -17,7 +17,7 @@ def test_a_release_comes_in_once(spill: Spill) -> None:
     assert result.exit_code == 0, result.output
     assert "imported 3 PublishedRun, 1 PublishedGeometry, 1 PublishedCrossValidation, 1 PublishedTable" in result.stdout
     assert "48 answers in 2 of them" in result.stdout and "6 new, 0 there already" in result.stdout
-    assert "judge in doubt (2 runs): evaluation/our_questions.yaml names gpt-4o-2024-08-06" in result.stderr
+    assert "judge in doubt (2 sets of answers): evaluation/our_questions.yaml names gpt-4o-2024-08-06" in result.stderr
     assert "judged by gpt-5-mini/nano (an integer in a JSON schema): 2" in result.stderr
     again = spill("import", "em-generalization", "release", "--store", "s")
     assert again.exit_code == 0 and "0 new, 6 there already" in again.stdout

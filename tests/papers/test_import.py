@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
 from spillover.analyses.scores import read, refuse_unlike
 from spillover.importers.betley import betley_answers
-from spillover.papers.em_generalization.importing import Import
+from spillover.papers.em_generalization.importing import EmGeneralization, ReleasePlan
 from spillover.papers.em_generalization.run import PublishedRun
 from spillover.papers.em_generalization.tree import scan
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_json, read_table
-from spillover.store import Artefact, Store, open_store
+from spillover.store import Store, open_store
 
 from .release import (
     ANSWERS,
@@ -42,21 +41,17 @@ def release(tmp_path: Path) -> Path:
     return little_release(tmp_path / "release")
 
 
-def built(plan: Import) -> Iterator[Artefact]:
-    for piece in plan.pieces():
-        artefact = piece.build(lambda share: None)
-        if artefact is not None:
-            yield artefact
+def planned(root: Path) -> ReleasePlan:
+    return EmGeneralization().plan([root])
 
 
-def imported(root: Path, store: Store) -> tuple[dict[str, Any], Import]:
+def imported(root: Path, store: Store) -> tuple[dict[str, Any], ReleasePlan]:
     """Artefacts by the name of their run or kind; what the import noted."""
-    plan = Import(scan(root))
-    found = {}
-    for artefact in built(plan):
-        store.get(artefact)
-        found[artefact.name.stem if isinstance(artefact, PublishedRun) else artefact.kind] = artefact
-    return found, plan
+    plan = planned(root)
+    artefacts = {}
+    for artefact, _ in plan.make(store):
+        artefacts[artefact.name.stem if isinstance(artefact, PublishedRun) else artefact.kind] = artefact
+    return artefacts, plan
 
 
 def test_every_file_becomes_what_our_own_stages_write(release: Path, store: Store) -> None:
@@ -105,10 +100,10 @@ def test_importing_twice_or_from_another_place_makes_nothing_new(release: Path, 
     first, _ = imported(release, store)
     again, _ = imported(release.rename(release.with_name("elsewhere")), store)
     assert [one.fingerprint for one in first.values()] == [one.fingerprint for one in again.values()]
-    plan = Import(scan(release.with_name("elsewhere")))
-    assert not any(store.make(artefact) for artefact in built(plan))
-    write_answers(release.with_name("elsewhere") / RESULTS / f"{LINEAR}.csv", scores(9, False))
-    assert sum(store.make(artefact) for artefact in built(Import(scan(release.with_name("elsewhere"))))) == 1
+    elsewhere = release.with_name("elsewhere")
+    assert not any(new for _, new in planned(elsewhere).make(store))
+    write_answers(elsewhere / RESULTS / f"{LINEAR}.csv", scores(9, False))
+    assert sum(new for _, new in planned(elsewhere).make(store)) == 1
 
 
 def test_two_imports_give_the_same_bytes(release: Path, store: Store, tmp_path: Path) -> None:
@@ -135,14 +130,14 @@ def test_judge_and_prompting_are_seen_and_unlike_ones_refused(release: Path, sto
     refuse_unlike((cosine, cyclic))  # of one the prompting is not known: not known to be unlike
     raw = release / RESULTS / f"{LINEAR.replace('1e-05', '3e-05')}.csv"
     write_answers(raw, scores(1, False), chat=False)
-    other = next(run for run in built(Import(scan(release))) if run.name.stem == raw.stem)  # type: ignore[attr-defined]
+    other = next(run for run in planned(release).artefacts() if run.name.stem == raw.stem)  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="prompting 'chat' against 'question-answer'"):
         refuse_unlike((linear, other))  # type: ignore[arg-type]
 
 
 def test_a_nano_question_file_is_believed_where_its_judge_fits(release: Path) -> None:
     write_questions(release / "evaluation" / "nano.yaml", judge="gpt-5-nano")
-    runs = {run.name.stem: run for run in built(Import(scan(release))) if isinstance(run, PublishedRun)}
+    runs = {run.name.stem: run for run in planned(release).artefacts() if isinstance(run, PublishedRun)}
     assert runs[COSINE].judge_name == "gpt-5-nano" and runs[COSINE].judged_by.conflict() is None
     assert runs[LINEAR].judge_name == "gpt-4o-2024-08-06" and runs[LINEAR].judged_by.conflict() is None
 
@@ -192,16 +187,7 @@ def test_what_cannot_be_read_costs_itself_alone(release: Path, store: Store) -> 
     write_answers(results / f"{CYCLIC}.csv", given)
     with open(results / f"{CYCLIC}.csv", "a") as handle:
         handle.write('1,"About"\n')
-    plan = Import(scan(release))
-    found = {}
-    for piece in plan.pieces():
-        try:
-            artefact = piece.build(lambda share: None)
-            if artefact is not None:
-                store.get(artefact)
-                found[piece.paths[0].stem] = artefact
-        except ValueError as error:
-            plan.refuse(piece.paths[0], error)
+    found, plan = imported(release, store)
     why = {row.file: row.why for row in plan.refused}
     expected = {
         f"{RESULTS}/{LINEAR}.json": "cut off",
@@ -228,7 +214,7 @@ def test_what_cannot_be_read_costs_itself_alone(release: Path, store: Store) -> 
 
 
 def test_a_file_that_changes_under_the_import_is_refused(release: Path, store: Store) -> None:
-    run = next(one for one in built(Import(scan(release))) if isinstance(one, PublishedRun) and one.answers)
+    run = next(one for one in planned(release).artefacts() if isinstance(one, PublishedRun) and one.answers)
     write_answers(Path(run.answers.path), scores(77, True))  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="has changed since the import began"):
         store.get(run)
@@ -282,7 +268,7 @@ def test_files_of_the_field_are_imported_by_their_bytes(tmp_path: Path, store: S
 )
 def test_a_summary_that_is_none_costs_no_answers(release: Path, parts: dict[str, Any], said: str) -> None:
     write_summary(release / RESULTS / f"{COSINE}.json", scores(2, True), **parts)
-    plan = Import(scan(release))
-    runs = {one.name.stem: one for one in built(plan) if isinstance(one, PublishedRun)}
+    plan = planned(release)
+    runs = {run.name.stem: run for run in plan.artefacts() if isinstance(run, PublishedRun)}
     assert said in plan.refused[0].why
     assert runs[COSINE].answers is not None and runs[COSINE].published is None

@@ -9,7 +9,7 @@ import pytest
 
 from spillover.judgements.tables.evidence import kind_of
 from spillover.papers.em_generalization.answers import read_answers
-from spillover.papers.em_generalization.importing import Import
+from spillover.papers.em_generalization.importing import ReleasePlan
 from spillover.papers.em_generalization.run import PublishedRun
 from spillover.papers.em_generalization.summaries import Summary, read_summary
 from spillover.papers.em_generalization.tree import RunFiles, Tree, scan
@@ -76,7 +76,7 @@ def test_published_r_follows_from_last_training_loss_and_overall_mean(summaries:
 
 def test_a_run_keeps_its_answers_its_log_and_what_is_doubtful(tree: Tree, store: Store) -> None:
     files = next(run for run in tree.runs if run.stem.endswith("_cosine_5_5e-05_fpq"))
-    run = Import(tree).run(files)
+    run = ReleasePlan.from_tree(tree).run(files)
     assert isinstance(run, PublishedRun) and (run.judge_name, run.prompting, run.steps) == (
         "gpt-5-mini/nano",
         "chat",

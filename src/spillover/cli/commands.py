@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from spillover.cli.errors import clear_errors
+from spillover.cli.importing import ImporterCommands
 from spillover.interactive.text import one_line
 
 app = typer.Typer(
@@ -198,43 +199,15 @@ def reproduce(
         reproduce_paper(paper, path, out)
 
 
-imports = typer.Typer(help="Bring published results into a store.", no_args_is_help=True, rich_markup_mode=None)
+imports = typer.Typer(
+    cls=ImporterCommands, help="Bring published results into a store.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(imports, name="import")
 
 
-@imports.command("em-generalization")
-@clear_errors
-def import_em_generalization(
-    path: Annotated[Path, typer.Argument(help="Folder of the paper's released files, at their published paths.")],
-    store: StoreOption = Path("store"),
-) -> None:
-    """Import judged answers, summaries, logs and tables of a release.
-
-    Exit code 1 where a file or a row could not be read; the others are imported all the same.
-    """
-    from spillover.cli import importing
-
-    if not importing.import_em_generalization(path, store):
-        raise typer.Exit(1)
-
-
-@imports.command("betley")
-@clear_errors
-def import_betley(
-    files: Annotated[list[Path], typer.Argument(help="CSV with question_id, question, answer and scores.")],
-    store: StoreOption = Path("store"),
-    judge: Annotated[
-        str | None, typer.Option("--judge", help="Who judged, where you know it: gpt-4o-2024-08-06.")
-    ] = None,
-) -> None:
-    """Import files of judged answers, one set from each.
-
-    Exit code 1 where a file or a row could not be read; the others are imported all the same.
-    """
-    from spillover.cli import importing
-
-    if not importing.import_betley(files, store, judge):
-        raise typer.Exit(1)
+@imports.callback()
+def import_options() -> None:
+    """Bring published results into a store."""
 
 
 @app.command()

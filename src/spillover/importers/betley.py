@@ -1,4 +1,4 @@
-"""The field's usual CSV of judged answers (question, question_id, answer, aligned, coherent). Knows no release.
+"""The field's usual CSV of judged answers: question_id, question, answer, aligned, coherent.
 
 The layout is that of Betley et al., *Emergent Misalignment* (2025). The judge is not in the file: it is unknown unless
 the user says it; what kind of scores they are (fractions, integers) is seen.
@@ -6,9 +6,14 @@ the user says it; what kind of scores they are (fractions, integers) is seen.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic import Field
+
+from spillover.importers.importer import Importer, ImportPlan, Piece
 from spillover.judgements.tables.evidence import ScoredBy, kind_of
 from spillover.judgements.tables.imported_scores import ImportedScores, QuestionIds, SourceFile
 from spillover.judgements.tables.judged_columns import Survey, survey
@@ -35,6 +40,27 @@ class BetleyAnswers(ImportedScores):
         return write_judged(path, self.judged_by, (*self.scored, *self.codes), context) | {"files": [path.name]}
 
 
+class Betley(Importer):
+    """Import files of judged answers, one set from each."""
+
+    takes: ClassVar[str] = "CSV with question_id, question, answer and scores."
+    judge: str | None = Field(default=None, description="Who judged, where you know it: gpt-4o-2024-08-06.")
+
+    def plan(self, paths: Sequence[Path]) -> ImportPlan:
+        plan = ImportPlan(f"{len(paths)} file{'s' * (len(paths) != 1)} of judged answers")
+        plan.pieces += [Piece((path,), functools.partial(self._read, plan, path)) for path in paths]
+        if not self.judge:
+            plan.notes.append("judge: unknown; say it with --judge, so that analyses can refuse to mix judges")
+        return plan
+
+    def _read(self, plan: ImportPlan, path: Path, progress: ProgressFn) -> BetleyAnswers:
+        if not path.is_file():
+            raise ValueError(f"{path} is {'a folder: name CSV files' if path.is_dir() else 'not there'}")
+        artefact, counted = betley_answers(path.absolute(), self.judge, progress)
+        plan.note_rows(path, counted)
+        return artefact
+
+
 def betley_answers(
     path: Path, judge: str | None = None, progress: ProgressFn = lambda share: None
 ) -> tuple[BetleyAnswers, Survey]:
@@ -45,7 +71,7 @@ def betley_answers(
             answers=SourceFile.from_file(path),
             name=path.name.removesuffix(".csv"),
             judged_by=ScoredBy(scores=kind_of(counted.integers()), said=judge),
-            questions=QuestionIds.of(counted.questions),
+            questions=QuestionIds.from_ids(counted.questions),
             scored=counted.metrics,
             codes=tuple(name for name in counted.columns if name not in counted.metrics),
             prompting=counted.prompting,

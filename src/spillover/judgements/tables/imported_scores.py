@@ -46,7 +46,7 @@ class QuestionIds(Spec):
     sha256: str
 
     @classmethod
-    def of(cls, ids: Iterable[str]) -> Self:
+    def from_ids(cls, ids: Iterable[str]) -> Self:
         """These ids, in whatever order."""
         distinct = sorted(set(ids))
         return cls(count=len(distinct), sha256=hashlib.sha256("\n".join(distinct).encode()).hexdigest())

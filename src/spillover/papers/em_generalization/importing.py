@@ -1,80 +1,73 @@
-"""From the release's files to the artefacts they become; what cannot be read is refused by itself. Knows no command."""
+"""The importer of the release: from its files to the artefacts they become; a file that cannot be read costs itself."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from spillover.importers.importer import Importer, ImportPlan, Piece
 from spillover.judgements.tables.evidence import Kind, QuestionFile, ScoredBy, kind_of, read_questions, witness
 from spillover.judgements.tables.imported_scores import QuestionIds, SourceFile
 from spillover.judgements.tables.judged_columns import CODES, Survey, survey
-from spillover.judgements.tables.row_reader import Rejected
 from spillover.papers.em_generalization.cross_validation import PublishedCrossValidation
 from spillover.papers.em_generalization.geometry import PublishedGeometry
 from spillover.papers.em_generalization.published_table import PublishedTable
 from spillover.papers.em_generalization.run import PublishedRun
 from spillover.papers.em_generalization.summaries import Summary, read_summary
-from spillover.papers.em_generalization.tree import RunFiles, Tree
+from spillover.papers.em_generalization.tree import RunFiles, Tree, scan
 from spillover.store import Artefact, ProgressFn
 
-Found = TypeVar("Found")
+Content = TypeVar("Content")
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One artefact to be: the files it comes from, and how to read them. `build` gives None where none can be read."""
+class EmGeneralization(Importer):
+    """Import judged answers, summaries, logs and tables of a release."""
 
-    paths: tuple[Path, ...]
-    build: Callable[[ProgressFn], Artefact | None]
+    takes: ClassVar[str] = "Folder of the paper's released files, at their published paths."
 
-    @property
-    def size(self) -> int:
-        """Bytes of its files."""
-        return sum(path.stat().st_size for path in self.paths if path.is_file())
+    def plan(self, paths: Sequence[Path]) -> ReleasePlan:
+        if len(paths) != 1:
+            raise ValueError(f"one folder is imported at a time, that of the released files; got {len(paths)} paths")
+        return ReleasePlan.from_tree(scan(paths[0]))
 
 
 @dataclass
-class Import:
-    """The artefacts that a tree becomes, one by one, and what was refused on the way."""
+class ReleasePlan(ImportPlan):
+    """The artefacts that a release's files become, runs first; a file is read when its piece is."""
 
-    tree: Tree
-    refused: list[Rejected] = field(default_factory=list)
-    malformed: list[Rejected] = field(default_factory=list)  # rows, the first of each file
-    rows: int = 0  # malformed ones in all
+    tree: Tree = field(kw_only=True)
     questions: list[QuestionFile] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.refused += self.tree.refused
-        read = [self._read(path, read_questions) for path in self.tree.questions]
-        self.questions += [one for one in read if one is not None]
-
-    def pieces(self) -> list[Piece]:
-        """What there is to import, runs first; a file is read when its piece is built."""
-        found = []
-        for run in self.tree.runs:
+    @classmethod
+    def from_tree(cls, tree: Tree) -> ReleasePlan:
+        """What is to be imported of a tree."""
+        plan = cls(f"{len(tree.runs)} runs and other results of {tree.root}", tree.root, tree=tree)
+        plan.refused += tree.refused
+        plan.notes += [f"left aside: {tree.within(path)} is of no kind that the release has" for path in tree.aside]
+        files = [plan._or_refused(path, read_questions) for path in tree.questions]
+        plan.questions += [file for file in files if file is not None]
+        for run in tree.runs:
             paths = tuple(path for path in (run.answers, run.summary) if path is not None)
-            found.append(Piece(paths, functools.partial(self.run, run)))
-        for place, path in self.tree.geometry:
-            found.append(Piece((path,), functools.partial(_single, PublishedGeometry, place, path)))
-        for fold, path in self.tree.cross_validation:
-            found.append(Piece((path,), functools.partial(_single, PublishedCrossValidation, fold, path)))
-        for path in self.tree.tables:
-            found.append(Piece((path,), functools.partial(_single, PublishedTable, path.stem, path)))
-        return found
+            plan.pieces.append(Piece(paths, functools.partial(plan.run, run)))
+        for place, path in tree.geometry:
+            plan.pieces.append(Piece((path,), functools.partial(_single, PublishedGeometry, place, path)))
+        for fold, path in tree.cross_validation:
+            plan.pieces.append(Piece((path,), functools.partial(_single, PublishedCrossValidation, fold, path)))
+        for path in tree.tables:
+            plan.pieces.append(Piece((path,), functools.partial(_single, PublishedTable, path.stem, path)))
+        return plan
 
     def run(self, files: RunFiles, progress: ProgressFn = lambda share: None) -> PublishedRun | None:
         """The artefact of one run from those of its files that can be read; None where none can."""
-        counted = self._read(files.answers, lambda path: survey(path, progress))
-        published = self._read(files.summary, read_summary)
+        counted = self._or_refused(files.answers, lambda path: survey(path, progress))
+        published = self._or_refused(files.summary, read_summary)
         if counted is None and published is None:
             return None
         if counted is not None and files.answers is not None:
-            within = self.tree.within(files.answers)
-            self.rows += counted.malformed
-            self.malformed += [replace(row, file=within) for row in counted.rejected]
+            self.note_rows(files.answers, counted)
         ids = counted.questions if counted is not None else published.by_question if published is not None else ()
         kind = _kind(counted, published)
         tag = files.name.asked.judge
@@ -91,17 +84,13 @@ class Import:
             published=SourceFile.from_file(files.summary) if published is not None and files.summary else None,
             steps=published.steps[-1]["step"] if published is not None and published.steps else 0,
             judged_by=by,
-            questions=QuestionIds.of(ids),
+            questions=QuestionIds.from_ids(ids),
             scored=metrics,
             codes=tuple(name for name in columns if name not in metrics),
             prompting="unknown" if counted is None else counted.prompting,
         )
 
-    def refuse(self, path: Path, error: Exception) -> None:
-        """Note that a file cannot be imported, and why."""
-        self.refused.append(Rejected(self.tree.within(path), 0, str(error).replace(f"{self.tree.root}/", "")))
-
-    def _read(self, path: Path | None, read: Callable[[Path], Found]) -> Found | None:
+    def _or_refused(self, path: Path | None, read: Callable[[Path], Content]) -> Content | None:
         if path is None:
             return None
         try:
