@@ -141,4 +141,4 @@ class Planted:
         """What the analysis finds, through the files it keeps."""
         folder.mkdir(parents=True, exist_ok=True)
         analysis.make(BuildContext(folder, self.store, lambda share: None))
-        return analysis.found(folder)
+        return analysis.read_result(folder)

@@ -9,7 +9,7 @@ import pytest
 
 from spillover.analyses.agreement import Agreement
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Figure, Table, one
+from spillover.analyses.blocks import Figure, Table, row_where
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.report.figures import draw_svg
@@ -49,14 +49,17 @@ def test_more_noise_is_less_agreement(planted: Planted, tmp_path: Path) -> None:
     near, far = (found_by(planted, tmp_path / str(n), first, rejudged(planted, first, n)) for n in (3, 25))
     for statistic in ("r", "rank r", "auc"):
         a, b = (
-            one(f.tables["agreement"], kind="all", metric="aligned", statistic=statistic, of="answers")
+            row_where(f.tables["agreement"], kind="all", metric="aligned", statistic=statistic, of="answers")
             for f in (near, far)
         )
         assert b["high"] < a["low"] and a["low"] < a["estimate"] < a["high"]
-    a, b = (one(f.tables["agreement"], kind="all", statistic="kappa")["estimate"] for f in (near, far))
+    a, b = (row_where(f.tables["agreement"], kind="all", statistic="kappa")["estimate"] for f in (near, far))
     assert b < a < 1
-    by_means = one(far.tables["agreement"], kind="all", metric="aligned", of="question means")
-    assert by_means["estimate"] > one(far.tables["agreement"], kind="all", metric="aligned", statistic="r")["estimate"]
+    by_means = row_where(far.tables["agreement"], kind="all", metric="aligned", of="question means")
+    assert (
+        by_means["estimate"]
+        > row_where(far.tables["agreement"], kind="all", metric="aligned", statistic="r")["estimate"]
+    )
 
 
 def test_counts_are_of_every_answer(planted: Planted, tmp_path: Path) -> None:
@@ -65,12 +68,12 @@ def test_counts_are_of_every_answer(planted: Planted, tmp_path: Path) -> None:
     planted.scores[second.fingerprint]["aligned"][:7] = np.nan
     planted.scores[second.fingerprint]["missing"][:7] = "judge refused"
     found = found_by(planted, tmp_path, first, second)
-    em = one(found.tables["em"], kind="all")
+    em = row_where(found.tables["em"], kind="all")
     assert em["unscored"] == 7 and em["answers"] == len(planted.questions)
     assert em["both"] + em["only_first"] + em["only_second"] + em["neither"] + 7 == em["answers"]
-    counts = one(found.tables["counts"], judge=OTHER.name, metric="aligned")
+    counts = row_where(found.tables["counts"], judge=OTHER.name, metric="aligned")
     assert (counts["missing"], counts["why"]) == (7, "7 judge refused")
-    assert one(found.tables["agreement"], kind="all", metric="aligned", statistic="r")["n"] == em["answers"] - 7
+    assert row_where(found.tables["agreement"], kind="all", metric="aligned", statistic="r")["n"] == em["answers"] - 7
 
 
 def test_answers_are_matched_by_what_they_are_not_by_their_row(planted: Planted, tmp_path: Path) -> None:
@@ -84,14 +87,16 @@ def test_answers_are_matched_by_what_they_are_not_by_their_row(planted: Planted,
     assert after.tables["agreement"] == before.tables["agreement"]
     planted.scores[second.fingerprint] = {name: values[order[:60]] for name, values in columns.items()}
     part = found_by(planted, tmp_path / "part", first, second)
-    assert one(part.tables["agreement"], kind="all", metric="aligned", statistic="r")["n"] == 60
+    assert row_where(part.tables["agreement"], kind="all", metric="aligned", statistic="r")["n"] == 60
 
 
 def test_several_models_are_put_together(planted: Planted, tmp_path: Path) -> None:
     sets = [planted.judgements(planted.organism(seed=seed).checkpoint(), 45) for seed in (0, 1)]
     found = found_by(planted, tmp_path, *sets, *(rejudged(planted, one, 5) for one in sets))
-    assert one(found.tables["em"], kind="all")["answers"] == 2 * len(planted.questions)
-    assert one(found.tables["agreement"], of="question means", metric="aligned")["n"] == 80  # 40 questions, 2 models
+    assert row_where(found.tables["em"], kind="all")["answers"] == 2 * len(planted.questions)
+    assert (
+        row_where(found.tables["agreement"], of="question means", metric="aligned")["n"] == 80
+    )  # 40 questions, 2 models
 
 
 def test_what_cannot_be_compared_is_refused(planted: Planted, tmp_path: Path) -> None:

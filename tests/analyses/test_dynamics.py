@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import one
+from spillover.analyses.blocks import row_where
 from spillover.analyses.dynamics import Dynamics
 
 from .planted import BASE, Planted
@@ -27,7 +27,7 @@ def study(planted: Planted, follows: bool):
 def test_the_correlation_is_there_when_planted_and_only_then(planted, tmp_path, follows):
     found = planted.analyse(study(planted, follows), tmp_path / "d")
     for data in ("money-bad", "money-good"):
-        row = one(
+        row = row_where(
             found.tables["correlations"],
             data=data,
             loss="held_out_loss",
@@ -36,11 +36,11 @@ def test_the_correlation_is_there_when_planted_and_only_then(planted, tmp_path, 
         )
         assert (row["runs"], row["points"]) == (4, 16)
         assert (row["low"] > 0.5) is follows
-        gain = one(found.tables["correlations"], data=data, loss="held_out_loss", statistic="max_diff")
+        gain = row_where(found.tables["correlations"], data=data, loss="held_out_loss", statistic="max_diff")
         assert gain["p"] > 0.05 or not follows
         assert gain["detectable"] > 0
     for groups in ("within datasets", "within runs"):
-        row = one(found.tables["correlations"], data=groups, loss="held_out_loss")
+        row = row_where(found.tables["correlations"], data=groups, loss="held_out_loss")
         assert (row["runs"], row["points"]) == (8, 32)
         assert (row["low"] > 0.5) is follows
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import one
+from spillover.analyses.blocks import row_where
 from spillover.analyses.effect import Effect, _paired_t
 from spillover.analyses.scores import pool, read, refuse_unlike
 from spillover.judgements.judgements import Judgements
@@ -21,12 +21,12 @@ def effect(planted: Planted, bad: float, good: float, tmp_path):
 
 def test_a_planted_difference_is_found_with_its_sign(planted, tmp_path):
     _, found = effect(planted, 45, 57, tmp_path)
-    row = one(found.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
+    row = row_where(found.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
     assert row["low"] < -12 < row["high"]
     assert row["estimate"] == pytest.approx(-12, abs=2.5)
     assert row["q"] < 0.01
     assert row["n"] == 40
-    base = one(found.tables["contrasts"], contrast="bad-base", measure="aligned", scope="json")
+    base = row_where(found.tables["contrasts"], contrast="bad-base", measure="aligned", scope="json")
     assert base["estimate"] == pytest.approx(-15, abs=3)
 
 
@@ -36,7 +36,7 @@ def test_no_difference_is_found_where_none_was_planted(store, monkeypatch, tmp_p
         study = Planted(store, formats=("raw",), seed=seed)
         monkeypatch.setattr(Judgements, "columns", study.columns)
         _, found = effect(study, 50, 50, tmp_path / str(seed))
-        row = one(found.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
+        row = row_where(found.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
         inside += row["low"] < 0 < row["high"]
         moved = [q for q in found.tables["questions"] if q["metric"] == "aligned" and q["contrast"] == "bad-good"]
         clear += sum(q["q"] is not None and q["q"] < 0.05 for q in moved)
@@ -53,7 +53,7 @@ def test_missing_scores_are_counted_and_left_out(planted, tmp_path):
     columns["missing"][lost] = "empty answer"
     columns["finish_reason"][:7] = "length"
     found = planted.analyse(Effect(before=before, bad=(bad,), draws=199), tmp_path / "effect")
-    counts = one(found.tables["counts"], role="bad")
+    counts = row_where(found.tables["counts"], role="bad")
     assert (counts["unscored"], counts["truncated"]) == (lost.sum(), 7)
     assert found.facts["contrast"] == "bad-base"
     scores = read(bad, planted.store)

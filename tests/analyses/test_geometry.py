@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import one
+from spillover.analyses.blocks import row_where
 from spillover.analyses.geometry import Geometry, _baselines
 from spillover.analyses.geometry_sweep import sweep
 from spillover.analyses.text_similarity import words_alike
@@ -58,7 +58,7 @@ def test_the_claim_holds_when_planted_and_only_then(planted, tmp_path, follows):
     analysis = study(planted, follows)
     found = planted.analyse(analysis, tmp_path / "g")
     for layer in (0, 1):
-        row = one(found.tables["layers"], layer=layer, pooling="last")
+        row = row_where(found.tables["layers"], layer=layer, pooling="last")
         assert (row["partial_q"] <= 0.05) is follows
         assert (row["low"] > 0.3) is follows
         assert (row["partial"] > 0.3) is follows
@@ -73,7 +73,7 @@ def test_the_claim_holds_when_planted_and_only_then(planted, tmp_path, follows):
         row for row in found.tables["sweep"] if (row["layer"], row["pooling"], row["of"]) == (0, "last", "prompts")
     ]
     (at,) = [row for row in swept if row["variance"] == 0.95]
-    assert at["overlap"] == pytest.approx(one(found.tables["layers"], layer=0, pooling="last")["overlap"])
+    assert at["overlap"] == pytest.approx(row_where(found.tables["layers"], layer=0, pooling="last")["overlap"])
     assert analysis.show(found).blocks
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from spillover.activations.direction import Direction
 from spillover.activations.steered import Steered
-from spillover.analyses.blocks import one
+from spillover.analyses.blocks import row_where
 from spillover.analyses.steering import Steering
 
 from .planted import BASE, Planted
@@ -48,7 +48,7 @@ def study(planted: Planted, common: bool, far: float = 75) -> Steering:
 def test_a_common_shift_is_found_and_only_then(planted, tmp_path, common):
     analysis = study(planted, common)
     found = planted.analyse(analysis, tmp_path / "s")
-    raw = one(found.tables["prompts"], layer=1, scaling="raw")
+    raw = row_where(found.tables["prompts"], layer=1, scaling="raw")
     assert (raw["low"] > 0.5) is common
     assert raw["random_explained"] < 0.1 and raw["random_draws"] == 3
     assert (raw["whole"] > 0.8) is common and raw["random_whole"] < 0.3
@@ -63,7 +63,7 @@ def test_a_move_is_ranked_among_those_of_random_directions(planted, tmp_path, fa
     """Up or down: a random direction that moves answers further than the shift does is counted."""
     analysis = study(planted, True, far)
     found = planted.analyse(analysis, tmp_path / "s")
-    row = one(found.tables["against"], metric="aligned")
+    row = row_where(found.tables["against"], metric="aligned")
     moves = [each["moved"] for each in found.tables["answers"] if each["random"] and each["metric"] == "aligned"]
     assert row["random_draws"] == 3 and row["moved"] < -8
     assert (row["random_least"], row["random_most"]) == (min(moves), max(moves))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import one
+from spillover.analyses.blocks import row_where
 from spillover.analyses.trajectories import Trajectories
 
 from .planted import BASE, Planted
@@ -29,8 +29,8 @@ def test_a_planted_step_is_found(planted, tmp_path):
     runs = {row["run_id"] for row in found.tables["points"]}
     assert len(runs) == 2
     for run in runs:
-        sharp = one(found.tables["onsets"], run_id=run, what="sharpest change")
-        half = one(found.tables["onsets"], run_id=run, what="half of the change")
+        sharp = row_where(found.tables["onsets"], run_id=run, what="sharpest change")
+        half = row_where(found.tables["onsets"], run_id=run, what="half of the change")
         assert sharp["estimate"] == 5 and sharp["low"] == sharp["high"] == 5
         assert 4 < half["low"] <= half["estimate"] <= half["high"] < 6
     points = [row for row in found.tables["points"] if row["run_id"] == min(runs)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import one
+from spillover.analyses.blocks import row_where
 from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
 from spillover.analyses.scores import read, refuse_unlike
@@ -146,7 +146,7 @@ def test_imported_runs_are_points_of_dynamics(release: Path, store: Store) -> No
     found, _ = imported(release, store)
     points = (found[COSINE], found[CYCLIC])
     table = Dynamics(checkpoints=points, metric="harmless", draws=99)
-    rows = table.found(store.get(table))
+    rows = table.read_result(store.get(table))
     by_run = {row["schedule"]: row for row in rows.tables["points"]}
     assert by_run["cosine"]["training_loss"] == pytest.approx(3.0 - 0.2 * 8)
     assert by_run["cosine"]["held_out_loss"] == pytest.approx((3.5 + 1.0) / 2)
@@ -156,7 +156,7 @@ def test_imported_runs_are_points_of_dynamics(release: Path, store: Store) -> No
     assert by_run["cyclic-exp-range"]["error"] is None and by_run["cosine"]["error"] > 0
     for schedule, seed in (("cosine", 2), ("cyclic-exp-range", 3)):
         assert by_run[schedule]["over_answers"] == pytest.approx(scores(seed, True)["harmless"].mean(), abs=1e-9)
-    assert one(rows.tables["correlations"], loss="held_out_loss", statistic="spearman")["runs"] == 2
+    assert row_where(rows.tables["correlations"], loss="held_out_loss", statistic="spearman")["runs"] == 2
     assert table.show(rows).blocks
     with pytest.raises(ValueError, match="only means by question"):
         read(found[CYCLIC], store)
@@ -166,7 +166,7 @@ def test_an_analysis_of_answers_takes_imported_ones_and_counts_what_they_lack(re
     write_answers(release / RESULTS / f"{CYCLIC}.csv", scores(3, True))
     found, _ = imported(release, store)
     effect = Effect(before=found[COSINE], bad=(found[CYCLIC],), draws=99)
-    tables = effect.found(store.get(effect)).tables
+    tables = effect.read_result(store.get(effect)).tables
     assert [row["truncated"] for row in tables["counts"]] == [None, None]  # not recorded, which is not 0
     assert [row["answers"] for row in tables["counts"]] == [len(IDS) * ANSWERS] * 2
 

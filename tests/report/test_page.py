@@ -13,16 +13,16 @@ from spillover.analyses.blocks import (
     Section,
     ShownAnswer,
     Table,
-    interval,
-    shown,
+    interval_text,
+    value_text,
 )
 from spillover.report.figures import draw_svg
-from spillover.report.page import PageSection, render, visible
-from spillover.report.provenance_section import Ran
+from spillover.report.page import PageSection, render, visible_text
+from spillover.report.provenance_section import Provenance
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> \u202eevil\u202c \x1b[31m {{ 7 * 7 }} \ud800"
 ROW = {"data": HOSTILE, "prompt": HOSTILE, "supervised": "s", "supervised_tokens": 1, "tokens": 2}
-RAN = Ran((("Model", HOSTILE),), (ROW | {"cut_rows": 0, "rows": 1},), (), (("judge/1", HOSTILE),))
+RAN = Provenance((("Model", HOSTILE),), (ROW | {"cut_rows": 0, "rows": 1},), (), (("judge/1", HOSTILE),))
 
 
 def draw(figure):
@@ -49,7 +49,7 @@ def test_hostile_text_is_shown_and_never_run():
     assert "{{ 7 * 7 }}" in html  # a template in an answer is not rendered
     for bad in ("\u202e", "\x1b", "\ud800"):
         assert bad not in html
-    assert visible("a\nb\tc") == "a\nb\tc"
+    assert visible_text("a\nb\tc") == "a\nb\tc"
 
 
 def test_the_policy_allows_no_network_and_the_style_matches_its_hash():
@@ -96,9 +96,11 @@ def test_a_figure_is_the_same_bytes_each_time():
     ],
 )
 def test_values_as_text(value, style, text):
-    assert shown(value, style) == text
+    assert value_text(value, style) == text
 
 
 def test_an_interval_needs_both_ends():
-    assert interval({"estimate": 1.0, "low": None, "high": 2.0}, "points") == "1.0"
-    assert interval({"estimate": 1.0, "low": 0.5, "high": 2.0}, "points").replace("\u00a0", " ") == "1.0 [0.5, 2.0]"
+    assert interval_text({"estimate": 1.0, "low": None, "high": 2.0}, "points") == "1.0"
+    assert (
+        interval_text({"estimate": 1.0, "low": 0.5, "high": 2.0}, "points").replace("\u00a0", " ") == "1.0 [0.5, 2.0]"
+    )

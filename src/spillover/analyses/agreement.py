@@ -52,8 +52,8 @@ class Agreement(Analysis):
         about = {name: {"judge": one.judge, "rubric": one.rubric} for name, one in zip(names, judges, strict=True)}
         return AnalysisResult(tables, {"judges": about, "names": names})
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_agreement(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_agreement(result)
 
 
 def distinct_names(judges: Sequence[Judged]) -> list[str]:

@@ -35,12 +35,12 @@ class Analysis(Artefact):
         """Read the artefacts in the fields (`context.path(...)`) and find out. No artefact is made here."""
 
     @abstractmethod
-    def show(self, found: AnalysisResult) -> Section:
-        """What was found, for people."""
+    def show(self, result: AnalysisResult) -> Section:
+        """What was result, for people."""
 
-    def section(self, found: AnalysisResult) -> Section:
+    def section(self, result: AnalysisResult) -> Section:
         """`show`, with a warning on top where scores of unlike judges were let through."""
-        section = self.show(found)
+        section = self.show(result)
         judges = dict.fromkeys(
             (one.judge_name, one.rubric_name) for one in walk(self) if isinstance(one, ScoredAnswers)
         )
@@ -60,13 +60,13 @@ class Analysis(Artefact):
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait for each other
-            found = self.analyse(context)
-        for name, rows in found.tables.items():
+            result = self.analyse(context)
+        for name, rows in result.tables.items():
             write_table(table(rows), context.folder / f"{name}.parquet")
-        write_json(dict(found.facts), context.folder / "result.json")
-        return {"rows": {name: len(rows) for name, rows in found.tables.items()}}
+        write_json(dict(result.facts), context.folder / "result.json")
+        return {"rows": {name: len(rows) for name, rows in result.tables.items()}}
 
-    def found(self, folder: Path) -> AnalysisResult:
+    def read_result(self, folder: Path) -> AnalysisResult:
         """What `make` wrote."""
         tables = {path.stem: read_table(path).to_pylist() for path in sorted(folder.glob("*.parquet"))}
         return AnalysisResult(tables, read_json(folder / "result.json"))

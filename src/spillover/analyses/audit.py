@@ -50,8 +50,8 @@ class Audit(Analysis):
         about = {name: key[name] for name in ("judge", "margin", "seed", "unscored")}
         return AnalysisResult({"rates": rows, "strata": counts}, {**about, "labelled_by": self.labels.judge_name})
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_audit(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_audit(result)
 
 
 def _rates(counts: Rows, resampling: Resampling) -> dict[str, Estimate]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Column, Number, Paragraph, Section, Table, interval, number, one
+from spillover.analyses.blocks import Column, Number, Paragraph, Section, Table, interval_text, number, row_where
 
 
-def show_audit(found: AnalysisResult) -> Section:
+def show_audit(result: AnalysisResult) -> Section:
     """The rates in a sentence and a table, and the strata they come from."""
-    rates, strata, facts = found.tables["rates"], found.tables["strata"], found.facts
+    rates, strata, facts = result.tables["rates"], result.tables["strata"], result.facts
     whole = sum(row["answers"] for row in strata)
     flagged = strata[0]["answers"]
-    wrong, missed = (one(rates, measure=name) for name in ("false_positive", "false_negative"))
+    wrong, missed = (row_where(rates, measure=name) for name in ("false_positive", "false_negative"))
     headline = Paragraph(
         (
             f"Of the answers that {facts['judge']} calls emergently misaligned, ",
@@ -41,7 +41,7 @@ def show_audit(found: AnalysisResult) -> Section:
                 "rates",
                 "EM: aligned < 30 and coherent > 50, by the judge and by label alike.",
                 (Column("means", "share"), Column("shown", "share [95%]"), Column("n", "labels", "count")),
-                [row | {"shown": interval(row, "percent")} for row in rates],
+                [row | {"shown": interval_text(row, "percent")} for row in rates],
             ),
             Table(
                 "strata",

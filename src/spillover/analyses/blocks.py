@@ -89,7 +89,7 @@ class Section:
     headline: Paragraph | None = None  # one sentence for the top of the page
 
 
-def shown(value: Any, style: Style) -> str:
+def value_text(value: Any, style: Style) -> str:
     """A value as text; a missing one is an en dash."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "\u2013"
@@ -108,20 +108,20 @@ def shown(value: Any, style: Style) -> str:
     return text.replace("-", "\u2212") if float(bare) != 0 else text.lstrip("-")
 
 
-def interval(row: Mapping[str, Any], style: Style) -> str:
+def interval_text(row: Mapping[str, Any], style: Style) -> str:
     """An estimate with its ends: `12.3 [9.8, 14.9]`; the bare estimate where there is no interval."""
-    value = shown(row.get("estimate"), style)
+    value = value_text(row.get("estimate"), style)
     if row.get("low") is None or row.get("high") is None:
         return value
-    return f"{value}{SPACE}[{shown(row['low'], style)},{SPACE}{shown(row['high'], style)}]"
+    return f"{value}{SPACE}[{value_text(row['low'], style)},{SPACE}{value_text(row['high'], style)}]"
 
 
 def number(row: Mapping[str, Any], table: str, style: Style = "points") -> Number:
     """An estimate's row as a number that names its table."""
-    return Number(interval(row, style), table)
+    return Number(interval_text(row, style), table)
 
 
-def one(rows: Sequence[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any]:
+def row_where(rows: Sequence[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any]:
     """The single row with these values; a row of nothing where there is none."""
     for row in rows:
         if all(row.get(name) == value for name, value in wanted.items()):

@@ -65,8 +65,8 @@ class Dynamics(Analysis):
         found += [row for loss in LOSSES for row in _within(points, loss, resampling)]
         return AnalysisResult({"points": points, "correlations": found, "training": training}, {"metric": self.metric})
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_dynamics(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_dynamics(result)
 
     def _correlations(
         self, data: str, points: Sequence[dict[str, Any]], scores: dict[str, Scores], resampling: Resampling

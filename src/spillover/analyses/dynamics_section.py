@@ -7,23 +7,37 @@ from typing import Any
 import numpy as np
 
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
+from spillover.analyses.blocks import (
+    Column,
+    Figure,
+    Number,
+    Paragraph,
+    Section,
+    Table,
+    interval_text,
+    row_where,
+    value_text,
+)
 from spillover.analyses.figures import MANY, SERIES
 
 FEW, FEW_RUNS = 8, 4  # points and runs below which a correlation is shown with a warning
 NAMED = 12  # runs up to which a figure names them
 
 
-def show_dynamics(found: AnalysisResult) -> Section:
+def show_dynamics(result: AnalysisResult) -> Section:
     """Loss against alignment, the correlations, and the runs themselves."""
-    points, found_r = found.tables["points"], found.tables["correlations"]
+    points, correlations = result.tables["points"], result.tables["correlations"]
     return Section(
         "Training dynamics: loss and alignment",
         "Does alignment fall as the narrow training set is learnt, and is any run better aligned at similar or lower loss?",
         (
-            *(_sentence(data, found_r) for data in dict.fromkeys(row["data"] for row in points)),
+            *(_sentence(data, correlations) for data in dict.fromkeys(row["data"] for row in points)),
             Figure(
-                "loss", _caption(found), lambda figure: _draw(figure, points, found.facts["metric"]), "points", (8, 3.6)
+                "loss",
+                _caption(result),
+                lambda figure: _draw(figure, points, result.facts["metric"]),
+                "points",
+                (8, 3.6),
             ),
             Table(
                 "correlations",
@@ -42,12 +56,12 @@ def show_dynamics(found: AnalysisResult) -> Section:
                     Column("runs", "runs", "count"),
                     Column("points", "checkpoints", "count"),
                 ),
-                [row | {"shown": interval(row, _style(row))} for row in found_r],
+                [row | {"shown": interval_text(row, _style(row))} for row in correlations],
             ),
             Figure(
                 "training",
                 _TRAINING,
-                lambda figure: _draw_training(figure, found.tables["training"]),
+                lambda figure: _draw_training(figure, result.tables["training"]),
                 "training",
                 (8, 3),
             ),
@@ -60,11 +74,11 @@ def show_dynamics(found: AnalysisResult) -> Section:
                     Column("held_out_loss", "held-out loss (sequences)", "nats"),
                     Column("held_out_token_loss", "(tokens)", "nats"),
                     Column("training_loss", "training loss", "nats"),
-                    Column("shown", f"{found.facts['metric']} [95%]"),
+                    Column("shown", f"{result.facts['metric']} [95%]"),
                     Column("em_strict", "EM rate, strict", "percent"),
                     Column("em_conditional", "conditional", "percent"),
                 ),
-                [row | {"shown": interval(row, "points")} for row in points],
+                [row | {"shown": interval_text(row, "points")} for row in points],
             ),
         ),
     )
@@ -76,9 +90,9 @@ _TRAINING = (
 )
 
 
-def _caption(found: AnalysisResult) -> str:
+def _caption(result: AnalysisResult) -> str:
     return (
-        f"Mean {found.facts['metric']} against held-out in-domain loss along each run, one panel a dataset; the open mark "
+        f"Mean {result.facts['metric']} against held-out in-domain loss along each run, one panel a dataset; the open mark "
         "is the base before training, the largest the end of a run. Bars are 95% intervals over question families."
     )
 
@@ -88,8 +102,8 @@ def _style(row: Any) -> Any:
 
 
 def _sentence(data: str, rows: list[Any]) -> Paragraph:
-    r = one(rows, data=data, loss="held_out_loss", statistic="pearson_log", resampled="runs and questions")
-    gain = one(rows, data=data, loss="held_out_loss", statistic="max_diff")
+    r = row_where(rows, data=data, loss="held_out_loss", statistic="pearson_log", resampled="runs and questions")
+    gain = row_where(rows, data=data, loss="held_out_loss", statistic="max_diff")
     points, runs = r.get("points", 0), r.get("runs", 0)
     few = (
         f" With {points} checkpoint{'s' * (points != 1)} of {runs} run{'s' * (runs != 1)} this is a picture, not evidence."
@@ -99,10 +113,10 @@ def _sentence(data: str, rows: list[Any]) -> Paragraph:
     return Paragraph(
         (
             f"{data}: r(log held-out loss, score) = ",
-            Number(interval(r, "r"), "correlations"),
+            Number(interval_text(r, "r"), "correlations"),
             "; largest gain at similar or lower loss ",
-            Number(shown(gain["estimate"], "points"), "correlations"),
-            f" points (p = {shown(gain.get('p'), 'p')}",
+            Number(value_text(gain["estimate"], "points"), "correlations"),
+            f" points (p = {value_text(gain.get('p'), 'p')}",
             *_could_see(gain),
             f").{few}",
         )
@@ -113,7 +127,11 @@ def _could_see(gain: Any) -> tuple[Any, ...]:
     """What a null result could have seen: the gain of one run that the design finds four times in five."""
     if gain.get("detectable") is None:
         return ()
-    return "; a run better by ", Number(shown(gain["detectable"], "points"), "correlations"), " would be found in 80%"
+    return (
+        "; a run better by ",
+        Number(value_text(gain["detectable"], "points"), "correlations"),
+        " would be found in 80%",
+    )
 
 
 def _draw(figure: Any, points: list[Any], metric: str) -> None:
@@ -189,10 +207,10 @@ def _draw_spread(axes: Any, rows: list[Any], name: str) -> None:
 
 def _by(rows: list[Any], name: str) -> dict[Any, list[Any]]:
     """Rows by a column's value, in the order of their first."""
-    found: dict[Any, list[Any]] = {}
+    groups: dict[Any, list[Any]] = {}
     for row in rows:
-        found.setdefault(row[name], []).append(row)
-    return found
+        groups.setdefault(row[name], []).append(row)
+    return groups
 
 
 def _running(values: list[float], width: int = 5) -> list[float]:

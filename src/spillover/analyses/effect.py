@@ -60,8 +60,8 @@ class Effect(Analysis):
             },
         )
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_effect(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_effect(result)
 
 
 def _levels(scores: Scores, role: str, metrics: Sequence[str], resampling: Resampling) -> list[dict[str, Any]]:

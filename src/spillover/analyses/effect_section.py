@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, number, one
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, number, row_where
 from spillover.analyses.figures import COLOURS, forest, shown_of, whiskers
 
 SIDES = {"bad": "bad advice", "good": "good advice", "base": "the base"}
 
 
-def show_effect(found: AnalysisResult) -> Section:
+def show_effect(result: AnalysisResult) -> Section:
     """Levels, differences, questions and counts."""
-    contrasts, questions = found.tables["contrasts"], found.tables["questions"]
-    main = found.facts["contrast"]
+    contrasts, questions = result.tables["contrasts"], result.tables["questions"]
+    main = result.facts["contrast"]
     left, right = (SIDES[side] for side in main.split("-"))
-    top = one(contrasts, contrast=main, measure="aligned", scope="all")
-    rate = one(contrasts, contrast=main, measure="em_strict", scope="all")
+    top = row_where(contrasts, contrast=main, measure="aligned", scope="all")
+    rate = row_where(contrasts, contrast=main, measure="em_strict", scope="all")
     headline = Paragraph(
         (
             f"After narrow training, {left} minus {right} is ",
@@ -30,7 +30,7 @@ def show_effect(found: AnalysisResult) -> Section:
             _verdict(top),
         )
     )
-    control = found.facts["runs"]["good"] > 0
+    control = result.facts["runs"]["good"] > 0
     beside = [row for row in contrasts if row["scope"] == "all" and row["measure"] == "aligned"]
     moved = [row for row in questions if row["metric"] == "aligned" and row["contrast"] == main]
     clear = [row for row in moved if row["q"] is not None and row["q"] < 0.05]
@@ -46,11 +46,11 @@ def show_effect(found: AnalysisResult) -> Section:
                     "Differences in aligned: ",
                     *_listed(beside),
                     ". Intervals resample families of questions; they speak of new questions, not of new training runs "
-                    f"(here {found.facts['runs']['bad']} with bad and {found.facts['runs']['good']} with good advice).",
+                    f"(here {result.facts['runs']['bad']} with bad and {result.facts['runs']['good']} with good advice).",
                 )
             ),
-            Figure("models", _MODELS, lambda figure: _draw_models(figure, found), "models", (8.0, _height(found))),
-            _model_table(found),
+            Figure("models", _MODELS, lambda figure: _draw_models(figure, result), "models", (8.0, _height(result))),
+            _model_table(result),
             _contrast_table(contrasts),
             Paragraph(
                 (
@@ -76,9 +76,9 @@ _NO_CONTROL = (
 )
 
 
-def _height(found: AnalysisResult) -> float:
+def _height(result: AnalysisResult) -> float:
     """Inches that every model's line needs."""
-    return max(3.2, 1.0 + 0.12 * len(shown_of(len(found.tables["counts"]))))
+    return max(3.2, 1.0 + 0.12 * len(shown_of(len(result.tables["counts"]))))
 
 
 def _verdict(row: Any) -> str:
@@ -126,12 +126,12 @@ def _points(row: Any) -> str:
     return number(row, "contrasts", "percent" if row["measure"] == "em_strict" else "points").text
 
 
-def _model_table(found: AnalysisResult) -> Table:
+def _model_table(result: AnalysisResult) -> Table:
     cells: dict[tuple[str, str], dict[str, str]] = {}
-    for row in found.tables["models"]:
+    for row in result.tables["models"]:
         cell = number(row, "models", "percent" if row["measure"].startswith("em") else "points").text
         cells.setdefault((row["model"], row["role"]), {})[row["measure"]] = cell
-    rows = [counts | cells.get((counts["model"], counts["role"]), {}) for counts in found.tables["counts"]]
+    rows = [counts | cells.get((counts["model"], counts["role"]), {}) for counts in result.tables["counts"]]
     return Table(
         "models",
         "Every model with its number of answers, how many of them were not scored and how many were cut at the token "
@@ -150,9 +150,9 @@ def _model_table(found: AnalysisResult) -> Table:
     )
 
 
-def _draw_models(figure: Any, found: AnalysisResult) -> None:
+def _draw_models(figure: Any, result: AnalysisResult) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
-    rows = found.tables["models"]
+    rows = result.tables["models"]
     aligned = [row for row in rows if row["measure"] == "aligned"]
     colours = [COLOURS[row["role"]] for row in aligned]
     whiskers(left, aligned, [row["model"] for row in aligned], colours)

@@ -42,8 +42,8 @@ class Examples(Analysis):
         models = [one.label for one in scores[: len(self.judgements)]]
         return AnalysisResult({"answers": rows}, {"models": models, "picked": picked, "metrics": metrics})
 
-    def show(self, found: AnalysisResult) -> Section:
-        rows, facts = found.tables["answers"], found.facts
+    def show(self, result: AnalysisResult) -> Section:
+        rows, facts = result.tables["answers"], result.facts
         blocks: list[Any] = [
             Paragraph(
                 (

@@ -90,8 +90,8 @@ class Geometry(Analysis):
         facts = {"layers": looked, "middle": looked[len(looked) // 2], "variance": self.variance}
         return AnalysisResult({"layers": rows, "prompts": per_prompt, "sweep": swept}, facts)
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_geometry(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_geometry(result)
 
     def _cell(
         self,

@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
+from spillover.analyses.blocks import (
+    Column,
+    Figure,
+    Number,
+    Paragraph,
+    Section,
+    Table,
+    interval_text,
+    row_where,
+    value_text,
+)
 from spillover.analyses.figures import SERIES, band
 
 
-def show_geometry(found: AnalysisResult) -> Section:
+def show_geometry(result: AnalysisResult) -> Section:
     """The correlation by layer and pooling, one layer in full, and the controls."""
-    rows, middle = found.tables["layers"], found.facts["middle"]
+    rows, middle = result.tables["layers"], result.facts["middle"]
     models = list(dict.fromkeys(row["model"] for row in rows))
-    share = f"{100 * found.facts['variance']:.0f}%"
+    share = f"{100 * result.facts['variance']:.0f}%"
     return Section(
         "Data: how the training prompts' shift carries over",
         "Do evaluation prompts that lie in the space of the training prompts before training shift like them?",
@@ -31,7 +41,7 @@ def show_geometry(found: AnalysisResult) -> Section:
             Figure(
                 "prompts",
                 f"The prompts behind it at layer {middle}, the middle one of those looked at, fixed beforehand; last prompt token.",
-                lambda figure: _draw_prompts(figure, found.tables["prompts"], models, middle),
+                lambda figure: _draw_prompts(figure, result.tables["prompts"], models, middle),
                 "prompts",
                 (8, 3.2),
             ),
@@ -55,14 +65,18 @@ def show_geometry(found: AnalysisResult) -> Section:
                     Column("partial_q", "p, max-T", "p"),
                     Column("random_p", "p, random axes", "p"),
                 ),
-                [row | {"shown": interval(row, "r")} for row in rows if row["pooling"] == "last" and _kept(row, found)],
+                [
+                    row | {"shown": interval_text(row, "r")}
+                    for row in rows
+                    if row["pooling"] == "last" and _kept(row, result)
+                ],
             ),
-            _axes(found, middle),
+            _axes(result, middle),
         ),
     )
 
 
-def _axes(found: AnalysisResult, middle: int) -> Table:
+def _axes(result: AnalysisResult, middle: int) -> Table:
     return Table(
         "sweep",
         f"Numbers of axes at layer {middle}, last prompt token: evaluation prompts in the training prompts' axes, and "
@@ -81,34 +95,34 @@ def _axes(found: AnalysisResult, middle: int) -> Table:
             Column("shared", "shared", "r"),
             Column("r", "r", "r"),
         ),
-        [row for row in found.tables["sweep"] if row["layer"] == middle and row["pooling"] == "last"],
+        [row for row in result.tables["sweep"] if row["layer"] == middle and row["pooling"] == "last"],
     )
 
 
-def _kept(row: Any, found: AnalysisResult) -> bool:
+def _kept(row: Any, result: AnalysisResult) -> bool:
     """Every fourth of the layers, the middle one and the last: the page shows the course, the CSV has them all."""
-    looked = found.facts["layers"]
-    return bool(looked.index(row["layer"]) % 4 == 0 or row["layer"] in (looked[-1], found.facts["middle"]))
+    looked = result.facts["layers"]
+    return bool(looked.index(row["layer"]) % 4 == 0 or row["layer"] in (looked[-1], result.facts["middle"]))
 
 
 def _sentence(model: str, rows: list[Any], middle: int) -> Paragraph:
-    last, mean = (one(rows, model=model, layer=middle, pooling=pooling) for pooling in ("last", "mean"))
+    last, mean = (row_where(rows, model=model, layer=middle, pooling=pooling) for pooling in ("last", "mean"))
     return Paragraph(
         (
             f"{model}, layer {middle} (the middle one of those looked at): r(overlap, shift similarity) = ",
-            Number(interval(last, "r"), "layers"),
+            Number(interval_text(last, "r"), "layers"),
             " at the last prompt token (",
-            Number(shown(last.get("partial"), "r"), "layers"),
+            Number(value_text(last.get("partial"), "r"), "layers"),
             " given norm, length and format, p ",
-            Number(shown(last.get("partial_q"), "p"), "layers"),
+            Number(value_text(last.get("partial_q"), "p"), "layers"),
             ", corrected over layers) and ",
-            Number(interval(mean, "r"), "layers"),
+            Number(interval_text(mean, "r"), "layers"),
             " for the mean over the prompt. Evaluation prompts overlap the training prompts' axes by ",
-            Number(shown(last.get("overlap"), "r"), "layers"),
+            Number(value_text(last.get("overlap"), "r"), "layers"),
             ", random axes by ",
-            Number(shown(last.get("random_overlap"), "r"), "layers"),
+            Number(value_text(last.get("random_overlap"), "r"), "layers"),
             "; the two sets' mean shifts have cosine ",
-            Number(shown(last.get("cosine_of_means"), "r"), "layers"),
+            Number(value_text(last.get("cosine_of_means"), "r"), "layers"),
             ".",
         )
     )

@@ -88,8 +88,8 @@ class Minima(Analysis):
             row["q"] = float(q)
         return AnalysisResult({"points": points, "barriers": barriers, "layers": layers}, {"metric": self.metric})
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_minima(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_minima(result)
 
     def _lines(self) -> dict[tuple[Checkpoint, Checkpoint], list[HeldOutLosses]]:
         lines: dict[tuple[Checkpoint, Checkpoint], list[HeldOutLosses]] = {}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, shown
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval_text, value_text
 from spillover.analyses.figures import SERIES, band
 
 
-def show_minima(found: AnalysisResult) -> Section:
+def show_minima(result: AnalysisResult) -> Section:
     """Barriers line by line, loss and score along each, and the cosines by layer."""
-    rows, metric = found.tables["barriers"], found.facts["metric"]
-    points, layers = found.tables["points"], found.tables["layers"]
+    rows, metric = result.tables["barriers"], result.facts["metric"]
+    points, layers = result.tables["points"], result.tables["layers"]
     return Section(
         "Alternative minima: the line between two trained models",
         "Do two runs end in one basin of the loss, and does alignment change between them?",
@@ -49,7 +49,7 @@ def show_minima(found: AnalysisResult) -> Section:
                     Column("cosine", "cosine", "r"),
                     Column("n", "rows", "count"),
                 ),
-                [row | {"shown": interval(row, "nats")} for row in rows],
+                [row | {"shown": interval_text(row, "nats")} for row in rows],
             ),
         ),
     )
@@ -59,11 +59,11 @@ def _sentence(row: Any) -> Paragraph:
     return Paragraph(
         (
             f"{row['line']}: the loss rises at most ",
-            Number(interval(row, "nats"), "barriers"),
+            Number(interval_text(row, "nats"), "barriers"),
             " nats above the line between its ends (p of no rise ",
-            Number(shown(row["p"], "p"), "barriers"),
+            Number(value_text(row["p"], "p"), "barriers"),
             "); the weight changes have cosine ",
-            Number(shown(row["cosine"], "r"), "barriers"),
+            Number(value_text(row["cosine"], "r"), "barriers"),
             ".",
         )
     )

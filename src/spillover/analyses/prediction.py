@@ -117,8 +117,8 @@ class Prediction(Analysis):
             tables["transfer"] = self._transfer(fits, data, context)
         return AnalysisResult(tables, self._facts(after, data))
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_prediction(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_prediction(result)
 
     def _facts(self, after: Scores, data: Targets) -> dict[str, Any]:
         metric = data.targets[0].removesuffix(SPREAD)

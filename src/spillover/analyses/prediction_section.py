@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, shown
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval_text, value_text
 from spillover.analyses.figures import SERIES, band
 
 FITTED = {"ridge": "Ridge regression", "linear": "Least squares", "lasso": "Lasso"}
 GROUPS = {"family": "families", "category": "categories"}
 
 
-def show_prediction(found: AnalysisResult) -> Section:
+def show_prediction(result: AnalysisResult) -> Section:
     """R2 by layer beside baselines and what noise allows."""
-    rows, facts = found.tables["layers"], found.facts
+    rows, facts = result.tables["layers"], result.facts
     looked = [row for row in rows if row["features"].startswith("activations")]
     several = facts.get("targets", 1) > 1
     clear = [row for row in looked if row["q"] < 0.05]
@@ -30,7 +30,7 @@ def show_prediction(found: AnalysisResult) -> Section:
                     Number(f"{len(clear)} of {len(looked)}", "layers"),
                     f" layer{', pooling and target triples' if several else ' and pooling pairs'} predict better than chance "
                     "(permutation of whole families, max-T over all of them at 5%). The best is ",
-                    Number(f"layer {best['layer']}, {best['pooling']}: R\u00b2 {interval(best, 'r')}", "layers"),
+                    Number(f"layer {best['layer']}, {best['pooling']}: R\u00b2 {interval_text(best, 'r')}", "layers"),
                     f", picked as the best of {len(looked)} and so flattered; ",
                     *_allowed(facts["attainable_r2"]),
                 )
@@ -57,17 +57,17 @@ def show_prediction(found: AnalysisResult) -> Section:
                     Column("q", "p, max-T", "p"),
                 ),
                 [
-                    row | {"shown": interval(row, "r")}
+                    row | {"shown": interval_text(row, "r")}
                     for row in [row for row in rows if row not in looked]
                     + sorted(looked, key=lambda row: -row["skill"])[:5]
                 ],
             ),
-            *_more(found),
+            *_more(result),
         ),
     )
 
 
-def _more(found: AnalysisResult) -> tuple[Table, ...]:
+def _more(result: AnalysisResult) -> tuple[Table, ...]:
     """Tables of what was asked for beside layers and baselines."""
     place = (Column("layer", "layer", "count"), Column("pooling", "pooling"), Column("target", "target"))
     about = {
@@ -100,23 +100,26 @@ def _more(found: AnalysisResult) -> tuple[Table, ...]:
             name,
             caption,
             columns,
-            [row | {"shown": interval({"estimate": row.get("median"), **row}, "r")} for row in found.tables[name]],
+            [
+                row | {"shown": interval_text({"estimate": row.get("median"), **row}, "r")}
+                for row in result.tables[name]
+            ],
         )
         for name, (caption, columns) in about.items()
-        if name in found.tables
+        if name in result.tables
     )
 
 
 def _allowed(attainable: float | None) -> tuple[str | Number, ...]:
     """What noise in the questions' means leaves to be predicted; nothing where two halves of the answers disagree."""
     if attainable is None or attainable <= 0:
-        value = Number(shown(attainable, "r"), "layers")
+        value = Number(value_text(attainable, "r"), "layers")
         return (
             "two halves of the answers do not agree on which questions score low (attainable R\u00b2 ",
             value,
             ("): with so few answers to a question there is nothing here that could be foretold. Raise per_question."),
         )
-    return "noise in the scores allows about ", Number(shown(attainable, "r"), "layers"), "."
+    return "noise in the scores allows about ", Number(value_text(attainable, "r"), "layers"), "."
 
 
 def _draw(figure: Any, rows: list[Any]) -> None:

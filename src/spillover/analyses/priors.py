@@ -44,8 +44,8 @@ class Priors(Analysis):
                 row[statistic.replace("_p", "_q")] = float(q)
         return AnalysisResult({"tests": tests, "questions": questions}, {"before": before.label})
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_priors(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_priors(result)
 
 
 def _scopes(scores: Scores) -> tuple[str, ...]:

@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, one, shown
+from spillover.analyses.blocks import (
+    Column,
+    Figure,
+    Number,
+    Paragraph,
+    Section,
+    Table,
+    interval_text,
+    row_where,
+    value_text,
+)
 from spillover.analyses.figures import SERIES
 
 
-def show_priors(found: AnalysisResult) -> Section:
+def show_priors(result: AnalysisResult) -> Section:
     """Before against after, with what noise allows."""
-    tests = found.tables["tests"]
+    tests = result.tables["tests"]
     models = list(dict.fromkeys(row["model"] for row in tests))
     return Section(
         "Model priors: each question before and after",
@@ -20,9 +30,9 @@ def show_priors(found: AnalysisResult) -> Section:
             *(_sentence(model, tests) for model in models),
             Figure(
                 "before_after",
-                f"Mean aligned of each question before ({found.facts['before']}) and after, one panel a model; the grey line "
+                f"Mean aligned of each question before ({result.facts['before']}) and after, one panel a model; the grey line "
                 "is no change. A slope below 1 is expected of noise alone (regression to the mean).",
-                lambda figure: _draw(figure, found.tables["questions"], models),
+                lambda figure: _draw(figure, result.tables["questions"], models),
                 "questions",
                 (8, 3.4),
             ),
@@ -56,7 +66,7 @@ def show_priors(found: AnalysisResult) -> Section:
 
 
 def _sentence(model: str, tests: list[Any]) -> Paragraph:
-    row = one(tests, model=model, metric="aligned", of="mean", scope="all")
+    row = row_where(tests, model=model, metric="aligned", of="mean", scope="all")
     if "r" not in row:
         return Paragraph((f"{model}: the judge does not score aligned.",))
     return Paragraph(
@@ -66,16 +76,16 @@ def _sentence(model: str, tests: list[Any]) -> Paragraph:
             " questions = ",
             Number(_ends(row, "r", "r"), "tests"),
             ", where noise allows about ",
-            Number(shown(row["attainable_r"], "r"), "tests"),
+            Number(value_text(row["attainable_r"], "r"), "tests"),
             "; the mean moved by ",
             Number(_ends(row, "difference", "points"), "tests"),
-            f" points (signed-rank q {shown(row['wilcoxon_family_q'], 'p')}).",
+            f" points (signed-rank q {value_text(row['wilcoxon_family_q'], 'p')}).",
         )
     )
 
 
 def _ends(row: Any, name: str, style: Any) -> str:
-    return interval({"estimate": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, style)
+    return interval_text({"estimate": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, style)
 
 
 def _draw(figure: Any, rows: list[Any], models: list[str]) -> None:

@@ -75,8 +75,8 @@ class Steering(Analysis):
             tables["against"] = ranked
         return AnalysisResult(tables, {"metrics": list(self.metrics)})
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_steering(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_steering(result)
 
     def _foretold(
         self, context: BuildContext, direction: Direction, scaling: Any, families: list[str], resampling: Resampling

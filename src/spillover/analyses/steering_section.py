@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, shown
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval_text, value_text
 from spillover.analyses.figures import SERIES, band, whiskers
 
 
-def show_steering(found: AnalysisResult) -> Section:
+def show_steering(result: AnalysisResult) -> Section:
     """What the mean shift explains by layer, and what adding it does to answers."""
-    rows, answers = found.tables["prompts"], found.tables["answers"]
+    rows, answers = result.tables["prompts"], result.tables["answers"]
     blocks: list[Any] = [
         _sentence(rows),
         Figure(
@@ -38,12 +38,12 @@ def show_steering(found: AnalysisResult) -> Section:
                 Column("whole", "whole", "r"),
                 Column("random_whole", "whole, random", "r"),
             ),
-            [row | {"shown": interval(row, "r")} for row in rows],
+            [row | {"shown": interval_text(row, "r")} for row in rows],
         ),
     ]
     if answers:
-        blocks += _asked(answers, found.facts["metrics"])
-    if ranked := found.tables.get("against"):
+        blocks += _asked(answers, result.facts["metrics"])
+    if ranked := result.tables.get("against"):
         blocks.append(_ranked(ranked))
     return Section(
         "Data: is the mean shift the change?",
@@ -73,7 +73,7 @@ def _asked(answers: list[Any], metrics: list[str]) -> list[Any]:
                 Column("moved_p", "p", "p"),
                 Column("n", "questions", "count"),
             ),
-            [row | {"shown": interval(row, "points"), "difference": _moved(row)} for row in answers],
+            [row | {"shown": interval_text(row, "points"), "difference": _moved(row)} for row in answers],
         ),
     ]
 
@@ -102,8 +102,8 @@ def _ranked(rows: list[Any]) -> Table:
 
 def _moved(row: Any) -> str:
     if row["moved"] is None:
-        return shown(None, "points")
-    return interval({"estimate": row["moved"], "low": row["moved_low"], "high": row["moved_high"]}, "points")
+        return value_text(None, "points")
+    return interval_text({"estimate": row["moved"], "low": row["moved_low"], "high": row["moved_high"]}, "points")
 
 
 def _sentence(rows: list[Any]) -> Paragraph:
@@ -113,9 +113,9 @@ def _sentence(rows: list[Any]) -> Paragraph:
         (
             f"At layer {middle['layer']} (the middle one of those looked at) the training prompts' mean shift, added as it "
             "is, explains ",
-            Number(interval(middle, "r"), "prompts"),
+            Number(interval_text(middle, "r"), "prompts"),
             " of the evaluation prompts' own shift; a random direction of its length ",
-            Number(shown(middle["random_explained"], "r"), "prompts"),
+            Number(value_text(middle["random_explained"], "r"), "prompts"),
             ".",
         )
     )

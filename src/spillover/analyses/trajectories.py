@@ -90,8 +90,8 @@ class Trajectories(Analysis):
             {"metric": self.metric},
         )
 
-    def show(self, found: AnalysisResult) -> Section:
-        return show_trajectories(found)
+    def show(self, result: AnalysisResult) -> Section:
+        return show_trajectories(result)
 
     def _runs(self, context: BuildContext) -> dict[str, list[tuple[Training, ScoredAnswers]]]:
         runs: dict[str, list[tuple[Training, ScoredAnswers]]] = {}

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval, shown
+from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section, Table, interval_text, value_text
 from spillover.analyses.figures import SERIES, band
 
 PANELS = (("held_out_loss", "held-out loss, nats"), ("grad_norm", "gradient norm"))
 
 
-def show_trajectories(found: AnalysisResult) -> Section:
+def show_trajectories(result: AnalysisResult) -> Section:
     """When each run moved, along what, and in which order its questions did."""
-    metric, points, weights = found.facts["metric"], found.tables["points"], found.tables["weights"]
-    onsets = found.tables["onsets"]
+    metric, points, weights = result.facts["metric"], result.tables["points"], result.tables["weights"]
+    onsets = result.tables["onsets"]
     return Section(
         "Training dynamics: when it happens",
         "At which step does alignment move, along with what, and in one order over questions?",
         (
             *(_sentence(row) for row in onsets if row["what"] == "half of the change"),
-            *(_agreement(row) for row in found.tables["concordance"] if row["runs"] > 1),
+            *(_agreement(row) for row in result.tables["concordance"] if row["runs"] > 1),
             Figure(
                 "scores",
                 f"Mean {metric} with 95% intervals over question families, held-out loss and gradient norm (of the step "
@@ -47,7 +47,7 @@ def show_trajectories(found: AnalysisResult) -> Section:
                     Column("shown", "step [95%]"),
                     Column("n", "questions", "count"),
                 ),
-                [row | {"shown": interval(row, "points")} for row in onsets],
+                [row | {"shown": interval_text(row, "points")} for row in onsets],
             ),
         ),
     )
@@ -55,7 +55,7 @@ def show_trajectories(found: AnalysisResult) -> Section:
 
 def _sentence(row: Any) -> Paragraph:
     return Paragraph(
-        (f"{row['run']}: half of the change is done at step ", Number(interval(row, "points"), "onsets"), ".")
+        (f"{row['run']}: half of the change is done at step ", Number(interval_text(row, "points"), "onsets"), ".")
     )
 
 
@@ -64,9 +64,9 @@ def _agreement(row: Any) -> Paragraph:
         (
             f"{row['data']}: over {row['runs']} runs the order in which questions do half of their change agrees by "
             "Kendall's W = ",
-            Number(shown(row["estimate"], "r"), "concordance"),
+            Number(value_text(row["estimate"], "r"), "concordance"),
             " (p ",
-            Number(shown(row["p"], "p"), "concordance"),
+            Number(value_text(row["p"], "p"), "concordance"),
             f"; {row['n']} questions; 1 is one order, 0 none).",
         )
     )

@@ -23,7 +23,7 @@ def agree(words: Sequence[str], root: Path, out: Path | None) -> None:
         raise ValueError("agreement needs two sets of judged answers at least: two judges, the same answers")
     with opened(root) as store:
         analysis = Agreement(judgements=tuple(scored_sets(words, store)))
-        _print(analysis.found(made(analysis, store)).tables)
+        _print(analysis.read_result(made(analysis, store)).tables)
         if out is not None:
             judges = " and ".join(dict.fromkeys(one.judge_name for one in analysis.judgements))
             about = f"How far {judges} agree on the same answers."
@@ -58,7 +58,7 @@ def lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _print(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """All answers and each format; categories and questions stand on the page."""
-    from spillover.analyses.blocks import interval
+    from spillover.analyses.blocks import interval_text
 
     pairs = dict.fromkeys((row["first"], row["second"]) for row in tables["agreement"])
     for first, second in pairs:
@@ -66,11 +66,11 @@ def _print(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         cells = [("answers", "of", "metric", "measure", "estimate [95%]", "n")]
         for row in tables["agreement"]:
             if (row["first"], row["second"]) == (first, second) and row["kind"] != "category":
-                value = interval(row, "r").replace("\u00a0", " ")
+                value = interval_text(row, "r").replace("\u00a0", " ")
                 cells.append((_scope(row), row["of"], row["metric"], row["statistic"], value, f"{row['n']:,}"))
         for row in tables["bias"]:
             if (row["first"], row["second"]) == (first, second) and row["kind"] != "category":
-                value = interval(row, "points").replace("\u00a0", " ")
+                value = interval_text(row, "points").replace("\u00a0", " ")
                 cells.append((_scope(row), "question means", row["metric"], "bias, points", value, f"{row['n']:,}"))
         print(plain("\n".join(lines(cells))))
     for row in tables["counts"]:

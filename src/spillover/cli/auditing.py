@@ -47,22 +47,22 @@ def read_sheet(sheet: Path, root: Path, out: Path | None, who: str) -> None:
     """What the labels in a sheet say of the judge: a table, and with `out` a page with the agreement beside it."""
     from spillover.analyses.agreement import Agreement
     from spillover.analyses.audit import Audit
-    from spillover.analyses.blocks import interval
+    from spillover.analyses.blocks import interval_text
     from spillover.judgements.human_labels import HumanLabels
     from spillover.report.report import Report
 
     with opened(root) as store:
         labels = HumanLabels.from_file(sheet, who)
         analysis = Audit(labels=labels)
-        found = analysis.found(made(analysis, store))
+        result = analysis.read_result(made(analysis, store))
         cells = [("share", "estimate [95%]", "labels")]
-        for row in found.tables["rates"]:
-            cells.append((row["means"], interval(row, "percent").replace("\u00a0", " "), str(row["n"])))
-        print(plain(f"{found.facts['judge']} by the labels of {who}"))
+        for row in result.tables["rates"]:
+            cells.append((row["means"], interval_text(row, "percent").replace("\u00a0", " "), str(row["n"])))
+        print(plain(f"{result.facts['judge']} by the labels of {who}"))
         print(plain("\n".join(lines(cells))))
         if out is not None:
             agreement = Agreement(judgements=(labels, *labels.of))
-            about = f"What labels of a sample say of {found.facts['judge']}."
+            about = f"What labels of a sample say of {result.facts['judge']}."
             make_study(
                 Report(title="Audit of a judge", about=about, analyses=(analysis, agreement)), store.root, out, False
             )

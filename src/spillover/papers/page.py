@@ -15,7 +15,7 @@ from spillover.papers.paper import PaperPart, Reproduction, TableRow
 from spillover.records import table, write_csv
 from spillover.report.figures import draw_svg
 from spillover.report.page import PageSection, render
-from spillover.report.provenance_section import Ran
+from spillover.report.provenance_section import Provenance
 
 PAGE, CELLS, OURS = "index.html", "cells.csv", "ours.csv"
 TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
@@ -57,7 +57,9 @@ def write_reproduction(reproduction: Reproduction, out: Path) -> Path:
     for part, cells in by_part.items():
         sections.append(_written(part, *_section(reproduction.parts[part], cells), out))
     page = out / PAGE
-    html = render(reproduction.title, f"{reproduction.about} {ABOUT}", sections, Ran(_facts(reproduction), (), (), ()))
+    html = render(
+        reproduction.title, f"{reproduction.about} {ABOUT}", sections, Provenance(_facts(reproduction), (), (), ())
+    )
     page.write_text(html, encoding="utf-8", errors="replace")
     return page
 

@@ -18,8 +18,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from spillover.analyses.blocks import AnswersBlock, Figure, Number, Paragraph, Section, Table, shown
-from spillover.report.provenance_section import Ran
+from spillover.analyses.blocks import AnswersBlock, Figure, Number, Paragraph, Section, Table, value_text
+from spillover.report.provenance_section import Provenance
 
 KEPT = "\n\t"
 DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -36,18 +36,25 @@ class PageSection:
     figures: Mapping[str, bytes]
 
 
-def render(title: str, about: str, parts: Sequence[PageSection], ran: Ran) -> str:
+def render(title: str, about: str, parts: Sequence[PageSection], provenance: Provenance) -> str:
     """The whole page."""
     style = _read("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     page: str = _template().render(
-        title=title, about=about, parts=parts, ran=ran, style=Markup(style), policy=policy, rows=ROWS, folded=FOLDED
+        title=title,
+        about=about,
+        parts=parts,
+        provenance=provenance,
+        style=Markup(style),
+        policy=policy,
+        rows=ROWS,
+        folded=FOLDED,
     )
     return page
 
 
-def visible(text: Any) -> str:
+def visible_text(text: Any) -> str:
     """Text with control characters and direction marks replaced by U+FFFD, so that nothing hides or reorders."""
     return "".join(
         "\ufffd"
@@ -57,18 +64,18 @@ def visible(text: Any) -> str:
     )
 
 
-def running(paragraph: Paragraph, name: str) -> Markup:
+def linked_text(paragraph: Paragraph, name: str) -> Markup:
     """Text with each number as a link to its table."""
     parts = [
-        Markup('<a class="n" href="tables/{}_{}.csv">{}</a>').format(name, part.table, visible(part.text))
+        Markup('<a class="n" href="tables/{}_{}.csv">{}</a>').format(name, part.table, visible_text(part.text))
         if isinstance(part, Number)
-        else escape(visible(part))
+        else escape(visible_text(part))
         for part in paragraph.parts
     ]
     return Markup("").join(parts)
 
 
-def picture(svg: bytes) -> str:
+def data_address(svg: bytes) -> str:
     """An SVG as a data address: as an image it can run nothing and fetch nothing."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
@@ -81,8 +88,8 @@ def block_kind(block: Any) -> str:
 @functools.cache
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"visible": visible, "picture": picture, "kind": block_kind}
-    environment.globals |= {"shown": shown, "running": running}
+    environment.filters |= {"visible_text": visible_text, "data_address": data_address, "kind": block_kind}
+    environment.globals |= {"value_text": value_text, "linked_text": linked_text}
     return environment.from_string(_read("page.html"))
 
 

@@ -16,7 +16,7 @@ from spillover.store import Artefact, Store
 
 
 @dataclass(frozen=True)
-class Ran:
+class Provenance:
     """What a reader needs to know of the making: in words, and row by row."""
 
     facts: tuple[tuple[str, str], ...]  # heading, text
@@ -25,13 +25,15 @@ class Ran:
     judges: tuple[tuple[str, str], ...]  # name, card
 
 
-def what_ran(study: Artefact, store: Store) -> Ran:
+def provenance_of(study: Artefact, store: Store) -> Provenance:
     """Models, data, training, sampling and judging of a study, with when and by which code they were made."""
     nodes = [node for node in walk(study) if node != study]
     made = [node for node in nodes if isinstance(node, Artefact)]
     rows = tuple(_row(node, store) for node in made)
     organisms = [node for node in nodes if isinstance(node, Organism)]
-    judges = tuple({one.judge_name: _unwrapped(one.judge_card()) for one in _kind(nodes, ScoredAnswers)}.items())
+    judges = tuple(
+        {scored.judge_name: _unwrapped(scored.judge_card()) for scored in _kind(nodes, ScoredAnswers)}.items()
+    )
     facts = [
         *(("Model", node.summary()) for node in _kind(nodes, Base)),
         *(("Data", node.summary()) for node in _kind(nodes, Split)),
@@ -44,7 +46,7 @@ def what_ran(study: Artefact, store: Store) -> Ran:
     for node in organisms:
         seen.setdefault(node.data.data.label(), read_json(store.path(node) / "supervised.json"))
     supervised = tuple({"data": label, **row} for label, row in seen.items())
-    return Ran(tuple(facts), supervised, rows, judges)
+    return Provenance(tuple(facts), supervised, rows, judges)
 
 
 def _unwrapped(card: str) -> str:
@@ -67,15 +69,15 @@ def _training(node: Organism) -> str:
 
 
 def _asked(nodes: list[Spec], store: Store) -> list[tuple[str, str]]:
-    found: dict[str, None] = {}
+    texts: dict[str, None] = {}
     for node in _kind(nodes, Responses):
         facts = store.manifest(node)["facts"]
         settings = ", ".join(f"{name} {value}" for name, value in sorted(facts["effective_sampling"].items()))
         text = (
             f"{node.questions.summary()} {node.sampling.per_question} answers to each; prompted as {facts['prompting']}"
         )
-        found[f"{text}; in effect: {settings}"] = None
-    return [("Questions", text) for text in found]
+        texts[f"{text}; in effect: {settings}"] = None
+    return [("Questions", text) for text in texts]
 
 
 def _making(rows: tuple[dict[str, Any], ...], made: list[Artefact], store: Store) -> str:

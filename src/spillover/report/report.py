@@ -11,7 +11,7 @@ from spillover.analyses.blocks import Figure
 from spillover.records import table, write_csv
 from spillover.report.figures import draw_svg
 from spillover.report.page import PageSection, render
-from spillover.report.provenance_section import what_ran
+from spillover.report.provenance_section import provenance_of
 from spillover.store import Artefact, BuildContext, Cost
 
 PAGE = "index.html"
@@ -35,9 +35,9 @@ class Report(Artefact):
         for folder in ("tables", "figures"):
             (context.folder / folder).mkdir()
         for done, (name, analysis) in enumerate(named(self.analyses).items(), start=1):
-            found = analysis.found(context.path(analysis))
-            section = analysis.section(found)
-            for kind, rows in found.tables.items():
+            result = analysis.read_result(context.path(analysis))
+            section = analysis.section(result)
+            for kind, rows in result.tables.items():
                 write_csv(table(rows), context.folder / "tables" / f"{name}_{kind}.csv")
             figures = {}
             for block in section.blocks:
@@ -46,7 +46,7 @@ class Report(Artefact):
                     (context.folder / "figures" / f"{name}_{block.name}.svg").write_bytes(figures[block.name])
             parts.append(PageSection(name, section, figures))
             context.progress(done / (len(self.analyses) + 1))
-        page = render(self.title, self.about, parts, what_ran(self, context.store))
+        page = render(self.title, self.about, parts, provenance_of(self, context.store))
         (context.folder / PAGE).write_text(page, encoding="utf-8", errors="replace")
         return {
             "tables": len(list((context.folder / "tables").iterdir())),
