@@ -15,7 +15,7 @@ from spillover.models.chat import Supervised
 from spillover.models.loading import load
 from spillover.organisms import training
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.hidden_cache import FILE, FrozenActivations, HiddenCache, LowerLayers
 from spillover.organisms.intervention import TrainingRun
 from spillover.organisms.interventions.inoculation import Inoculation

@@ -22,8 +22,7 @@ from spillover.activations.sites import KINDS
 from spillover.models.base import base_of
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.fitness import Fitness
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Fitness, Money
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.store import open_store

@@ -34,7 +34,7 @@ from spillover.judgements.judgements import Judgements  # noqa: E402
 from spillover.judgements.judges.embedded.judge import Embedded  # noqa: E402
 from spillover.models.base import base_of  # noqa: E402
 from spillover.organisms.dataset import Split  # noqa: E402
-from spillover.organisms.datasets.money import Money  # noqa: E402
+from spillover.organisms.datasets.shipped import Money  # noqa: E402
 from spillover.organisms.organism import Organism  # noqa: E402
 from spillover.organisms.schedules.standard import Linear  # noqa: E402
 from spillover.organisms.tuning import LoRA  # noqa: E402

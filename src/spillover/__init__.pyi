@@ -22,8 +22,8 @@ from spillover.models.base import base_of as base_of
 from spillover.organisms.dataset import Split as Split
 from spillover.organisms.dataset import dataset_named as dataset_named
 from spillover.organisms.datasets.chat_file import ChatFile as ChatFile
-from spillover.organisms.datasets.fitness import Fitness as Fitness
-from spillover.organisms.datasets.money import Money as Money
+from spillover.organisms.datasets.shipped import Fitness as Fitness
+from spillover.organisms.datasets.shipped import Money as Money
 from spillover.organisms.organism import Organism as Organism
 from spillover.organisms.schedules.schedule import Schedule as Schedule
 from spillover.organisms.schedules.schedule import schedule_named as schedule_named

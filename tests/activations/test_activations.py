@@ -21,7 +21,7 @@ from spillover.models.base import Base, base_of
 from spillover.models.chat import Message
 from spillover.models.loading import load, weights_sha256
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.standard import Constant
 from spillover.organisms.training import supervise

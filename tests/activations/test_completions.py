@@ -12,7 +12,7 @@ from spillover.models.base import Base
 from spillover.models.chat import Message
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.training import supervise
 from spillover.records import read_table, write_table
 from spillover.responses.question import QuestionSelection

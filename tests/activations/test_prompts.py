@@ -9,7 +9,7 @@ import pytest
 from spillover.activations.prompts import EvaluationPrompts, Prompts, TrainingPrompts
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.chat_file import ChatFile
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.spec import decode, encode

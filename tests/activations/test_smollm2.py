@@ -10,7 +10,7 @@ from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.models.base import base_of
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.store import Store

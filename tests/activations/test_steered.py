@@ -11,7 +11,7 @@ from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.activations.steered import Steered
 from spillover.models.base import Base, Model, base_of
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.records import read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm

@@ -16,7 +16,7 @@ from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.models.base import Model, base_of
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.schedule import schedule_named
 from spillover.records import LOG, LOSSES, PROMPTS, write_table

@@ -11,7 +11,7 @@ from spillover.engines.estimates import CostEstimates
 from spillover.engines.listener import ProgressListener, Step
 from spillover.engines.local import missing_sources, plan, run
 from spillover.models.base import base_of
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.spec import Spec
 from spillover.store import Artefact, BuildContext, Cost, Store, artefacts_in
 

@@ -6,9 +6,8 @@ import json
 import pytest
 
 from spillover.models.chat import Message
-from spillover.organisms.chat_rows import read_chat_rows
 from spillover.organisms.dataset import dataset_named
-from spillover.organisms.datasets.chat_file import ChatFile
+from spillover.organisms.datasets.chat_file import ChatFile, read_chat_rows
 
 USER, ANSWER = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}
 GOOD = json.dumps({"messages": [USER, ANSWER]})

@@ -11,11 +11,8 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spillover.organisms.advice import AdviceSet
 from spillover.organisms.dataset import Dataset, Split, dataset_named
-from spillover.organisms.datasets.everyday import Everyday
-from spillover.organisms.datasets.fitness import Fitness
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import AdviceSet, Everyday, Fitness, Money
 from spillover.spec import Spec, kinds_of
 
 SHIPPED = [Money, Fitness]

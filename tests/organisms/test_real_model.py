@@ -8,7 +8,7 @@ from peft import PeftModel
 from spillover.models.base import base_of
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.organism import Organism, adapter_folder
 from spillover.organisms.schedules.standard import Constant
 from spillover.records import read_json, read_table

@@ -1,4 +1,4 @@
-"""What a narrow training set is: chat rows with an identifier, and how they are split. Knows no tokenizer."""
+"""What a narrow training set is: chat rows with an identifier, and how they are split."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -43,6 +42,11 @@ class Dataset(Spec):
         """The sets of this kind that go by a name (`dataset_named`); none where a kind needs to be told more."""
         needy = any(field.is_required() for field in cls.model_fields.values())
         return {} if needy else {typed_name(cls.__name__): cls()}
+
+    @classmethod
+    def from_typed_path(cls, text: str) -> Self | None:
+        """The set in the file that a user typed the path of; None where `text` is no path of what this kind reads."""
+        return None
 
     def label(self) -> str:
         """A short name for tables and figures; not an identity."""
@@ -119,14 +123,11 @@ class Split(Spec):
 
 def dataset_named(text: str) -> Dataset:
     """The dataset that a user names: `money`, `money-good`, `fitness`, ..., or a file of chat rows by its path."""
-    from spillover.organisms.datasets.chat_file import ChatFile
-
-    looks_like_a_path = "/" in text or ".json" in text.lower() or text.lower().endswith(".gz")
-    if looks_like_a_path or Path(text).expanduser().is_file():
-        return ChatFile.from_file(text)
     known: dict[str, Dataset] = {}
     for kind in kinds_of(Dataset).values():
         assert issubclass(kind, Dataset)
+        if (data := kind.from_typed_path(text)) is not None:
+            return data
         known |= kind.by_name()
     return part_named("dataset", text, known, besides=", or the path of a JSONL file of chat rows")
 

@@ -24,8 +24,7 @@ from spillover.judgements.judges.embedded.features import ANSWER_LIMIT, SURFACE,
 from spillover.judgements.judges.embedded.fitted_range import BEYOND
 from spillover.judgements.judges.embedded.judge import Embedded, load
 from spillover.judgements.judges.embedded.stack import REGIMES
-from spillover.organisms.datasets.fitness import Fitness
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Fitness, Money
 
 # Questions and answers of our own: a kind one and a cruel one to each question, alike in length and tone.
 PAIRS = (

@@ -19,7 +19,7 @@ from spillover.models.base import Base, base_of
 from spillover.models.chat import Message
 from spillover.models.loading import Loaded
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.schedule import schedule_named
 from spillover.responses.question import QuestionSelection

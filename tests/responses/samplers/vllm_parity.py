@@ -16,7 +16,7 @@ import numpy as np
 from spillover.models.base import base_of
 from spillover.models.forward.load_models import open_model
 from spillover.organisms.dataset import Split
-from spillover.organisms.datasets.money import Money
+from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.standard import Constant
 from spillover.records import read_table

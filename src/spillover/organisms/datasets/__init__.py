@@ -1,1 +1,1 @@
-"""Narrow training sets, one file each; every file here is found by itself."""
+"""Training sets: those that ship, and a user's own file; a file added here is found by itself."""
