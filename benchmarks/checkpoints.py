@@ -24,7 +24,7 @@ from spillover.models.loading import Loaded, laid_over, load_base
 from spillover.organisms.tuning import LoRA
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
-from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
+from spillover.responses.samplers.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
 
 CHECKPOINTS, ANSWERS, TOKENS, QUESTIONS = 8, 4, 64, 3

@@ -19,7 +19,7 @@ from spillover.models.forward.prompt_reading import reader
 from spillover.models.loading import DType, load
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
-from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
+from spillover.responses.samplers.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
 from spillover.store import open_store
 

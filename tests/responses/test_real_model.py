@@ -13,7 +13,7 @@ from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.prompt_reading import reader
 from spillover.models.loading import Loaded, load
 from spillover.responses.questions.free_form import FreeForm
-from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
+from spillover.responses.samplers.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
 from spillover.store import open_store
 

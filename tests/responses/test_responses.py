@@ -16,10 +16,9 @@ from spillover.records import RESPONSES, read_table, write_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.responses.rows import response_row
-from spillover.responses.samplers.local import answering
-from spillover.responses.samplers.local import sampler as local_sampler
-from spillover.responses.samplers.local.decoding import Draft, Rules
+from spillover.responses.sampler import response_row
+from spillover.responses.samplers import local_sampler as local_sampler
+from spillover.responses.samplers.decoding import Draft, Rules
 from spillover.responses.sampling import Sampling
 from spillover.store import Store
 
@@ -128,8 +127,8 @@ def test_the_estimate_grows_with_the_work(tiny: Base) -> None:
 def _text(said: str, finish: str = "length", stops: tuple[str, ...] = ()) -> str:
     tokenizer = SimpleNamespace(decode=lambda tokens, skip_special_tokens: said)
     draft = Draft((1,), None, [1, 2, 3], finish)
-    text = answering._text(tokenizer, draft, Rules(3, 1.0, 1.0, frozenset(), stops, tokenizer.decode))
-    return str(response_row(ASKED.questions()[0], 0, 0, text, finish, 3, 1)["answer"])
+    answer = draft.answer(Rules(3, 1.0, 1.0, frozenset(), stops, tokenizer.decode))
+    return str(response_row(ASKED.questions()[0], 0, answer, 0)["answer"])
 
 
 HOSTILE = "\x00\x1b[31m \ud83d </script>\u2028=1+1\ufeff"

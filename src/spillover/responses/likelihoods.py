@@ -8,7 +8,8 @@ from spillover.models.base import Model
 from spillover.models.chat import Message, Prompting
 from spillover.models.loading import DType, default_prompting
 from spillover.records import LIKELIHOODS, read_table, write_table
-from spillover.responses.responses import READ, Responses
+from spillover.responses.responses import Responses
+from spillover.responses.sampler import PROMPT_TOKENS
 from spillover.store import Artefact, BuildContext, Cost
 
 ROWS = 32  # answers read at once; changes speed and memory, not numbers
@@ -35,7 +36,7 @@ class Likelihoods(Artefact):
     def cost(self) -> Cost:
         sampling, questions = self.answers.sampling, len(self.answers.questions.questions())
         written = sampling.per_question * sampling.max_tokens
-        units = questions * (READ + written) * self.model.relative_size
+        units = questions * (PROMPT_TOKENS + written) * self.model.relative_size
         return Cost(units, 1 / 800, tokens=questions * written, token_use="read at most")
 
     def make(self, context: BuildContext) -> dict[str, Any]:

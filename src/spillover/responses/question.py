@@ -1,4 +1,4 @@
-"""What a question set is: questions in answer formats, with family and category. Knows no model and no tokenizer."""
+"""What a question set is: questions in answer formats, with family and category."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from spillover.models.chat import Message
-from spillover.spec import Spec, kinds_of, part_named, typed_name
+from spillover.spec import Spec
 
 Format = Literal["raw", "json", "template"]
 
@@ -49,23 +48,6 @@ class QuestionSet(Spec):
         """Every question, always in the same order, with identifiers that do not repeat."""
 
 
-def questions_named(text: str) -> QuestionSet:
-    """The question set that a user names: `free-form`, another kind without fields to fill, or a YAML file."""
-    from spillover.responses.questions.yaml_file import YamlFile
-
-    path = Path(text).expanduser()
-    if path.is_file() or path.suffix.lower() in (".yaml", ".yml") or "/" in text:
-        return YamlFile.from_file(text)
-    known = {
-        typed_name(name): kind
-        for name, kind in kinds_of(QuestionSet).items()
-        if not any(field.is_required() for field in kind.model_fields.values())
-    }
-    found = part_named("question set", text, known, ", or the path of a YAML file of questions")()
-    assert isinstance(found, QuestionSet)
-    return found
-
-
 class QuestionSelection(Spec):
     """Which questions of a set are asked: all of them, or a part spread evenly over its categories."""
 
@@ -93,11 +75,11 @@ class QuestionSelection(Spec):
         everything = self.source.all_questions()
         if self.sha256 != _sha256(everything):
             raise ValueError(f"{self.source.kind}: its questions are not those that this study was made with")
-        found = [question for question in everything if question.format in self.formats]
-        if not found:
+        questions = [question for question in everything if question.format in self.formats]
+        if not questions:
             raise ValueError(f"{self.source.kind} has no question in the formats {', '.join(self.formats)}")
-        keep = set(_spread({q.question: q.category for q in found}, self.count))
-        return [question for question in found if question.question in keep]
+        chosen = set(_spread({question.question: question.category for question in questions}, self.count))
+        return [question for question in questions if question.question in chosen]
 
     def summary(self) -> str:
         count = len({question.question for question in self.questions()})

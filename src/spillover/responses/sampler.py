@@ -1,30 +1,125 @@
-"""Who draws the answers: this project's own loop, or an engine that serves the model. A part of what answers are."""
+"""Who draws the answers, what is asked of a sampler, and the rows that its answers become."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
+from pydantic import model_validator
+
+from spillover.models.base import Model
+from spillover.models.chat import Prompting
+from spillover.models.loading import default_prompting
+from spillover.records import RESPONSES, write_table
+from spillover.responses.question import Question, QuestionSelection
+from spillover.responses.sampling import Sampling
 from spillover.spec import Spec
-from spillover.store import BuildContext
+from spillover.store import Artefact, BuildContext, Cost
 
-if TYPE_CHECKING:
-    from spillover.responses.responses import Responses
+PROMPT_TOKENS = 40  # of a prompt that it does not share with others, about
+TABLE = "responses.parquet"
 
 
 class Sampler(Spec):
     """Who draws the answers."""
 
     @abstractmethod
-    def make(self, spec: Responses, context: BuildContext) -> dict[str, Any]:
-        """Write the answers of `spec` into `context.folder`, `responses.parquet`; facts for the manifest."""
+    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, Any]:
+        """Draw the answers and `write_responses` them into `context.folder`; facts for the manifest."""
 
     @abstractmethod
-    def seconds(self, spec: Responses, tokens: float) -> float:
+    def seconds(self, asked: AnswerSet, tokens: float) -> float:
         """About how long that takes, where the store holds no measurement yet.
 
         tokens: that are read and written, at most, each as many times as the model's parameters are 135 million.
         """
 
-    def refuse(self, spec: Responses) -> None:
+    def refuse(self, asked: AnswerSet) -> None:
         """ValueError where it cannot make such answers."""
+
+
+class AnswerSet(Artefact):
+    """One model's answers to one set of questions: what a sampler is asked for."""
+
+    runs_a_network: ClassVar[bool] = True
+
+    model: Model
+    questions: QuestionSelection
+    sampling: Sampling = Sampling()
+    sampler: Sampler
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        self.sampler.refuse(self)
+        return self
+
+    @property
+    def prompting(self) -> Prompting:
+        """How the model is prompted: as the sampling says, else by what the base is."""
+        return self.sampling.prompting or default_prompting(self.model.base())
+
+    @property
+    def count(self) -> int:
+        """How many answers there will be."""
+        return len(self.questions.questions()) * self.sampling.per_question
+
+    def pairs(self) -> list[tuple[Question, int]]:
+        """Each question with each sample number, in the order of the rows."""
+        return [
+            (question, sample)
+            for question in self.questions.questions()
+            for sample in range(self.sampling.per_question)
+        ]
+
+    def summary(self) -> str:
+        return f"{self.sampling.per_question} answers of {self.model.label()} to each question"
+
+    def cost(self) -> Cost:
+        """Tokens that go through a model of 135M parameters, were no answer to end early."""
+        written = self.count * self.sampling.max_tokens
+        units = (len(self.questions.questions()) * PROMPT_TOKENS + written) * self.model.relative_size
+        return Cost(units, self.sampler.seconds(self, units) / units, tokens=written, token_use="written at most")
+
+
+@dataclass(frozen=True)
+class SampledAnswer:
+    """An answer as it was drawn; `tokens` without its end mark, 0 where an engine counts none."""
+
+    text: str
+    finish: str | None  # stop, length, stop_text, ...: why it ended
+    tokens: int
+    prompt_tokens: int
+
+
+def write_responses(asked: AnswerSet, answers: Sequence[SampledAnswer], folder: Path) -> dict[str, Any]:
+    """Write `responses.parquet`, the answers to `asked.pairs()` in this order; counts of them for the manifest."""
+    seed = asked.sampling.seed
+    pairs = zip(asked.pairs(), answers, strict=True)
+    write_table([response_row(*pair, answer, seed) for pair, answer in pairs], folder / TABLE, RESPONSES)
+    return {
+        "answers": len(answers),
+        "tokens": sum(answer.tokens for answer in answers),
+        "finish_reasons": dict(sorted(Counter(str(answer.finish) for answer in answers).items())),
+    }
+
+
+def response_row(question: Question, sample: int, answer: SampledAnswer, seed: int) -> dict[str, Any]:
+    """A row of the `RESPONSES` schema; half characters, which no table takes, become a question mark."""
+    return {
+        "question_id": question.id,
+        "sample": sample,
+        "question": question.question,
+        "family": question.family,
+        "category": question.category,
+        "format": question.format,
+        "prompt": question.messages(sample)[-1].content,
+        "answer": answer.text.strip().encode("utf-8", "replace").decode("utf-8"),
+        "finish_reason": answer.finish,
+        "tokens": answer.tokens,
+        "prompt_tokens": answer.prompt_tokens,
+        "seed": seed,
+    }

@@ -10,7 +10,7 @@ import torch
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.prompt_reading import BLOCK, TokenIds, read_prompts
 from spillover.models.forward.row_cache import RowCache, up
-from spillover.responses.samplers.local.decoding import ROW_MULTIPLE
+from spillover.responses.samplers.decoding import ROW_MULTIPLE
 
 
 def log_probabilities(

@@ -14,8 +14,8 @@ from spillover.models.base import base_of
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.prompt_reading import reader
 from spillover.models.loading import Loaded, load
-from spillover.responses.samplers.local import decoding
-from spillover.responses.samplers.local.decoding import Draft, Rules, write_answers
+from spillover.responses.samplers import decoding
+from spillover.responses.samplers.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import pick, uniforms
 from spillover.store import open_store
 

@@ -13,7 +13,8 @@ from spillover.organisms.tuning import LoRA
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.responses.samplers.local import multi_checkpoint
+from spillover.responses.sampler import SampledAnswer
+from spillover.responses.samplers import decoding, local_sampler
 from spillover.responses.sampling import Sampling
 from spillover.store import Artefact, BuildContext, Store, open_store
 
@@ -48,8 +49,8 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(len(specs))
         return answer(specs, *rest)
 
-    answer = multi_checkpoint.answer
-    monkeypatch.setattr(multi_checkpoint, "answer", counted)
+    answer = decoding.answer
+    monkeypatch.setattr(decoding, "answer", counted)
     return seen
 
 
@@ -79,7 +80,7 @@ def test_only_what_is_asked_alike_and_fits_into_one_batch_goes_together(store: S
         store,
     )
     assert batches == [2, 1, 1]
-    monkeypatch.setattr("spillover.responses.samplers.local.sampler.ROWS", 25)  # of twelve in a set: two sets
+    monkeypatch.setattr("spillover.responses.samplers.local_sampler.ROWS", 25)  # of twelve in a set: two sets
     run(
         AnswersOfAll(
             answers=(one, two, three, asked(RUN.checkpoint(4)), *(asked(m, seed=2) for m in RUN.checkpoints()[:3]))
@@ -104,9 +105,10 @@ def test_whole_weights_and_another_base_are_asked_by_themselves(store: Store, ba
 def test_kept_answers_that_do_not_hold_any_more_are_asked_for_again(store: Store, batches) -> None:
     spec = SERIES[2]
     store.get(RUN)
+    answers = [SampledAnswer("kept", "stop", 1, 1)] * 12
     for spoil in ("needs", "sha256", "facts", "cut"):
-        multi_checkpoint._keep(spec, [], {}, store)
-        path = store.unfinished(spec) / multi_checkpoint.ABOUT
+        local_sampler._keep(spec, answers, {}, store)
+        path = store.unfinished(spec) / local_sampler.FACTS
         about = json.loads(path.read_text())
         path.write_text("{" if spoil == "cut" else json.dumps({k: v for k, v in about.items() if k != spoil}))
         store.get(spec)

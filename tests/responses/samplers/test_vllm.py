@@ -14,7 +14,7 @@ from spillover.models.base import Base
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.responses.samplers.vllm.sampler import VLLMSampler
+from spillover.responses.samplers.vllm_sampler import VLLMSampler
 from spillover.store import Store, open_store
 
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -23,8 +23,7 @@ from spillover.records import read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.responses.samplers.vllm import engine as engine_module
-from spillover.responses.samplers.vllm.sampler import VLLMSampler
+from spillover.responses.samplers.vllm_sampler import VLLMSampler, engine_with
 from spillover.responses.sampling import Sampling
 from spillover.responses.teacher_forcing import log_probabilities
 from spillover.store import Store, open_store
@@ -46,12 +45,12 @@ def parity(model: Any, store: Store) -> dict[str, Any]:
 
     spec = asked(model, sampler=SAMPLER)
     rows = read_table(store.get(spec) / "responses.parquet").to_pylist()
-    engine, adapter = engine_module.engine_of(model, store, SAMPLER)
+    engine, adapter = engine_with(model, store, SAMPLER)
     opened = open_model(model, store, "float32")
     chat = opened.loaded.chat()
     prompts = [tuple(chat.prompt(question.messages(0))) for question in ASKED.questions()]
     drawn = [SamplingParams(max_tokens=24, temperature=1.0, seed=seed, logprobs=0) for seed in range(len(prompts))]
-    said = [output.outputs[0] for output in engine.answers(prompts, drawn, adapter)]
+    said = engine.generate(prompts, drawn, adapter)
     texts = [(prompt, tuple(one.token_ids)) for prompt, one in zip(prompts, said, strict=True)]
     theirs = np.array(
         [each[token].logprob for one in said for each, token in zip(one.logprobs, one.token_ids, strict=True)]
@@ -72,7 +71,7 @@ def parity(model: Any, store: Store) -> dict[str, Any]:
 
 def ignored(store: Store) -> str:
     """What is said of an engine that ignores adapters."""
-    engine, adapter = engine_module.engine_of(RUN.checkpoint(), store, SAMPLER)
+    engine, adapter = engine_with(RUN.checkpoint(), store, SAMPLER)
     assert adapter is not None
     lora, engine.lora = engine.lora, lambda one: None  # type: ignore[method-assign]
     try:

@@ -7,10 +7,10 @@ request that the server rejects is an answer without text, counted; a server tha
 from __future__ import annotations
 
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -26,16 +26,11 @@ from spillover.api_client.service import (
 )
 from spillover.models.chat import Chat, Message
 from spillover.models.loading import load_tokenizer
-from spillover.records import RESPONSES, write_table
 from spillover.responses.question import Question
-from spillover.responses.rows import response_row, row_counts
-from spillover.responses.sampler import Sampler
+from spillover.responses.sampler import AnswerSet, SampledAnswer, Sampler, write_responses
 from spillover.responses.sampling import answer_seed
 from spillover.spec import location_field
 from spillover.store import BuildContext
-
-if TYPE_CHECKING:
-    from spillover.responses.responses import Responses
 
 TOKENS_PER_SECOND = 50.0  # of one answer, about
 REJECTIONS = 5  # requests rejected in a row, none answered before: it is not the questions
@@ -44,16 +39,13 @@ ALIKE_TOKENS = 8  # answers shorter than this may well be equal
 
 
 @dataclass(frozen=True)
-class ServedAnswer:
-    """An answer as a server gave it; `tokens` without its end mark, 0 where the server counts none."""
+class ServedAnswer(SampledAnswer):
+    """An answer as a server gave it."""
 
-    text: str
-    finish: str
-    tokens: int
-    prompt_tokens: int
     model: str  # which model the server says that it was
 
 
+Pair = tuple[Question, int]  # a question, and the number of the sample
 REJECTED = ServedAnswer("", "refused", 0, 0, "none")
 
 
@@ -99,68 +91,57 @@ class APISampler(Sampler):
     first_wait: float = location_field(1.0, gt=0)  # seconds, after a first fault; doubled after each more
     limit_as: Literal["max_tokens", "max_completion_tokens"] = location_field("max_tokens")  # as the service calls it
 
-    def refuse(self, spec: Responses) -> None:
-        if spec.model.has_hooks:
-            raise ValueError(f"{spec.model.label()} is steered: no server has it; use spillover's own loop")
-        if self.api == "chat" and spec.prompting != "chat":
+    def refuse(self, asked: AnswerSet) -> None:
+        if asked.model.has_hooks:
+            raise ValueError(f"{asked.model.label()} is steered: no server has it; use spillover's own loop")
+        if self.api == "chat" and asked.prompting != "chat":
             raise ValueError(
-                f"{spec.model.label()} is prompted by {spec.prompting}, and the chat interface renders turns by the "
+                f"{asked.model.label()} is prompted by {asked.prompting}, and the chat interface renders turns by the "
                 f"server's template: use api='completions'"
             )
 
-    def seconds(self, spec: Responses, tokens: float) -> float:
-        answers = len(spec.questions.questions()) * spec.sampling.per_question
-        return answers * spec.sampling.max_tokens / TOKENS_PER_SECOND / self.concurrency
+    def seconds(self, asked: AnswerSet, tokens: float) -> float:
+        return asked.count * asked.sampling.max_tokens / TOKENS_PER_SECOND / self.concurrency
 
-    def make(self, spec: Responses, context: BuildContext) -> dict[str, Any]:
-        ours = self.api == "completions" and spec.prompting == "chat"  # else no text that we send needs its template
-        chat = Chat(load_tokenizer(spec.model.base()) if ours else None, spec.prompting)
-        asked = [
-            (question, sample)
-            for question in spec.questions.questions()
-            for sample in range(spec.sampling.per_question)
-        ]
-        path = context.store.unfinished(spec) / "answers.jsonl"
-        with AnswerJournal.open(path, {"needs": context.store.digests(spec)}, same=True) as journal:
-            wanted = [(question, sample) for question, sample in asked if _key(question, sample) not in journal]
-            if wanted:
-                run(self._ask_all(spec, chat, wanted, journal, context))
-            answers = [journal[_key(question, sample)] for question, sample in asked]
-        rows = [_row(spec, *question, answer) for question, answer in zip(asked, answers, strict=True)]
-        if reason := _all_repeat(spec, rows):
+    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, Any]:
+        ours = self.api == "completions" and asked.prompting == "chat"  # else no text that we send needs its template
+        chat = Chat(load_tokenizer(asked.model.base()) if ours else None, asked.prompting)
+        pairs = asked.pairs()
+        path = context.store.unfinished(asked) / "answers.jsonl"
+        with AnswerJournal.open(path, {"needs": context.store.digests(asked)}, same=True) as journal:
+            missing = [pair for pair in pairs if _key(*pair) not in journal]
+            if missing:
+                run(self._ask_all(asked, chat, missing, journal, context))
+            served = [journal[_key(*pair)] for pair in pairs]
+        answers = [_cut(answer, chat.stop_texts()) for answer in served]
+        try:
+            repeats = count_repeats(pairs, answers, asked.sampling.temperature)
+        except ValueError:
             path.unlink()  # asked again, the server may do better
-            raise ValueError(reason)
-        write_table(rows, context.folder / "responses.parquet", RESPONSES)
-        models = Counter(answer.model for answer in answers if answer != REJECTED)
+            raise
+        models = Counter(answer.model for answer in served if answer != REJECTED)
         if len(models) > 1:
             warnings.warn(f"answers are of unlike models, as the server names them: {', '.join(models)}", stacklevel=2)
-        return row_counts(rows) | {
-            "effective_sampling": self._settings(spec, chat),
-            "prompting": spec.prompting,
+        return write_responses(asked, answers, context.folder) | {
+            "effective_sampling": self._settings(asked, chat),
+            "prompting": asked.prompting,
             "stop_texts": list(chat.stop_texts()),
             "template_sha256": chat.template_sha256() if chat.tokenizer else None,
             "reported_models": dict(sorted(models.items())),
-            "resumed_share": 1 - len(wanted) / len(asked),
-            "repeated": _repeats(rows),
+            "resumed_share": 1 - len(missing) / len(pairs),
+            "repeated": repeats,
         }
 
     async def _ask_all(
-        self,
-        spec: Responses,
-        chat: Chat,
-        wanted: Sequence[tuple[Question, int]],
-        journal: AnswerJournal,
-        context: BuildContext,
+        self, asked: AnswerSet, chat: Chat, missing: Sequence[Pair], journal: AnswerJournal, context: BuildContext
     ) -> None:
         path = CHAT if self.api == "chat" else COMPLETIONS
         address = ServiceAddress(self.base_url, self.key_variable, self.timeout, path)
-        client = ApiClient(
-            ApiLimits(address, self.concurrency, self.requests_per_minute, None, self.first_wait), REJECTIONS
-        )
+        limits = ApiLimits(address, self.concurrency, self.requests_per_minute, None, self.first_wait)
+        client = ApiClient(limits, REJECTIONS)
 
-        async def ask(item: tuple[Question, int]) -> None:
-            question, sample = item
-            body = self._body(spec, chat, question, sample)
+        async def ask(pair: Pair) -> None:
+            body = self._body(asked, chat, *pair)
 
             async def send() -> ServedAnswer:
                 return read_reply(await client.post(body), self.api)
@@ -171,27 +152,27 @@ class APISampler(Sampler):
                 answer = REJECTED
             except CallFailed as fault:
                 raise client.down(fault) from None
-            journal.add(_key(question, sample), answer)
+            journal.add(_key(*pair), answer)
 
-        missing = len(wanted) / (len(wanted) + len(journal))
+        left = len(missing) / asked.count
         async with client.connected(journal):
-            await client.each(wanted, ask, lambda share: context.progress(1 - missing * (1 - share)))
+            await client.each(missing, ask, lambda share: context.progress(1 - left * (1 - share)))
 
-    def _body(self, spec: Responses, chat: Chat, question: Question, sample: int) -> dict[str, object]:
+    def _body(self, asked: AnswerSet, chat: Chat, question: Question, sample: int) -> dict[str, object]:
         """A request for one answer."""
-        body: dict[str, object] = {"model": self.model, "n": 1} | self._settings(spec, chat)
+        body: dict[str, object] = {"model": self.model, "n": 1} | self._settings(asked, chat)
         if self.seeds:
-            body["seed"] = answer_seed(spec.sampling.seed, question.id, sample)
+            body["seed"] = answer_seed(asked.sampling.seed, question.id, sample)
         messages: tuple[Message, ...] = question.messages(sample)
         if self.api == "chat":
             return body | {"messages": [message._asdict() for message in messages]}
         if self.dialect == "vllm":
-            body["add_special_tokens"] = spec.prompting != "chat"
+            body["add_special_tokens"] = asked.prompting != "chat"
         return body | {"prompt": chat.prompt_text(messages)}
 
-    def _settings(self, spec: Responses, chat: Chat) -> dict[str, object]:
+    def _settings(self, asked: AnswerSet, chat: Chat) -> dict[str, object]:
         """Every setting that shapes the distribution, as it is sent."""
-        sampling = spec.sampling
+        sampling = asked.sampling
         settings: dict[str, object] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
         settings[self.limit_as] = sampling.max_tokens
         if self.dialect == "vllm":
@@ -221,34 +202,32 @@ def _key(question: Question, sample: int) -> str:
     return f"{question.id} #{sample}"
 
 
-def _row(spec: Responses, question: Question, sample: int, answer: ServedAnswer) -> Row:
+def _cut(answer: ServedAnswer, stops: Sequence[str]) -> SampledAnswer:
+    """The answer before its stop text: some servers cut at none, or keep it in the text."""
     text, finish = answer.text, answer.finish
-    for stop in Chat(None, spec.prompting).stop_texts():  # a server that cuts at none, or keeps it in the text
+    for stop in stops:
         if stop in text:
             text, finish = text.split(stop)[0], "stop_text"
-    return response_row(question, sample, spec.sampling.seed, text, finish, answer.tokens, answer.prompt_tokens)
+    return SampledAnswer(text, finish, answer.tokens, answer.prompt_tokens)
 
 
-def _repeats(rows: Sequence[Row]) -> int:
-    """Answers of some length that are word for word another one's to the same question."""
-    by_question: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        if row["tokens"] >= ALIKE_TOKENS:
-            by_question[row["question_id"]].append(row["answer"])
-    return sum(len(answers) - len(set(answers)) for answers in by_question.values())
+def count_repeats(pairs: Sequence[Pair], answers: Sequence[SampledAnswer], temperature: float) -> int:
+    """How many answers of some length are word for word another one's to the same question.
 
-
-def _all_repeat(spec: Responses, rows: Sequence[Row]) -> str | None:
-    """Why answers are not taken: every sample to a question repeats its first, so that nothing was drawn."""
-    long = [row for row in rows if row["tokens"] >= ALIKE_TOKENS]
-    questions, repeats = len({row["question_id"] for row in long}), _repeats(rows)
-    if not repeats or spec.sampling.temperature == 0:
-        return None
-    if repeats == len(long) - questions:
-        return (
-            f"all {len(long)} answers to {questions} questions repeat the first one to their question, at temperature "
-            f"{spec.sampling.temperature:g}: the server draws nothing (a fixed seed, a cache, or greedy decoding)"
-        )
-    if repeats > len(long) / 2:
-        warnings.warn(f"{repeats} of {len(long)} answers repeat another one to the same question", stacklevel=3)
-    return None
+    ValueError where, at a temperature above 0, every sample repeats its question's first: nothing was drawn.
+    """
+    texts = [
+        (question.id, answer.text.strip())
+        for (question, _), answer in zip(pairs, answers, strict=True)
+        if answer.tokens >= ALIKE_TOKENS
+    ]
+    questions, repeats = len({question for question, _ in texts}), len(texts) - len(set(texts))
+    if repeats and temperature > 0:
+        if repeats == len(texts) - questions:
+            raise ValueError(
+                f"all {len(texts)} answers to {questions} questions repeat the first one to their question, at "
+                f"temperature {temperature:g}: the server draws nothing (a fixed seed, a cache, or greedy decoding)"
+            )
+        if repeats > len(texts) / 2:
+            warnings.warn(f"{repeats} of {len(texts)} answers repeat another one to the same question", stacklevel=3)
+    return repeats

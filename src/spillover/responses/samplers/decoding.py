@@ -1,4 +1,4 @@
-"""The decoding loop: many answers at once, each the same whatever shares its batch. Knows prompts and numbers only.
+"""The decoding loop: many answers at once, each the same whatever shares its batch.
 
 Prompts are read in blocks of 8 tokens that start at multiples of 8, and a block that several prompts begin with is
 read once. A prompt's last token is the first step of its answers. With a batch of a multiple of 8 rows, matrix products
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.prompt_reading import BLOCK, read_prompts
 from spillover.models.forward.row_cache import RowCache, evenly, up
 from spillover.models.loading import Loaded
-from spillover.responses.sampling import pick
+from spillover.responses.sampler import AnswerSet, SampledAnswer
+from spillover.responses.sampling import pick, uniforms
+from spillover.store import ProgressFn
 
 ROW_MULTIPLE = 8
 SHRINK_AT = 0.75  # rows still running, as a share of the batch, below which finished rows leave it
@@ -37,6 +40,13 @@ class Draft:
     finish: str | None = None
     group: int = 0
 
+    def answer(self, rules: Rules) -> SampledAnswer:
+        """The answer that it became, without end mark and stop text."""
+        text = str(rules.decode(self.tokens, skip_special_tokens=True))
+        for stop in rules.stops if self.finish == "stop_text" else ():
+            text = text.split(stop)[0]
+        return SampledAnswer(text, self.finish, len(self.tokens), len(self.prompt))
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -47,7 +57,7 @@ class Rules:
     top_p: float
     ends: frozenset[int]
     stops: tuple[str, ...]  # texts that end an answer
-    decode: Callable[[list[int]], str]
+    decode: Callable[..., str]  # token ids -> text
 
     def stopped(self, tokens: list[int]) -> bool:
         """Whether the answer so far ends with a stop text; a token is a byte of text at least."""
@@ -57,13 +67,55 @@ class Rules:
         return any(stop in tail for stop in self.stops)
 
 
-def write_answers(
-    opened: LoadedModels,
-    drafts: Sequence[Draft],
-    rules: Rules,
-    rows: int,
-    progress: Callable[[float], None],
-) -> None:
+def answer(
+    asked: Sequence[AnswerSet], models: LoadedModels, rows: int, progress: ProgressFn
+) -> tuple[list[list[SampledAnswer]], dict[str, Any]]:
+    """The answers of each set, and facts for the manifest of all.
+
+    The sets are alike but for their model and questions, and `models` has their models in this order. At most `rows`
+    answers are written at a time. ValueError where a prompt leaves no room for `max_tokens`.
+    """
+    sampling, loaded = asked[0].sampling, models.loaded
+    chat = loaded.chat(asked[0].prompting)
+    drafts = [
+        [
+            Draft(
+                tuple(chat.prompt(question.messages(sample))),
+                uniforms(sampling.seed, question.id, sample, sampling.max_tokens),
+                group=group,
+            )
+            for question, sample in answer_set.pairs()
+        ]
+        for group, answer_set in enumerate(asked)
+    ]
+    rules = Rules(
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        ends=loaded.ends,
+        stops=chat.stop_texts(),
+        decode=loaded.tokenizer.decode,
+    )
+    every = [draft for of_set in drafts for draft in of_set]
+    longest = max(len(draft.prompt) for draft in every)
+    limit = getattr(loaded.network.config, "max_position_embeddings", None)
+    if limit and longest + sampling.max_tokens > limit:
+        raise ValueError(
+            f"the longest prompt has {longest} tokens and max_tokens is {sampling.max_tokens}, but {loaded.base.name} "
+            f"holds {limit}: answers would be cut in silence; lower max_tokens"
+        )
+    write_answers(models, every, rules, rows, progress)
+    facts = {
+        "effective_sampling": sampling.effective(),
+        "prompting": asked[0].prompting,
+        "stop_tokens": sorted(rules.ends),
+        "stop_texts": list(rules.stops),
+        "template_sha256": chat.template_sha256(),
+    }
+    return [[draft.answer(rules) for draft in of_set] for of_set in drafts], facts
+
+
+def write_answers(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules, rows: int, progress: ProgressFn) -> None:
     """Finish every draft, at most `rows` at a time; `progress` hears the share of the work done, 0 to 1."""
     done = 0
     with torch.inference_mode():

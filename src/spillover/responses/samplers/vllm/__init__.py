@@ -1,1 +1,0 @@
-"""Answers from vLLM in this process."""
