@@ -225,8 +225,8 @@ def runs() -> None:
                 x = rng.normal(size=count)
                 y = (1 + slopes * rng.normal(size=questions)) * x[:, None] + 0.5 * rng.normal(size=(count, 1))
                 y += 5 * rng.normal(size=questions) + rng.normal(size=(count, questions))
-                found = correlation_over_runs(x, y, log=False, resampling=Resampling(draws=99))
-                held += [e.low <= truth <= e.high for e in (found.runs, found.questions, found.both)]
+                result = correlation_over_runs(x, y, log=False, resampling=Resampling(draws=99))
+                held += [e.low <= truth <= e.high for e in (result.runs, result.questions, result.both)]
             rows[f"{count} runs, {questions} questions, {slopes}"] = list(held / ROUNDS)
     table("runs", ["runs", "questions", "both"], rows)
 

@@ -1,11 +1,14 @@
-"""AUC and kappa: textbook values, scikit-learn as oracle, and intervals that hold the truth when clusters vary."""
+"""AUC and kappa: textbook values, scikit-learn as oracle, and intervals that hold the truth when clusters vary.
+Kendall's W: 1 for one order, near 0 for none, and no more false alarms than it may.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from spillover.maths.agreement import auc, kappa
+from spillover.maths.agreement import auc, concordance, kappa
+from spillover.maths.estimate import Resampling
 
 
 def judged(rng: np.random.Generator, questions: int, answers: int = 8) -> tuple[np.ndarray, ...]:
@@ -27,8 +30,8 @@ def coverage(statistic: str, questions: int, runs: int) -> float:
         return kappa((second < 30).astype(float), low, question)
 
     truth = measure(*judged(np.random.default_rng(0), 20_000)).estimate
-    found = [measure(*judged(np.random.default_rng([1, run]), questions)) for run in range(runs)]
-    return float(np.mean([one.low <= truth <= one.high for one in found]))
+    estimates = [measure(*judged(np.random.default_rng([1, run]), questions)) for run in range(runs)]
+    return float(np.mean([estimate.low <= truth <= estimate.high for estimate in estimates]))
 
 
 def test_auc_is_sklearns_whatever_the_ties() -> None:
@@ -71,8 +74,8 @@ def _scale(measure: object, score: np.ndarray, flag: np.ndarray) -> float:
 
 def test_missing_rows_are_left_out_and_counted() -> None:
     nan = float("nan")
-    found = auc([1, 2, nan, 4, 3], [1, 1, 1, 0, nan])
-    assert (found.estimate, found.n) == (1.0, 3)
+    estimate = auc([1, 2, nan, 4, 3], [1, 1, 1, 0, nan])
+    assert (estimate.estimate, estimate.n) == (1.0, 3)
     assert kappa([1, 0, nan, 1], [1, 0, 1, nan]).n == 2
 
 
@@ -83,8 +86,8 @@ def test_without_both_kinds_there_is_nothing_to_tell(flags: list[int]) -> None:
 
 
 def test_a_value_that_hangs_on_one_cluster_has_no_interval() -> None:
-    found = auc([1, 2, 3, 4, 5, 6, 7, 8], [1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 2, 2, 3, 3])
-    assert found.estimate == 1 and np.isnan(found.low)
+    estimate = auc([1, 2, 3, 4, 5, 6, 7, 8], [1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 2, 2, 3, 3])
+    assert estimate.estimate == 1 and np.isnan(estimate.low)
 
 
 def test_what_is_no_flag_is_refused() -> None:
@@ -104,6 +107,29 @@ def test_intervals_that_forget_the_questions_do_not() -> None:
         first, second, question = judged(np.random.default_rng([2, run]), 24)
         low = (first < 30).astype(float)
         for clusters, widths in ((question, wide), (None, narrow)):
-            found = kappa((second < 30).astype(float), low, clusters)
-            widths.append(found.high - found.low)
+            estimate = kappa((second < 30).astype(float), low, clusters)
+            widths.append(estimate.high - estimate.low)
     assert np.mean(narrow) < 0.85 * np.mean(wide)
+
+
+def test_concordance_of_one_order_ties_and_missing() -> None:
+    order = np.tile(np.arange(8.0), (3, 1))
+    w = concordance(order)
+    assert w.estimate == pytest.approx(1) and w.p < 0.01 and w.n == 8
+    holes = order.copy()
+    holes[1, 2] = np.nan
+    assert concordance(holes).n == 7 and concordance(holes).estimate == pytest.approx(1)
+    assert np.isnan(concordance(np.ones((3, 5))).estimate) and np.isnan(concordance(order[:1]).estimate)
+    tied = np.array([[1, 1, 2, 3], [1, 2, 2, 3], [1, 1, 1, 4.0]])
+    m, n, ties = 3, 4, 6 + 6 + 24
+    ranks = np.array([[1.5, 1.5, 3, 4], [1, 2.5, 2.5, 4], [2, 2, 2, 4]]).sum(axis=0)
+    expected = 12 * ((ranks - ranks.mean()) ** 2).sum() / (m**2 * (n**3 - n) - m * ties)
+    assert concordance(tied).estimate == pytest.approx(expected)
+
+
+def test_concordance_false_alarms_and_power() -> None:
+    rng, resampling = np.random.default_rng(0), Resampling(199)
+    null = [concordance(rng.normal(size=(3, 20)), resampling).p for _ in range(300)]
+    assert 0.01 <= np.mean(np.array(null) <= 0.05) <= 0.1
+    common = np.linspace(0, 3, 20)
+    assert np.mean([concordance(common + rng.normal(size=(3, 20)), resampling).p <= 0.05 for _ in range(60)]) > 0.9

@@ -1,28 +1,19 @@
-"""Means and differences of clustered scores: estimands, intervals that cover, tests that hold their level."""
+"""Means of clustered scores: estimands, intervals that cover, tests that hold their level."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spillover.maths.bootstrap import group_means, mean, mean_of_groups, ratio, resampling_counts
+from spillover.maths.bootstrap import mean, mean_of_groups, question_means, ratio, resampling_counts
 from spillover.maths.estimate import Resampling
 from spillover.maths.paired import difference
 
+from .clustered_answers import answers
+
 SCORES = Resampling(draws=499, bounds=(0, 100))
-
-
-def answers(rng: np.random.Generator, families: int, centre: float = 80.0, samples: int = 10) -> tuple[Any, Any, Any]:
-    """Scores clipped at 0 and 100 of 1-4 questions a family, alike within family and question."""
-    sizes = rng.integers(1, 5, families)
-    family = np.repeat(np.arange(families), sizes)
-    level = centre + 20 * rng.normal(size=families)[family] + 20 * rng.normal(size=len(family))
-    scores = np.clip(level[:, None] + 25 * rng.normal(size=(len(family), samples)), 0, 100)
-    question = np.repeat(np.arange(len(family)), samples)
-    return scores.ravel(), question, family[question]
 
 
 def test_every_question_weighs_the_same() -> None:
@@ -34,7 +25,7 @@ def test_every_question_weighs_the_same() -> None:
 def test_missing_answers_are_left_out_not_zero() -> None:
     est = mean_of_groups([80.0, math.nan, 60.0, math.nan], ["a", "a", "b", "c"])
     assert (est.estimate, est.n) == (70, 2)
-    means, names = group_means([80.0, math.nan, 60.0, math.nan], ["a", "a", "b", "c"])
+    means, names, _ = question_means([80.0, math.nan, 60.0, math.nan], ["a", "a", "b", "c"])
     assert np.isnan(means[2]) and names.tolist() == ["a", "b", "c"]
 
 
@@ -110,38 +101,6 @@ def test_ignoring_the_clusters_covers_far_too_seldom() -> None:
     assert held / 200 < 0.6
 
 
-def test_difference_is_paired_over_shared_questions() -> None:
-    est = difference([10.0, 20, 90], [5.0, 5, 50], ["a", "b", "only a"], ["a", "b", "only b"])
-    assert (est.estimate, est.n) == (10, 2)
-
-
-def test_difference_holds_its_level_and_has_power() -> None:
-    rng = np.random.default_rng(5)
-    null = effect = 0
-    resampling = Resampling(draws=499)
-    for _ in range(300):
-        values, question, family = answers(rng, 16)
-        other = np.clip(values + 20 * rng.normal(size=len(values)) + 10 * rng.normal(size=16)[family], -200, 300)
-        null += (difference(values, other, question, question, family, resampling).p or 1) <= 0.05
-        effect += (difference(values, other + 12, question, question, family, resampling).p or 1) <= 0.05
-    assert 0.02 <= null / 300 <= 0.08
-    assert effect / 300 > 0.9
-
-
-def test_pairing_is_narrower_than_not() -> None:
-    rng = np.random.default_rng(6)
-    values, question, family = answers(rng, 24)
-    other = values + rng.normal(size=len(values))
-    paired = difference(values, other, question, question, family)
-    alone = mean_of_groups(values, question, family)
-    assert paired.high - paired.low < 0.3 * (alone.high - alone.low)
-
-
-def test_no_difference_at_all_is_p_one() -> None:
-    est = difference([1.0, 2, 3], [1.0, 2, 3], ["a", "b", "c"], ["a", "b", "c"])
-    assert (est.estimate, est.p) == (0, 1.0)
-
-
 def test_p_and_interval_agree() -> None:
     rng = np.random.default_rng(7)
     for shift in np.linspace(0, 1.2, 25):
@@ -159,15 +118,6 @@ def test_ratio_weighs_by_the_denominator() -> None:
 def test_a_family_holds_whole_questions() -> None:
     with pytest.raises(ValueError, match="question a stands in more than one family"):
         mean_of_groups([1.0, 2.0], ["a", "a"], ["f", "g"])
-
-
-@pytest.mark.parametrize(
-    "choice,words",
-    [({"draws": 9}, "at least 99"), ({"level": 95}, "95% is 0.95"), ({"bounds": (1, 0)}, "least, greatest")],
-)
-def test_choices_that_make_no_sense_are_refused(choice: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        Resampling(**choice)
 
 
 def test_values_outside_the_bounds_are_refused() -> None:

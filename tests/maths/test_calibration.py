@@ -20,8 +20,8 @@ import calibration
 import calibration_checks
 
 
-def found(name: str, data: str, rounds: int) -> dict[tuple[str, str], float]:
-    check = next(one for one in calibration_checks.checks() if (one.name, one.data) == (name, data))
+def values_of(name: str, data: str, rounds: int) -> dict[tuple[str, str], float]:
+    check = next(check for check in calibration_checks.checks() if (check.name, check.data) == (name, data))
     return {(row["method"], row["kind"]): row["value"] for row in calibration.run(check, rounds)}
 
 
@@ -64,7 +64,7 @@ def found(name: str, data: str, rounds: int) -> dict[tuple[str, str], float]:
     ],
 )
 def test_false_positives_and_coverage(name: str, data: str, rounds: int, bounds: Any) -> None:
-    values = found(name, data, rounds)
+    values = values_of(name, data, rounds)
     for key, (low, high) in bounds.items():
         assert low <= values[key] <= high, (key, values[key])
 
@@ -94,7 +94,7 @@ def test_verdicts() -> None:
 
 
 def test_numbers_depend_on_the_name_alone_and_the_table_goes_round(tmp_path: Path) -> None:
-    check = next(one for one in calibration_checks.checks() if one.name == "many tests")
+    check = next(check for check in calibration_checks.checks() if check.name == "many tests")
     rows = calibration.run(check, 20)
     assert rows == calibration.run(check, 20)
     calibration.write(rows, tmp_path)

@@ -1,5 +1,11 @@
-"""Correlations against scipy and plain loops; intervals that cover; tests that hold their level."""
+"""Correlations against scipy and plain loops; intervals that cover; tests that hold their level.
+The permutation null of a partial correlation, by simulation.
+Correlation over runs when questions are a sample too.
+"""
 
+from __future__ import annotations
+
+import itertools
 import math
 from typing import Any
 
@@ -10,15 +16,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from spillover.maths.correlation import (
+    correlation_over_runs,
     jackknife_error,
     log_pearson,
     partial,
     pearson,
-    permutation_p,
+    permuted_partial,
     spearman,
     z_interval,
 )
 from spillover.maths.estimate import Resampling
+from spillover.maths.permutation import exceedance, permutations
 
 QUICK = Resampling(draws=199)
 
@@ -104,12 +112,10 @@ def test_too_little_data_is_nan_not_a_crash() -> None:
 
 
 def test_permutation_p_is_exact_in_small_samples() -> None:
-    from itertools import permutations
 
     x, y = np.array([1.0, 2, 3, 4, 7]), np.array([2.0, 1, 4, 3, 9])
     r = abs(np.corrcoef(x, y)[0, 1])
-    exact = np.mean([abs(np.corrcoef(x, y[list(o)])[0, 1]) >= r - 1e-12 for o in permutations(range(5))])
-    assert permutation_p(x, y, draws=20000) == pytest.approx(exact, abs=0.01)
+    exact = np.mean([abs(np.corrcoef(x, y[list(o)])[0, 1]) >= r - 1e-12 for o in itertools.permutations(range(5))])
     assert pearson(x, y, resampling=Resampling(draws=20000)).p == pytest.approx(exact, abs=0.01)
 
 
@@ -161,8 +167,9 @@ def test_permuting_groups_keeps_the_level_where_rows_do_not() -> None:
     rows = whole = 0
     for seed in range(200):
         x, y = rng.normal(size=15)[groups], rng.normal(size=15)[groups] + 0.2 * rng.normal(size=60)
-        rows += permutation_p(x, y, 199, seed) <= 0.05
-        whole += permutation_p(x, y, 199, seed, groups) <= 0.05
+        a, b = (side - side.mean() for side in (x, y))
+        rows += exceedance(a @ b, b[permutations(60, 199, seed)] @ a) <= 0.05
+        whole += exceedance(a @ b, b[permutations(60, 199, seed, groups)] @ a) <= 0.05
     assert rows / 200 > 0.25
     assert whole / 200 <= 0.09
 
@@ -172,5 +179,100 @@ def test_mismatched_input_says_what_came() -> None:
         pearson([1.0, 2], [1.0, 2, 3])
     with pytest.raises(ValueError, match="clusters must hold 2 labels"):
         pearson([1.0, 2], [1.0, 2], ["a"])
-    with pytest.raises(ValueError, match="drop them"):
-        permutation_p([1.0, np.nan, 3], [1.0, 2, 3])
+
+
+def test_permuted_partial_is_the_partial_correlation() -> None:
+    rng = np.random.default_rng(0)
+    x, y, given = rng.normal(size=40), rng.normal(size=40), rng.normal(size=(40, 2))
+    r, drawn = permuted_partial(x, y, given, permutations(40, 99, 1))
+    assert np.isclose(r, partial(x, y, given).estimate, atol=1e-12)
+    assert drawn.shape == (99,) and abs(drawn.mean()) < 0.05
+
+
+def _freedman_lane_p(seed: int, effect: float) -> float:
+    """40 prompts in 20 families of two formats; the format drives both sides, whatever the effect is."""
+    rng = np.random.default_rng(seed)
+    family, format = np.repeat(np.arange(20), 2), np.tile([0.0, 1.0], 20)
+    own, common = rng.normal(size=40), rng.normal(size=20)[family]
+    x = 4 * format + own + common
+    y = -4 * format + effect * own + rng.normal(size=40) + rng.normal(size=20)[family]
+    r, drawn = permuted_partial(x, y, format[:, None], permutations(40, 199, seed, family))
+    return float(exceedance(np.array(r), drawn))
+
+
+def test_a_covariate_on_both_sides_makes_no_false_alarm_and_hides_no_effect() -> None:
+    null = np.array([_freedman_lane_p(seed, 0.0) for seed in range(200)])
+    assert 0.01 <= (null <= 0.05).mean() <= 0.1
+    assert np.mean([_freedman_lane_p(seed, 3.0) <= 0.05 for seed in range(60)]) > 0.85
+
+
+def test_nothing_left_beside_the_covariate_is_no_correlation() -> None:
+    x = np.arange(10.0)
+    r, drawn = permuted_partial(x, np.sin(x), x[:, None], permutations(10, 19, 0))
+    assert np.isnan(r) and np.isnan(drawn).all()
+
+
+FEW = Resampling(draws=99)
+
+
+def runs_and_questions(rng: np.random.Generator, runs: int, questions: int, slopes: float) -> tuple[Any, Any]:
+    x = rng.normal(size=runs)
+    y = x[:, None] + 0.5 * rng.normal(size=(runs, 1)) + 5 * rng.normal(size=questions)
+    return x, y + slopes * rng.normal(size=questions) * x[:, None] + rng.normal(size=(runs, questions))
+
+
+def test_over_runs_the_value_is_log_pearson_of_the_means() -> None:
+    rng = np.random.default_rng(0)
+    x, y = runs_and_questions(rng, 12, 24, 1.0)
+    result = correlation_over_runs(np.exp(x), y)
+    plain = log_pearson(np.exp(x), y.mean(axis=1))
+    assert result.both.estimate == pytest.approx(plain.estimate)
+    assert result.runs.low == pytest.approx(plain.low)
+    assert result.runs.p == plain.p
+    assert (result.both.n, result.n_questions) == (12, 24)
+
+
+@pytest.mark.parametrize("runs,questions", [(12, 24), (35, 24), (35, 8)])
+def test_both_covers_where_runs_alone_does_not(runs: int, questions: int) -> None:
+    rng = np.random.default_rng(1)
+    slopes = 1.5
+    truth = 1 / math.hypot(1, math.hypot(0.5, 1 / math.sqrt(questions)))
+    both = alone = 0
+    for _ in range(300):
+        x, y = runs_and_questions(rng, runs, questions, slopes)
+        result = correlation_over_runs(x, y, log=False, resampling=FEW)
+        both += result.both.low <= truth <= result.both.high
+        alone += result.runs.low <= truth <= result.runs.high
+    assert both / 300 >= 0.92
+    assert alone / 300 < both / 300
+
+
+def test_runs_and_questions_that_lack_scores() -> None:
+    rng = np.random.default_rng(2)
+    x, y = runs_and_questions(rng, 10, 12, 0.5)
+    holed = y.copy()
+    holed[0] = np.nan
+    holed[3, 5] = np.nan
+    result = correlation_over_runs(x, holed, log=False)
+    clean = correlation_over_runs(x[1:], np.delete(y[1:], 5, axis=1), log=False)
+    assert result == clean
+    nothing = correlation_over_runs(x, np.full((10, 3), np.nan), log=False)
+    assert math.isnan(nothing.both.estimate) and nothing.n_questions == 0
+
+
+def test_families_of_questions_count_as_one() -> None:
+    rng = np.random.default_rng(3)
+    x, y = runs_and_questions(rng, 20, 8, 2.0)
+    copies = np.repeat(y, 4, axis=1)
+    family = np.repeat(np.arange(8), 4)
+    once, fooled = correlation_over_runs(x, y, log=False), correlation_over_runs(x, copies, log=False)
+    honest = correlation_over_runs(x, copies, family, log=False)
+    assert honest.questions.high - honest.questions.low == pytest.approx(once.questions.high - once.questions.low)
+    assert fooled.questions.high - fooled.questions.low < 0.8 * (once.questions.high - once.questions.low)
+
+
+def test_runs_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="transpose"):
+        correlation_over_runs([1.0, 2], np.ones((3, 2)))
+    with pytest.raises(ValueError, match="log=False"):
+        correlation_over_runs([-1.0, 2], np.ones((2, 2)))

@@ -1,11 +1,12 @@
-"""The estimate: what it holds and what a missing one looks like."""
+"""The estimate: what it holds and what a missing one looks like; choices of resampling that make sense."""
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 
-from spillover.maths.estimate import Estimate
+from spillover.maths.estimate import Estimate, Resampling
 
 
 def test_as_row_has_the_six_columns_of_a_tidy_table() -> None:
@@ -26,3 +27,12 @@ def test_frozen_and_corrected_by_copy() -> None:
         first.p = 0.5
     assert first.corrected(0.03).q == 0.03
     assert first.q is None
+
+
+@pytest.mark.parametrize(
+    "choice,words",
+    [({"draws": 9}, "at least 99"), ({"level": 95}, "95% is 0.95"), ({"bounds": (1, 0)}, "least, greatest")],
+)
+def test_choices_that_make_no_sense_are_refused(choice: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Resampling(**choice)

@@ -1,4 +1,4 @@
-"""Prior against post over questions."""
+"""Paired comparisons: differences over shared questions, families that change sides, prior against post."""
 
 import math
 import warnings
@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.estimate import Resampling
-from spillover.maths.paired import prior_post
+from spillover.maths.paired import difference, paired_mean, prior_post
+
+from .clustered_answers import answers
 
 
 def test_every_number_is_scipys() -> None:
@@ -80,8 +83,8 @@ def test_families_that_move_together_are_not_many_independent_questions() -> Non
     hits = np.zeros(3)
     for seed in range(120):
         a, b = (rng.normal(size=12)[family] + 0.3 * rng.normal(size=48) for _ in range(2))
-        found = prior_post(a, b, family, Resampling(199, seed=seed))
-        hits += [found.wilcoxon_p <= 0.05, found.wilcoxon_family_p <= 0.05, found.ks_family_p <= 0.05]
+        result = prior_post(a, b, family, Resampling(199, seed=seed))
+        hits += [result.wilcoxon_p <= 0.05, result.wilcoxon_family_p <= 0.05, result.ks_family_p <= 0.05]
     assert hits[0] / 120 > 0.15
     assert hits[1] / 120 < 0.12 and hits[2] / 120 < 0.12
     moved = prior_post(a, a + 1.5, family, Resampling(999))
@@ -89,7 +92,57 @@ def test_families_that_move_together_are_not_many_independent_questions() -> Non
 
 
 def test_a_single_family_cannot_change_sides() -> None:
-    found = prior_post([1.0, 2, 3, 4], [2.0, 3, 4, 6], [0, 0, 0, 0])
-    assert np.isnan(found.wilcoxon_family_p) and np.isnan(found.ks_family_p)
+    result = prior_post([1.0, 2, 3, 4], [2.0, 3, 4, 6], [0, 0, 0, 0])
+    assert np.isnan(result.wilcoxon_family_p) and np.isnan(result.ks_family_p)
     same = prior_post([1.0, 2, 3, 4], [1.0, 2, 3, 4], [0, 1, 2, 3])
     assert same.wilcoxon_family_p == 1 and same.ks_family_p == 1
+
+
+def test_difference_is_paired_over_shared_questions() -> None:
+    est = difference([10.0, 20, 90], [5.0, 5, 50], ["a", "b", "only a"], ["a", "b", "only b"])
+    assert (est.estimate, est.n) == (10, 2)
+
+
+def test_difference_holds_its_level_and_has_power() -> None:
+    rng = np.random.default_rng(5)
+    null = effect = 0
+    resampling = Resampling(draws=499)
+    for _ in range(300):
+        values, question, family = answers(rng, 16)
+        other = np.clip(values + 20 * rng.normal(size=len(values)) + 10 * rng.normal(size=16)[family], -200, 300)
+        null += (difference(values, other, question, question, family, resampling).p or 1) <= 0.05
+        effect += (difference(values, other + 12, question, question, family, resampling).p or 1) <= 0.05
+    assert 0.02 <= null / 300 <= 0.08
+    assert effect / 300 > 0.9
+
+
+def test_pairing_is_narrower_than_not() -> None:
+    rng = np.random.default_rng(6)
+    values, question, family = answers(rng, 24)
+    other = values + rng.normal(size=len(values))
+    paired = difference(values, other, question, question, family)
+    alone = mean_of_groups(values, question, family)
+    assert paired.high - paired.low < 0.3 * (alone.high - alone.low)
+
+
+def test_no_difference_at_all_is_p_one() -> None:
+    est = difference([1.0, 2, 3], [1.0, 2, 3], ["a", "b", "c"], ["a", "b", "c"])
+    assert (est.estimate, est.p) == (0, 1.0)
+
+
+def test_rare_events_on_both_sides_do_not_reject_too_often() -> None:
+    rng, rejected, held = np.random.default_rng(2), 0, 0
+    for seed in range(200):
+        a, b = (rng.binomial(20, rng.beta(0.2, 8, 24)) / 20 for _ in range(2))
+        estimate = paired_mean(a - b, np.arange(24), Resampling(199, seed=seed, bounds=(0, 1)))
+        rejected += (estimate.p or 1) <= 0.05
+        held += bool(estimate.low <= 0 <= estimate.high)
+    assert rejected <= 20
+    assert held >= 180
+
+
+def test_a_shift_is_found_and_its_interval_holds_it() -> None:
+    rng = np.random.default_rng(3)
+    gaps = 5 + 4 * rng.normal(size=24)
+    estimate = paired_mean(gaps, np.arange(24) // 2, Resampling(999, bounds=(0, 100)))
+    assert (estimate.p or 1) < 0.01 and 0 < estimate.low < 5 < estimate.high

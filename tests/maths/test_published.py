@@ -24,14 +24,14 @@ def test_published_correlations_and_max_diffs(loss: np.ndarray, score: np.ndarra
     est = log_pearson(loss, score)
     assert est.estimate == pytest.approx(r, abs=1e-12)
     assert est.low < r < est.high and (est.p or 1) < 0.001
-    found = max_diff(loss, score)
-    assert found.value == pytest.approx(gain, abs=1e-12)
-    assert loss[found.better] <= loss[found.worse]
-    assert score[found.better] - score[found.worse] == pytest.approx(gain, abs=1e-12)
+    largest = max_diff(loss, score)
+    assert largest.value == pytest.approx(gain, abs=1e-12)
+    assert loss[largest.better] <= loss[largest.worse]
+    assert score[largest.better] - score[largest.worse] == pytest.approx(gain, abs=1e-12)
 
 
 def test_the_published_gain_is_beyond_the_answers_noise() -> None:
     """1,200 answers a run with SD near 28: standard error 0.8. Many runs alone explain about 2, not 17."""
-    found = max_diff(TRAIN, HARMLESS, np.full(35, 0.8))
-    assert (found.p or 1) < 0.001
-    assert 1 < (found.expected or 0) < 5
+    largest = max_diff(TRAIN, HARMLESS, np.full(35, 0.8))
+    assert (largest.p or 1) < 0.001
+    assert 1 < (largest.expected or 0) < 5

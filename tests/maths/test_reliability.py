@@ -18,8 +18,8 @@ def answers(rng: np.random.Generator, questions: int, samples: int, noise: float
 def test_it_is_the_share_of_true_variance(samples: int, noise: float) -> None:
     rng = np.random.default_rng(0)
     truth = 1 / (1 + noise**2 / samples)
-    found = [split_half(answers(rng, 100, samples, noise), Resampling(draws=99)).value for _ in range(30)]
-    assert np.mean(found) == pytest.approx(truth, abs=0.03)
+    values = [split_half(answers(rng, 100, samples, noise), Resampling(draws=99)).value for _ in range(30)]
+    assert np.mean(values) == pytest.approx(truth, abs=0.03)
 
 
 def test_it_agrees_with_the_analysis_of_variance() -> None:
@@ -75,11 +75,11 @@ def test_same_seed_same_number() -> None:
 @pytest.mark.parametrize("samples,noise", [(50, 5.0), (8, 2.0)])
 def test_from_errors_is_the_share_of_true_variance_too(samples: int, noise: float) -> None:
     rng = np.random.default_rng(1)
-    found = []
+    values = []
     for _ in range(200):
         scores = answers(rng, 40, samples, noise)
-        found.append(from_errors(scores.mean(axis=1), scores.std(axis=1, ddof=1) / np.sqrt(samples)).value)
-    assert np.mean(found) == pytest.approx(1 / (1 + noise**2 / samples), abs=0.03)
+        values.append(from_errors(scores.mean(axis=1), scores.std(axis=1, ddof=1) / np.sqrt(samples)).value)
+    assert np.mean(values) == pytest.approx(1 / (1 + noise**2 / samples), abs=0.03)
 
 
 def test_from_errors_of_nothing_but_noise_is_near_zero_and_of_too_little_is_missing() -> None:

@@ -1,4 +1,9 @@
-"""Shifts, their similarities, and comparisons of sets."""
+"""Shifts, their similarities, and comparisons of sets.
+What one added vector explains: all of a common shift, a known share of a mixed one, nothing by chance.
+Low-rank products against the matrices they stand for.
+"""
+
+from __future__ import annotations
 
 import warnings
 
@@ -11,11 +16,14 @@ from spillover.maths.shift import (
     linear_cka,
     relative_shift,
     set_shift,
+    shift_fit,
     shift_projection,
     shift_similarity,
-    steered_cosine,
+    weight_cosine,
+    weight_inner,
+    weight_norm,
 )
-from spillover.maths.subspaces import principal_angles, principal_axes, random_axes, subspace_similarity
+from spillover.maths.subspaces import random_axes
 
 RNG = np.random.default_rng(0)
 BEFORE = RNG.normal(size=(8, 16)) + 2
@@ -31,7 +39,6 @@ def test_formulas_row_by_row() -> None:
         assert shift_similarity(delta, TRAIN)[i] == pytest.approx(cos)
         assert shift_projection(delta, TRAIN)[i] == pytest.approx(d @ mean / np.linalg.norm(mean))
         assert relative_shift(delta, BEFORE)[i] == pytest.approx(np.linalg.norm(d) / np.linalg.norm(BEFORE[i]))
-        assert steered_cosine(BEFORE, AFTER, TRAIN)[i] == pytest.approx(cosine(BEFORE[i] + mean, AFTER[i]))
 
 
 def test_zero_vectors_are_nan_and_silent() -> None:
@@ -99,24 +106,6 @@ def test_cka_without_variation_is_nan() -> None:
         linear_cka(np.eye(3), np.eye(4))
 
 
-def test_principal_angles() -> None:
-    a = np.eye(5)[:2]
-    b = np.stack([np.eye(5)[0], np.array([0, np.cos(0.3), np.sin(0.3), 0, 0])])
-    assert principal_angles(a, b) == pytest.approx([0, 0.3], abs=1e-12)
-    assert subspace_similarity(a, b) == pytest.approx((1 + np.cos(0.3) ** 2) / 2)
-    assert principal_angles(a, a) == pytest.approx([0, 0])
-    with pytest.raises(ValueError, match="axes_a must have orthonormal rows"):
-        principal_angles(2 * a, b)
-
-
-def test_random_planes_share_k_over_d() -> None:
-    rng = np.random.default_rng(4)
-    shared = [subspace_similarity(random_axes(6, 30, rng), random_axes(6, 30, rng)) for _ in range(500)]
-    assert np.mean(shared) == pytest.approx(6 / 30, abs=4 * np.std(shared) / np.sqrt(500))
-    angles = principal_angles(random_axes(6, 30, rng), principal_axes(TRAIN.repeat(2, axis=1)[:, :30], k=6).axes)
-    assert len(angles) == 6 and (np.diff(angles) >= 0).all()
-
-
 def test_arrays_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match="same prompts at the same site"):
         deltas(BEFORE, AFTER[:3])
@@ -124,3 +113,48 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
         shift_similarity(BEFORE, np.ones((3, 4)))
     with pytest.raises(ValueError, match="before holds NaN"):
         deltas(np.full((2, 3), np.nan), np.ones((2, 3)))
+
+
+def test_a_common_shift_is_foretold_whole_and_a_random_vector_foretells_nothing() -> None:
+    rng = np.random.default_rng(0)
+    before, v = rng.normal(size=(50, 64)), rng.normal(size=64)
+    fit = shift_fit(before, before + v, v)
+    assert fit.explained == pytest.approx(np.ones(50)) and fit.cosine == pytest.approx(np.ones(50))
+    assert fit.best == pytest.approx(1) and fit.whole == pytest.approx(1)
+    twice = shift_fit(before, before + 2 * v, v)
+    assert twice.best == pytest.approx(2) and twice.explained == pytest.approx(np.full(50, 0.75))
+    other = rng.normal(size=64)
+    chance = shift_fit(before, before + v, other * np.linalg.norm(v) / np.linalg.norm(other))
+    assert abs(chance.cosine.mean()) < 0.35 and chance.explained.mean() < 0 and chance.whole < 0.12
+
+
+def test_the_share_is_that_of_squared_lengths() -> None:
+    rng = np.random.default_rng(1)
+    v = np.eye(10)[0] * 3
+    noise = rng.normal(size=(4000, 9))
+    after = np.hstack([np.full((4000, 1), 3.0), noise])
+    fit = shift_fit(np.zeros((4000, 10)), after, v)
+    assert fit.whole == pytest.approx(9 / 18, abs=0.02)
+    expected = 1 - (noise**2).sum(axis=1) / ((noise**2).sum(axis=1) + 9)
+    assert fit.explained == pytest.approx(expected)
+
+
+def test_a_fit_to_no_shift_or_by_nothing_is_missing() -> None:
+    assert np.isnan(shift_fit(np.ones((2, 3)), np.ones((2, 3)), np.ones(3)).explained).all()
+    assert np.isnan(shift_fit(np.zeros((2, 3)), np.ones((2, 3)), np.zeros(3)).best)
+    with pytest.raises(ValueError, match="do not go together"):
+        shift_fit(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros(4))
+
+
+def test_low_rank_products_as_the_whole_matrices() -> None:
+    rng = np.random.default_rng(0)
+    left, right = ((rng.normal(size=(7, r)), rng.normal(size=(r, 5))) for r in (2, 3))
+    full = [b @ a for b, a in (left, right)]
+    assert weight_inner(left, right) == pytest.approx((full[0] * full[1]).sum())
+    assert weight_norm(left) == pytest.approx(np.linalg.norm(full[0]))
+    assert weight_cosine([left, right], [left, right]) == pytest.approx(1)
+    expected = (full[0] * full[1]).sum() / np.linalg.norm(full[0]) / np.linalg.norm(full[1])
+    assert weight_cosine([left], [right]) == pytest.approx(expected)
+    assert np.isnan(weight_cosine([left], [(0 * right[0], right[1])]))
+    with pytest.raises(ValueError, match="no inner product"):
+        weight_inner(left, (left[1], left[0]))

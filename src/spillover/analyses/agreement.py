@@ -14,7 +14,7 @@ from spillover.analyses.blocks import Section
 from spillover.analyses.matched import Judged, by_judge, same_answers
 from spillover.judgements.scored_answers import ScoreColumns, ScoredAnswers
 from spillover.maths.agreement import auc, kappa
-from spillover.maths.bootstrap import group_means, mean_of_groups
+from spillover.maths.bootstrap import mean_of_groups, question_means
 from spillover.maths.correlation import pearson, spearman
 from spillover.maths.em_rate import EMRule, em_indicator
 from spillover.maths.estimate import NAN, Estimate, Resampling
@@ -140,7 +140,7 @@ def _of_questions(both: _Both, metric: str, resampling: Resampling) -> Estimate:
     keys, family = question[scored], both.about["family"][scored]
     if not len(keys):
         return Estimate.missing()
-    ours, theirs = (group_means(values[scored], keys)[0] for values in (first, second))
+    ours, theirs = (question_means(values[scored], keys)[0] for values in (first, second))
     return pearson(ours, theirs, [family[keys == key][0] for key in np.unique(keys)], resampling)
 
 

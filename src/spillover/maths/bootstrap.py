@@ -1,4 +1,4 @@
-"""Means of clustered scores with bootstrap-t intervals. Knows values and labels, not what they measure.
+"""Means and ratios of clustered scores with bootstrap-t intervals.
 
 Answers to one question, and questions of one family, resemble one another: what is resampled is always the
 cluster. The interval is the equal-tailed percentile-t (Efron 1981) with the linearised standard error of a
@@ -12,21 +12,19 @@ intervals that held the truth, 1,000 simulations each, at 8 / 24 / 75 / 150 clus
     nearly all at 100           95 / 95 / 95 / 97  65 / 80 / 90 / 93  67 / 86 / 92 / 95  63 / 80 / 90 / 93
     families of 1 to 6, skewed  93 / 94 / 95 / 95  84 / 91 / 94 / 94  82 / 90 / 94 / 95  80 / 90 / 93 / 94
 
-Where the scale has ends (`bounds`), the interval is cut to the one that would hold if a cluster's values were
-all at one end or the other (Clopper-Pearson with clusters as trials): the worst any data on that scale can
-do. It keeps the percentile-t finite, and gives an honest interval where every value is equal (0 of n is not
-"exactly 0").
+Where the scale has ends (`Resampling.bounds`), the interval is cut to the one that would hold if a cluster's values
+were all at one end or the other (Clopper-Pearson with clusters as trials): the worst any data on that scale can do.
+That keeps the percentile-t finite, and gives an honest interval where every value is equal (0 of n is not "exactly 0").
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Floats, codes, totals, vector
+from spillover.maths.arrays import Floats, Ints, Labels, Names, codes, quotient, totals, vector
 from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
 from spillover.maths.proportions import clopper_pearson
 
@@ -34,42 +32,46 @@ LARGEST = 4_000_000  # counts held at once, 32 MB
 
 
 def mean(
-    values: ArrayLike, clusters: Any = None, null: float | None = None, resampling: Resampling = DEFAULT
+    values: ArrayLike, clusters: Labels | None = None, null: float | None = None, resampling: Resampling = DEFAULT
 ) -> Estimate:
     """Mean over all values (n,) that are not missing, resampling `clusters` (n,); None: each value alone.
 
     Estimand: the mean over values. With unequal clusters the large ones weigh more; see `mean_of_groups`.
-    `null` adds a two-sided p-value against that mean. n counts the values used.
+    `null` adds a two-sided p-value against that mean. The estimate's n counts the values used.
     """
     v = vector("values", values)
     return ratio(v, np.ones(len(v)), clusters, null, resampling)
 
 
 def mean_of_groups(
-    values: ArrayLike, question: Any, family: Any = None, null: float | None = None, resampling: Resampling = DEFAULT
+    values: ArrayLike,
+    question: Labels,
+    family: Labels | None = None,
+    null: float | None = None,
+    resampling: Resampling = DEFAULT,
 ) -> Estimate:
     """Mean over questions of each question's mean over its scored values, resampling families of questions.
 
     values (n,) one an answer, NaN where unscored; question (n,) labels; family (n,) labels that hold whole
     questions (None: each question is its own). Estimand: the expected score of a question drawn from the
     families' population, every question weighing the same however many of its answers were scored. A question
-    without any scored value is left out; n counts the questions used.
+    without any scored value is left out; the estimate's n counts the questions used. `null` as in `mean`.
     """
-    means, owner = group_means(values, question, family)
-    return ratio(means, np.ones(len(means)), owner, null, resampling)
+    means, _, families = question_means(values, question, family)
+    return ratio(means, np.ones(len(means)), families, null, resampling)
 
 
 def ratio(
     numerator: ArrayLike,
     denominator: ArrayLike,
-    clusters: Any = None,
+    clusters: Labels | None = None,
     null: float | None = None,
     resampling: Resampling = DEFAULT,
 ) -> Estimate:
     """sum(numerator) / sum(denominator) over (n,) rows, resampling clusters: behind every mean and share.
 
-    A row with a missing numerator is left out of both sums. Fewer than two clusters: no interval. n counts
-    the rows with a numerator and a denominator that is not 0.
+    A row with a missing numerator is left out of both sums. Fewer than two clusters: no interval. The estimate's n
+    counts the rows with a numerator and a denominator that is not 0. `null` as in `mean`.
     """
     top = vector("numerator", numerator)
     bottom = vector("denominator", denominator, len(top))
@@ -86,19 +88,33 @@ def ratio(
         return Estimate(value, NAN, NAN, n, None if null is None else NAN)
     low, high, p = _percentile_t(value, sums, sizes, null, resampling)
     if resampling.bounds is not None:
-        floor, ceiling = _worst_case(value, sizes, resampling)
+        floor, ceiling = _worst_case(value, sizes, resampling.bounds, resampling.level)
         low = floor if np.isnan(low) else max(low, floor)
         high = ceiling if np.isnan(high) else min(high, ceiling)
     return Estimate(value, low, high, n, p)
 
 
-def group_means(values: ArrayLike, question: Any, family: Any = None) -> tuple[Floats, Any]:
-    """Mean of the scored values of each question, sorted by label, and each question's family label.
+def question_means(values: ArrayLike, question: Labels, family: Labels | None = None) -> tuple[Floats, Names, Names]:
+    """(means, questions, families), (questions,) each, sorted by question label.
 
-    (questions,) and (questions,); NaN for a question without a scored value.
+    means: of the question's scored values, NaN where it has none. families: the label of each question's family, the
+    question's own without `family`. A ValueError where a question stands in two families.
     """
-    means, _, owner = question_means(values, question, family)
-    return means, owner
+    v = vector("values", values)
+    code, names = codes("question", question, len(v))
+    scored = ~np.isnan(v)
+    means = quotient(
+        totals(np.where(scored, v, 0.0), code, len(names)), totals(scored.astype(np.float64), code, len(names))
+    )
+    if family is None:
+        return means, names, names
+    family_code, family_names = codes("family", family, len(v))
+    owner = np.zeros(len(names), dtype=np.int64)
+    owner[code] = family_code
+    if (owner[code] != family_code).any():
+        split = names[code[np.flatnonzero(owner[code] != family_code)[0]]]
+        raise ValueError(f"question {split!s} stands in more than one family; a family holds whole questions")
+    return means, names, family_names[owner]
 
 
 @lru_cache(maxsize=4)
@@ -110,22 +126,13 @@ def resampling_counts(clusters: int, draws: int, seed: int) -> Floats:
     return counts
 
 
-def question_means(values: ArrayLike, question: Any, family: Any) -> tuple[Floats, Any, Any]:
-    v = vector("values", values)
-    code, names = codes("question", question, len(v))
-    scored = ~np.isnan(v)
-    counts = totals(scored.astype(np.float64), code, len(names))
-    sums = totals(np.where(scored, v, 0.0), code, len(names))
-    means = np.divide(sums, counts, out=np.full(len(names), np.nan), where=counts > 0)
-    if family is None:
-        return means, names, names
-    fam, fam_names = codes("family", family, len(v))
-    owner = np.zeros(len(names), dtype=np.int64)
-    owner[code] = fam
-    if (owner[code] != fam).any():
-        split = names[code[np.flatnonzero(owner[code] != fam)[0]]]
-        raise ValueError(f"question {split!s} stands in more than one family; a family holds whole questions")
-    return means, names, fam_names[owner]
+def resampling_weights(code: Ints, resampling: Resampling) -> Floats:
+    """Weight of each row in the mean of each bootstrap draw of whole clusters: (rows, draws), columns sum to 1.
+
+    code: (rows,) each row's cluster, 0..m-1, as from `arrays.codes`.
+    """
+    counts = resampling_counts(int(code.max()) + 1, resampling.draws, resampling.seed)[:, code]
+    return np.asarray((counts / counts.sum(axis=1, keepdims=True)).T)
 
 
 def _percentile_t(
@@ -171,16 +178,13 @@ def _drawn_sums(columns: Floats, resampling: Resampling) -> Floats:
     return sums
 
 
-def _worst_case(value: float, sizes: Floats, resampling: Resampling) -> tuple[float, float]:
+def _worst_case(value: float, sizes: Floats, bounds: tuple[float, float], level: float) -> tuple[float, float]:
     """The interval if each cluster sat at one end of the scale: Clopper-Pearson, clusters as trials."""
-    assert resampling.bounds is not None
-    least, greatest = resampling.bounds
+    least, greatest = bounds
     share = (value - least) / (greatest - least)
     if not -1e-9 <= share <= 1 + 1e-9:
-        raise ValueError(
-            f"the mean {value} lies outside the bounds {resampling.bounds}; give the range one value can take"
-        )
+        raise ValueError(f"the mean {value} lies outside the bounds {bounds}; give the range one value can take")
     trials = float(sizes.sum() ** 2 / (sizes**2).sum())
     hits = min(max(share, 0.0), 1.0) * trials
-    low, high = clopper_pearson(hits, trials, resampling.level)
+    low, high = clopper_pearson(hits, trials, level)
     return least + low * (greatest - least), least + high * (greatest - least)

@@ -1,38 +1,29 @@
-"""Is any run better aligned at similar or lower loss? The published max_diff, with the null it lacked.
-
-Knows one x and one y a run, not what they are.
-
-When along training a score changes: the step of half its change, and the sharpest single change. Knows no model.
-
-Both are read off few checkpoints, so both come with what resampling families of questions makes of them.
-
-Loss along a straight line between two models: how high it rises above the line between its ends. Knows no model.
-
-Barrier height: max over t in (0, 1) of L(t) - ((1 - t) L(0) + t L(1)) (Frankle et al. 2020). At or below 0 the two
-ends lie in one basin as far as the line shows.
-"""
+"""Training dynamics: gains at similar loss (max_diff), when a score changes (onset), barriers between two models."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Floats, codes, matrix, vector
-from spillover.maths.bootstrap import resampling_counts
+from spillover.maths.arrays import Floats, Ints, Labels, codes, complete_rows, matrix, quotient, vector
+from spillover.maths.bootstrap import resampling_weights
 from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
+from spillover.maths.permutation import exceedance
 
 
 @dataclass(frozen=True)
 class MaxDiff:
     """max(y_i - y_j) over pairs of runs with x_i <= x_j.
 
-    value: in y's unit, possibly negative; NaN with fewer than two runs. better, worse: the pair (i, j) as
-    positions in the arrays given, -1 where there is none. n: runs with both x and y. p: of the test against a
-    monotone relation, None where no standard errors were given; expected: mean max_diff under that null, in
-    y's unit. detectable: how much better one run (any of those with another at its x or above) would have to be
-    for the test at 5% to find it in 80% of repetitions, in y's unit: what a null result could have seen.
+    value: in y's unit, possibly negative; NaN with fewer than two runs.
+    better, worse: the pair (i, j) as positions in the arrays given, -1 where there is none.
+    n: runs with both x and y.
+    p: of the test against a monotone relation; None where no standard errors were given.
+    expected: mean max_diff under that null, in y's unit.
+    detectable: how much better one run (any of those with another at its x or above) would have to be for the test at
+        5% to find it in 80% of repetitions, in y's unit: what a null result could have seen.
     """
 
     value: float
@@ -45,12 +36,13 @@ class MaxDiff:
 
 
 def max_diff(x: ArrayLike, y: ArrayLike, se: ArrayLike | None = None, resampling: Resampling = DEFAULT) -> MaxDiff:
-    """The largest gain in y at similar or lower x, (runs,) each, as published (METHOD section 1).
+    """The largest gain in y (score) at similar or lower x (loss), as published (docs/method.md, section 1).
 
-    se: (runs,) standard errors of y from resampling *answers* (the questions are the runs' common ground, so
-    their share of the error cancels; seeds' scatter is in it only if you put it there). Adds the p-value of
-    the null that the true y of these runs never falls as x grows: y is drawn anew around `monotone_fit` with
-    that noise, and p is the share of draws with a max_diff as large. A run that lacks x, y or se is left out.
+    x, y: (runs,). se: (runs,) standard errors of y from resampling *answers* (the questions are the runs' common
+    ground, so their share of the error cancels; the scatter between seeds is in it only if you put it there). With se
+    comes the p-value of the null that the true y of these runs never falls as x grows: y is drawn anew around
+    `monotone_fit` with that noise, and p is the share of draws with a max_diff as large. A run that lacks x, y or se is
+    left out.
 
     Rejections at p <= 0.05 in 600 simulations of each of 21 monotone truths (flat, slopes, steps; 10, 35, 100
     runs): 0-8%; around the unpooled isotonic fit up to 10%. One run of 35 on a slope lifted by 4 / 5 / 6
@@ -59,26 +51,22 @@ def max_diff(x: ArrayLike, y: ArrayLike, se: ArrayLike | None = None, resampling
     a = vector("x", x)
     b = vector("y", y, len(a))
     e = None if se is None else vector("se", se, len(a))
-    keep = ~(np.isnan(a) | np.isnan(b) | (np.isnan(e) if e is not None else False))
-    if e is not None and (e[keep] <= 0).any():
-        raise ValueError(
-            f"standard errors must be above 0, got {e[keep].min():g}; leave out runs without noise estimate"
-        )
-    rows = np.flatnonzero(keep)
-    n = len(rows)
+    places, (a, b, *noise) = complete_rows("x", None, a, b, *(() if e is None else (e,)))
+    e = noise[0] if noise else None
+    if e is not None and (e <= 0).any():
+        raise ValueError(f"standard errors must be above 0, got {e.min():g}; leave out runs without noise estimate")
+    n = len(a)
     if n < 2:
         none = None if e is None else NAN
         return MaxDiff(NAN, -1, -1, n, none, none, none)
-    a, b = a[keep], b[keep]
     value, better, worse = _largest(a, b)
-    p = expected = found = None
-    if e is not None:
-        gains = _null_gains(a, monotone_fit(a, b, e[keep]), e[keep], resampling)
-        drawn = np.maximum(gains.max(axis=1), 0.0)  # a run against itself
-        p = float((1 + (drawn >= value - 1e-12).sum()) / (1 + resampling.draws))
-        expected = float(drawn.mean())
-        found = _detectable(gains, drawn)
-    return MaxDiff(value, int(rows[better]), int(rows[worse]), n, p, expected, found)
+    pair = MaxDiff(value, int(places[better]), int(places[worse]), n)
+    if e is None:
+        return pair
+    gains = _null_gains(a, monotone_fit(a, b, e), e, resampling)
+    drawn = np.maximum(gains.max(axis=1), 0.0)  # a run against itself
+    p = float(exceedance(value, drawn, two_sided=False))
+    return replace(pair, p=p, expected=float(drawn.mean()), detectable=_detectable(gains, drawn))
 
 
 def monotone_fit(x: ArrayLike, y: ArrayLike, se: ArrayLike, pool: float = 2.0) -> Floats:
@@ -142,10 +130,12 @@ def _detectable(gains: Floats, largest: Floats, level: float = 0.05, power: floa
 
 @dataclass(frozen=True)
 class Onset:
-    """half: step at which half of the whole change is done. change: between which steps the mean changes most sharply.
+    """When along training a score changes, in steps, each with what resampling families of questions makes of it.
 
-    Each with a percentile interval over families (steps; NaN where the trajectory does not move). support: (steps - 1,)
-    share of draws whose sharpest change is between each step and the next; sums to 1.
+    half: step at which half of the whole change is done; NaN where the trajectory does not move.
+    change: midpoint of the two steps between which the mean changes most sharply.
+    support: (steps - 1,) share of draws whose sharpest change is between each step and the next; sums to 1.
+    Intervals are percentile intervals over families; each n counts the questions scored at every step.
     """
 
     half: Estimate
@@ -154,13 +144,13 @@ class Onset:
 
 
 def onset(
-    steps: ArrayLike, scores: ArrayLike, families: ArrayLike | None = None, resampling: Resampling = DEFAULT
+    steps: ArrayLike, scores: ArrayLike, families: Labels | None = None, resampling: Resampling = DEFAULT
 ) -> Onset:
-    """From scores (steps, questions), NaN where unscored; families (questions,) are resampled whole.
+    """Onset from rising steps (steps,) and scores (steps, questions), NaN where unscored; families (questions,) labels.
 
-    half: linear between checkpoints, on the mean over questions. change: the midpoint of the two steps around the
-    split that leaves the least squares about two levels, one before and one after. n counts questions that are scored
-    at every step.
+    half: first crossing of the middle between the first and the last mean over questions, linear between checkpoints.
+    change: the split that leaves the least squares about two levels, one before it and one after. A question that lacks
+    a score at some step is left out; families are resampled whole.
     """
     x = vector("steps", steps)
     values = matrix("scores", scores, missing=True)
@@ -173,15 +163,14 @@ def onset(
         none = Estimate.missing(0)
         return Onset(none, none, np.full(len(x) - 1, NAN))
     labels = np.arange(len(keep)) if families is None else np.asarray(families)
-    code, names = codes("families", labels[keep], n)
-    picked = resampling_counts(len(names), resampling.draws, resampling.seed)[:, code]
-    drawn = values @ (picked / picked.sum(axis=1, keepdims=True)).T  # (steps, draws)
+    code, _ = codes("families", labels[keep], n)
+    drawn = values @ resampling_weights(code, resampling)  # (steps, draws)
     mean = values.mean(axis=1, keepdims=True)
     middles = (x[1:] + x[:-1]) / 2
     splits = _sharpest(drawn)
     support = np.bincount(splits, minlength=len(middles)) / resampling.draws
-    half = _estimate(float(_half(x, mean)[0]), _half(x, drawn), n, resampling.level)
-    change = _estimate(float(middles[_sharpest(mean)[0]]), middles[splits], n, resampling.level)
+    half = _estimate(float(_half(x, mean)[0]), _half(x, drawn), n, resampling)
+    change = _estimate(float(middles[_sharpest(mean)[0]]), middles[splits], n, resampling)
     return Onset(half, change, support)
 
 
@@ -198,16 +187,15 @@ def _half(x: Floats, values: Floats) -> Floats:
     whole = values[-1] - values[0]
     with np.errstate(invalid="ignore", divide="ignore"):
         done = (values - values[0]) / whole  # 0 at the first step, 1 at the last
-    found = np.full(values.shape[1], NAN)
-    for step in range(len(x) - 1, 0, -1):
-        with np.errstate(invalid="ignore"):
-            here = (done[step] >= 0.5) & (done[step - 1] < 0.5)
-        share = np.divide(0.5 - done[step - 1], done[step] - done[step - 1], out=np.zeros_like(found), where=here)
-        found = np.where(here, x[step - 1] + share * (x[step] - x[step - 1]), found)
-    return np.where(whole == 0, NAN, found)
+        crossings = np.full(values.shape[1], NAN)
+        for step in range(len(x) - 1, 0, -1):
+            crosses = (done[step] >= 0.5) & (done[step - 1] < 0.5)
+            share = quotient(0.5 - done[step - 1], done[step] - done[step - 1])
+            crossings = np.where(crosses, x[step - 1] + share * (x[step] - x[step - 1]), crossings)
+    return np.where(whole == 0, NAN, crossings)
 
 
-def _sharpest(values: Floats) -> np.ndarray:
+def _sharpest(values: Floats) -> Ints:
     """Index of the split with the least squares about two levels, for each column."""
     count = len(values)
     total = values.sum(axis=0)
@@ -217,18 +205,22 @@ def _sharpest(values: Floats) -> np.ndarray:
     return np.asarray(np.argmax(between, axis=0))
 
 
-def _estimate(value: float, drawn: Floats, n: int, level: float) -> Estimate:
+def _estimate(value: float, drawn: Floats, n: int, resampling: Resampling) -> Estimate:
+    """The value with the percentile interval of the finite draws."""
     drawn = drawn[np.isfinite(drawn)]
     if len(drawn) == 0 or not np.isfinite(value):
         return Estimate(value, NAN, NAN, n)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(drawn, resampling.tails)
     return Estimate(value, float(low), float(high), n)
 
 
 @dataclass(frozen=True)
 class Barrier:
-    """height: with its interval, in the values' unit; p of a height not above 0. share: where on the line it is.
+    """How high the loss rises along the straight line between two models.
 
+    height: max over t in (0, 1) of L(t) - ((1 - t) L(0) + t L(1)) (Frankle et al. 2020), in the loss' unit; p of a
+        height not above 0. At or below 0 the two ends lie in one basin as far as the line shows. n counts rows.
+    share: the t of the highest point.
     excess: (points,) height of each point above the line between the ends, in the order given.
     """
 
@@ -238,14 +230,14 @@ class Barrier:
 
 
 def barrier(
-    share: ArrayLike, losses: ArrayLike, clusters: ArrayLike | None = None, resampling: Resampling = DEFAULT
+    share: ArrayLike, losses: ArrayLike, clusters: Labels | None = None, resampling: Resampling = DEFAULT
 ) -> Barrier:
-    """Barrier height along shares (points,) in [0, 1], both ends among them; losses (points, rows), one a held-out row.
+    """Barrier along shares t (points,) in [0, 1], both ends among them, from losses (points, rows), one a held-out row.
 
-    The same rows are resampled at every point, so what makes a row hard cancels. The largest of several noisy heights
-    is too large by chance; the interval is the basic bootstrap's (2 estimate - quantiles), which takes that off again,
-    and p is the share of draws, recentred to a line without any height, that rise as high. Clusters (rows,) are
-    resampled whole. n counts rows.
+    A row that lacks a loss at some point is left out; clusters (rows,) are resampled whole, the same ones at every
+    point, so what makes a row hard cancels. The largest of several noisy heights is too large by chance; the interval
+    is the basic bootstrap's (2 estimate - quantiles), which takes that off again, and p is the share of draws,
+    recentred to a line without any height, that rise as high.
     """
     t = vector("share", share)
     values = matrix("losses", losses, missing=True)
@@ -253,27 +245,18 @@ def barrier(
         raise ValueError(f"losses must have a row for each of {len(t)} points, got {len(values)}")
     if not (np.any(t == 0) and np.any(t == 1)) or len(t) < 3 or (t < 0).any() or (t > 1).any():
         raise ValueError(f"share must hold 0, 1 and a point between, got {t.tolist()}")
-    values = values[:, ~np.isnan(values).any(axis=0)]
-    n = values.shape[1]
+    labels, (rows,) = complete_rows("clusters", clusters, values.T)
+    values, n = rows.T, len(rows)
     inner = np.flatnonzero((t > 0) & (t < 1))
     if n < 2:
         return Barrier(Estimate.missing(n, tested=True), NAN, np.full(len(t), NAN))
     ends = values[np.flatnonzero(t == 0)[0]], values[np.flatnonzero(t == 1)[0]]
     above = values - ((1 - t)[:, None] * ends[0] + t[:, None] * ends[1])  # (points, rows)
     excess = above.mean(axis=1)
-    drawn = above[inner] @ _weights(n, clusters, resampling)  # (inner points, draws)
-    estimate = float(excess[inner].max())
-    heights = drawn.max(axis=0)
-    tail = (1 - resampling.level) / 2
-    low, high = 2 * estimate - np.quantile(heights, [1 - tail, tail])
-    null = (drawn - excess[inner][:, None]).max(axis=0)
-    p = float((1 + (null >= estimate - 1e-12).sum()) / (1 + resampling.draws))
-    where = float(t[inner][int(np.argmax(excess[inner]))])
-    return Barrier(Estimate(estimate, float(low), float(high), n, p), where, excess)
-
-
-def _weights(n: int, clusters: ArrayLike | None, resampling: Resampling) -> Floats:
-    """Share of each row in each draw: (rows, draws)."""
-    code = np.arange(n) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
-    picked = resampling_counts(int(code.max()) + 1, resampling.draws, resampling.seed)[:, code]
-    return np.asarray((picked / picked.sum(axis=1, keepdims=True)).T)
+    code, _ = codes("clusters", labels, n)
+    drawn = above[inner] @ resampling_weights(code, resampling)  # (inner points, draws)
+    height = float(excess[inner].max())
+    high, low = 2 * height - np.quantile(drawn.max(axis=0), resampling.tails)
+    p = float(exceedance(height, (drawn - excess[inner][:, None]).max(axis=0), two_sided=False))
+    highest = float(t[inner][int(np.argmax(excess[inner]))])
+    return Barrier(Estimate(height, float(low), float(high), n, p), highest, excess)

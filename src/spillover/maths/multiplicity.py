@@ -1,4 +1,4 @@
-"""Corrections for testing many times. Knows p-values and statistics, not what was tested."""
+"""Corrections for testing many times: the false-discovery rate (Benjamini-Hochberg), the family-wise error (max-T)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     """
     values = vector("p", p)
     made = ~np.isnan(values)
-    if ((values[made] < 0) | (values[made] > 1)).any():
-        bad = values[made][(values[made] < 0) | (values[made] > 1)][0]
-        raise ValueError(f"p-values must lie in [0, 1], got {bad:g}")
+    outside = values[(values < 0) | (values > 1)]
+    if len(outside):
+        raise ValueError(f"p-values must lie in [0, 1], got {outside[0]:g}")
     q = np.full(len(values), np.nan)
     tests = int(made.sum())
     if tests == 0:

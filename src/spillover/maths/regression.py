@@ -1,22 +1,19 @@
-"""Columns standardised on the training rows alone, and folds within them. Knows matrices only.
+"""Linear regression for many targets that share their columns: least squares, ridge and the Lasso, penalties chosen.
 
-Ridge regression and least squares for many targets, penalties chosen within. Knows matrices only.
+Ridge: one factorisation serves every target, permutation and penalty. Equal to loops of scikit-learn's StandardScaler
+and Ridge (or LinearRegression) to 1e-10: the smaller Gram matrix is diagonalised where it is conditioned well enough
+for that, else the columns' singular values are found directly.
 
-One factorisation serves every target, permutation and penalty (`cross_validation`). Equal to loops of scikit-learn's
-StandardScaler and Ridge (or LinearRegression) to 1e-10: the smaller Gram matrix is diagonalised where it is
-conditioned well enough for that, else the columns' singular values are found directly.
-
-The Lasso for many targets that share their columns, penalty chosen within. Knows matrices only.
-
-Every target, permutation and inner fold is the same quadratic with another linear part, so all are solved together by
-the alternating direction method (Boyd et al. 2011, section 6.4): one matrix product an iteration instead of a loop
-over coordinates, targets dropped as soon as they are certified. Penalties are taken from the largest down; each starts
-from the point where the solution lies if the next coordinates to enter are those that least squares would let in,
-which for small penalties is already the answer. Fitted against loops of scikit-learn's Lasso in the tests.
+Lasso: every target, permutation and inner fold is the same quadratic with another linear part, so all are solved
+together by the alternating direction method (Boyd et al. 2011, section 6.4): one matrix product an iteration instead of
+a loop over coordinates; a target is dropped as soon as its solution is certified. Penalties are taken from the largest
+down; each starts from where the solution lies if the next coordinates to enter are those that least squares would let
+in, which for small penalties is already the answer. Checked against loops of scikit-learn's Lasso in the tests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,19 +37,20 @@ def spread(x: Floats) -> Floats:
     return np.asarray(np.where(constant, 1.0, np.sqrt(variance)))
 
 
-RIDGE_ALPHAS = tuple(float(10.0**e) for e in np.arange(-1, 6.5, 0.5))
+RIDGE_ALPHAS = tuple(float(10.0**exponent) for exponent in np.arange(-1, 6.5, 0.5))
 WELL_CONDITIONED = 1e5  # of a Gram matrix: its eigenvalues' relative error is eps times this
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """What is fitted in each split: columns standardised on the training rows, free intercept, `alphas`.
+    """Ridge regression in each split: columns standardised on the training rows, free intercept.
 
-    alphas: penalties >= 0 on standardised columns; several are chosen among within the training rows, each
-    target by itself; 0 is least squares (least norm where columns exceed rows). inner: how they are chosen:
-    leave one group out (exact, closed form), generalised cross-validation (rows as independent: too small a
-    penalty when groups matter), or the least mean squared error over `inner_folds` folds that never split a group,
-    columns standardised anew in each (what a grid search over a pipeline does).
+    alphas: penalties >= 0 on standardised columns; of several, one is chosen for each target within the training rows;
+        0 is least squares (least norm where columns exceed rows).
+    inner: how it is chosen. "group": leave one group out (exact, closed form). "gcv": generalised cross-validation
+        (takes rows as independent: too small a penalty when groups matter). "folds": least mean squared error over
+        inner folds that never split a group, columns standardised anew in each (a grid search over a pipeline).
+    inner_folds: how many folds "folds" takes, at least 2.
     """
 
     alphas: tuple[float, ...] = RIDGE_ALPHAS
@@ -85,18 +83,21 @@ class Ridge:
         return guess, alphas[chosen]
 
     def _fold_errors(self, inside: Floats, targets: Floats, groups: Ints) -> Floats:
-        """Mean over inner folds of the mean squared error: (alphas, T)."""
-        losses, folds = np.zeros((len(self.alphas), targets.shape[1])), 0
-        for held in inner_splits(groups, self.inner_folds):
+        def residuals(held: Bools) -> list[Floats]:
             fit = _Factors(inside[~held], inside[held], targets[~held], min(self.alphas))
-            for index, alpha in enumerate(self.alphas):
-                losses[index] += ((targets[held] - fit.predict(alpha)) ** 2).mean(axis=0)
-            folds += 1
-        return losses / folds
+            return [targets[held] - fit.predict(alpha) for alpha in self.alphas]
+
+        return _mean_squares(residuals, groups, self.inner_folds)
+
+
+def _mean_squares(residuals: Callable[[Bools], Sequence[Floats]], groups: Ints, folds: int) -> Floats:
+    """Mean over inner folds of the mean squared error, (alphas, T), from each penalty's residuals of the held rows."""
+    splits = inner_splits(groups, folds)
+    return np.asarray(np.mean([[(rest**2).mean(axis=0) for rest in residuals(held)] for held in splits], axis=0))
 
 
 class _Factors:
-    """Standardised training rows Z = u diag(s) v', kept as what predictions for other rows and targets need."""
+    """Standardised training rows as Z = u diag(s) v', with what predictions for other rows and targets need."""
 
     def __init__(self, inside: Floats, outside: Floats, targets: Floats, least: float) -> None:
         self.z, other = standardised(inside, outside)
@@ -190,7 +191,7 @@ def _blocks(code: Ints) -> list[Ints]:
     return [np.stack([rows for rows in groups if len(rows) == size]) for size in sizes]
 
 
-LASSO_ALPHAS = tuple(float(10.0**e) for e in range(-4, 2))  # as published
+LASSO_ALPHAS = tuple(float(10.0**exponent) for exponent in range(-4, 2))  # as published
 TOGETHER = 256  # targets in one product: their coefficients stay within the processor's cache
 CHECK_EVERY = 5  # iterations
 FIRST_TUNING = 25  # iterations before the step is looked at again, then after twice as many
@@ -199,14 +200,18 @@ RELAXATION = 1.8
 
 @dataclass(frozen=True)
 class Lasso:
-    """What is fitted in each split: columns standardised on the training rows, free intercept, `alphas`.
+    """The Lasso in each split: columns standardised on the training rows, free intercept.
 
-    Minimises |y - Z b|^2 / (2 n) + alpha |b|_1, scikit-learn's scale. alphas > 0; several are chosen among by the least
-    mean squared error over `inner_folds` folds within the training rows that never split a group, each target alone,
-    columns standardised anew in each unless `scale_inside` is False (scikit-learn's LassoCV behind a scaler does not).
-    tolerance: training predictions are within sqrt(tolerance) standard deviations of y of the exact ones (twice the
-    duality gap bounds them where columns exceed rows; there it is the looser of the two). most_iterations: for one
-    penalty.
+    Minimises |y - Z b|^2 / (2 n) + alpha |b|_1, scikit-learn's scale.
+
+    alphas: penalties > 0; of several, one is chosen for each target by the least mean squared error over inner folds
+        within the training rows that never split a group.
+    inner_folds: how many, at least 2.
+    scale_inside: whether columns are standardised anew in each inner fold (scikit-learn's LassoCV behind a scaler does
+        not).
+    tolerance: training predictions are within sqrt(tolerance) standard deviations of y of the exact ones (where columns
+        exceed rows, twice the duality gap is the bound, and the looser one).
+    most_iterations: for one penalty.
     """
 
     alphas: tuple[float, ...] = LASSO_ALPHAS
@@ -240,17 +245,17 @@ class Lasso:
         least: (T,) the smallest penalty wanted of each target; below it coefficients are left at 0.
         """
         n, d = z.shape
-        found = np.zeros((len(self.alphas), d, y.shape[1]))
+        coefficients = np.zeros((len(self.alphas), d, y.shape[1]))
         quadratic = _Quadratic(z.T @ z / n)
         floor = np.broadcast_to(np.asarray(least, dtype=np.float64), y.shape[1])
         for start in range(0, y.shape[1], TOGETHER):
             part = slice(start, start + TOGETHER)
             linear, power = z.T @ y[:, part] / n, (y[:, part] ** 2).mean(axis=0)
-            self._descend(quadratic, linear, power, floor[part], found[:, :, part])
-        return found
+            self._descend(quadratic, linear, power, floor[part], coefficients[:, :, part])
+        return coefficients
 
-    def _descend(self, quadratic: _Quadratic, linear: Floats, power: Floats, floor: Floats, found: Floats) -> None:
-        """Every penalty for some targets, from the largest down, written into `found` (alphas, d, targets)."""
+    def _descend(self, quadratic: _Quadratic, linear: Floats, power: Floats, floor: Floats, out: Floats) -> None:
+        """Every penalty for some targets, from the largest down, written into `out` (alphas, d, targets)."""
         wanted = np.arange(linear.shape[1])
         slope = np.zeros_like(linear)  # the subgradient of |b|_1: sign(b), or between -1 and 1 where b is 0
         for index in np.argsort(self.alphas)[::-1]:
@@ -261,25 +266,21 @@ class Lasso:
                 return
             problem = _Problem(quadratic, linear[:, wanted], power[wanted], alpha)
             b, slope = problem.solve(slope, self.tolerance, self.most_iterations)
-            found[index][:, wanted] = b
+            out[index][:, wanted] = b
 
     def _fold_errors(self, inside: Floats, targets: Floats, groups: Ints) -> Floats:
-        """Mean over inner folds of the mean squared error: (alphas, T)."""
-        losses, folds = np.zeros((len(self.alphas), targets.shape[1])), 0
         rows = inside if self.scale_inside else standardised(inside, inside)[0]
-        for held in inner_splits(groups, self.inner_folds):
+
+        def residuals(held: Bools) -> list[Floats]:
             if self.scale_inside:
                 z, other = standardised(rows[~held], rows[held])
             else:
                 centre = rows[~held].mean(axis=0)
                 z, other = rows[~held] - centre, rows[held] - centre
             mean = targets[~held].mean(axis=0)
-            fits = self.path(z, targets[~held] - mean)
-            rest = targets[held] - mean
-            for index in range(len(self.alphas)):
-                losses[index] += ((rest - other @ fits[index]) ** 2).mean(axis=0)
-            folds += 1
-        return losses / folds
+            return [targets[held] - mean - other @ fit for fit in self.path(z, targets[~held] - mean)]
+
+        return _mean_squares(residuals, groups, self.inner_folds)
 
 
 class _Quadratic:
@@ -309,7 +310,7 @@ class _Problem:
     def solve(self, slope: Floats, tolerance: float, most: int) -> tuple[Floats, Floats]:
         """(b, subgradient) (d, T), from the subgradient at a larger penalty."""
         b, slope = self._first(slope)
-        found, slopes = np.zeros_like(b), np.zeros_like(b)
+        solutions, slopes = np.zeros_like(b), np.zeros_like(b)
         live, linear, step = np.arange(b.shape[1]), self.linear, self.quadratic.step
         dual = slope * (self.alpha / step)
         tuning, done, unlike, moved = FIRST_TUNING, 0, 0.0, 0.0
@@ -320,12 +321,12 @@ class _Problem:
             off = self._distance(b, gradient, linear, self.power[live])
             closed = (off <= tolerance * self.power[live]) | (done >= most)
             if closed.any():
-                found[:, live[closed]] = b[:, closed]
+                solutions[:, live[closed]] = b[:, closed]
                 slopes[:, live[closed]] = np.clip(gradient[:, closed] / self.alpha, -1.0, 1.0)
                 live, linear = live[~closed], linear[:, ~closed]
                 b, dual = b[:, ~closed], dual[:, ~closed]
                 if len(live) == 0:
-                    return found, slopes
+                    return solutions, slopes
                 shift = shift[:, ~closed]
             if done >= tuning:
                 new = self._tuned(step, unlike, moved, b, dual)
@@ -337,7 +338,7 @@ class _Problem:
             done += CHECK_EVERY
 
     def _first(self, slope: Floats) -> tuple[Floats, Floats]:
-        """Where the solution lies if b is G^-1 (linear - alpha slope): exact once the signs are right."""
+        """(b, subgradient) if b is G^-1 (linear - alpha slope): the solution once the signs are right."""
         if self.quadratic.inverse is None:
             return np.zeros_like(slope), slope
         b = self.quadratic.inverse @ (self.linear - self.alpha * slope)
@@ -363,7 +364,7 @@ class _Problem:
         return np.asarray(2 * (primal - (scale * with_y - scale**2 * residual / 2)))
 
     def _tuned(self, step: float, unlike: float, moved: float, b: Floats, dual: Floats) -> float:
-        """A step that balances how far b is from its sparse copy with how far the copy still moves."""
+        """A step that balances the distance of b from its sparse copy with the distance the copy still moves."""
         primal = unlike / max(float(np.linalg.norm(b)), 1e-300)
         still = moved / max(float(np.linalg.norm(dual)), 1e-300)
         ratio = float(np.sqrt(primal / max(still, 1e-300)))
@@ -375,7 +376,7 @@ class _Problem:
 def _iterate(
     b: Floats, dual: Floats, smooth: Floats, shift: Floats, most: float
 ) -> tuple[Floats, Floats, float, float]:
-    """(sparse copy, dual) some iterations on; how far the last smooth b was from its copy, and the copy's last move."""
+    """`CHECK_EVERY` iterations on: (sparse copy, dual, distance of the last b from its copy, the copy's last move)."""
     whole = before = b
     for _ in range(CHECK_EVERY):
         before, whole = b, smooth @ (b - dual)

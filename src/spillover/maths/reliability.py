@@ -1,4 +1,4 @@
-"""How repeatable question means are, and the correlation this leaves attainable. Knows answers a question."""
+"""How repeatable question means are, and the correlation that their noise leaves attainable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Floats, matrix
+from spillover.maths.arrays import Floats, complete_rows, matrix
 from spillover.maths.estimate import NAN, Resampling
 
 SPLITS = Resampling(draws=200)
@@ -17,9 +17,10 @@ SPLITS = Resampling(draws=200)
 class Reliability:
     """Share of the variance of question means that is not sampling noise.
 
-    value: split-half reliability stepped up to means over all the answers there are; 1 is noiseless, 0 (or a
-    little below, by chance) nothing but noise; NaN where it cannot be made. half: mean correlation of the
-    halves, uncorrected. n: questions used, those with at least two scored answers.
+    value: for means over all the answers there are; 1 is noiseless, 0 (or a little below, by chance) nothing but
+        noise; NaN where it cannot be computed.
+    half: mean correlation of the halves, uncorrected; NaN from `from_errors`.
+    n: questions used.
     """
 
     value: float
@@ -29,10 +30,10 @@ class Reliability:
 
 @dataclass(frozen=True)
 class NoiseCeiling:
-    """What a perfect relation would show given noise in both: r = sqrt(rel_x rel_y), r2 = rel_x rel_y.
+    """What a perfect relation of x and y would show given their noise (Spearman 1904); NaN where a reliability is.
 
-    For a prediction from noiseless features rel_x is 1, and r2 is the attainable R2. NaN where a reliability
-    is.
+    r: attainable correlation, sqrt(reliability of x * reliability of y).
+    r2: its square. For a prediction from noiseless features the reliability of x is 1, and r2 is the attainable R2.
     """
 
     r: float
@@ -40,13 +41,14 @@ class NoiseCeiling:
 
 
 def split_half(answers: ArrayLike, resampling: Resampling = SPLITS) -> Reliability:
-    """Reliability of each question's mean over its answers: (questions, samples), NaN where unscored.
+    """Reliability of question means from answers (questions, samples), NaN where unscored.
 
-    For each of `resampling.draws` random splits each question's scored answers are halved, the two means are
-    correlated over questions, and the mean correlation r is stepped up once: 2 r / (1 + r) (Spearman-Brown),
-    in Horst's (1949) form where an odd number of answers makes the halves unequal. The mean is taken first
-    because stepping up single splits blows up at negative r. Fewer than 3 questions or no variation: NaN.
-    Noise that repeats over the answers to a question (the judge's own bias) is not noise here.
+    In each of `resampling.draws` random splits each question's scored answers are halved and the two means are
+    correlated over questions. The mean correlation r is stepped up once to the full number of answers: 2 r / (1 + r)
+    (Spearman-Brown), in Horst's (1949) form where an odd number of answers makes the halves unequal. The mean is taken
+    first because stepping up single splits goes astray at negative r. A question with fewer than two scored answers is
+    left out. Fewer than 3 questions or no variation: NaN. What repeats over the answers to a question (the judge's own
+    bias) does not count as noise here.
     """
     scores = matrix("answers", answers, missing=True)
     scores = scores[(~np.isnan(scores)).sum(axis=1) >= 2]
@@ -54,7 +56,7 @@ def split_half(answers: ArrayLike, resampling: Resampling = SPLITS) -> Reliabili
     if n < 3:
         return Reliability(NAN, NAN, n)
     rng = resampling.rng()
-    halves = np.array([_one_split(scores, rng) for _ in range(resampling.draws)])
+    halves = np.array([_split_correlation(scores, rng) for _ in range(resampling.draws)])
     halves = halves[~np.isnan(halves)]
     if len(halves) == 0:
         return Reliability(NAN, NAN, n)
@@ -74,15 +76,14 @@ def from_errors(means: ArrayLike, errors: ArrayLike) -> Reliability:
     e = np.asarray(errors, dtype=np.float64)
     if m.shape != e.shape or m.ndim != 1:
         raise ValueError(f"means and errors must be (units,) alike, got shapes {m.shape} and {e.shape}")
-    kept = ~(np.isnan(m) | np.isnan(e))
-    m, e = m[kept], e[kept]
+    _, (m, e) = complete_rows("errors", None, m, e)
     if len(m) < 3 or not float(m.var(ddof=1)) > 1e-20 * max(1.0, float(np.abs(m).max()) ** 2):
         return Reliability(NAN, NAN, len(m))
     return Reliability(float(1 - (e**2).mean() / m.var(ddof=1)), NAN, len(m))
 
 
 def noise_ceiling(reliability_x: float, reliability_y: float) -> NoiseCeiling:
-    """The attainable correlation and R2 (Spearman 1904); a reliability below 0 counts as 0."""
+    """The attainable correlation and R2 from two reliabilities, at most 1; one below 0 counts as 0."""
     product = max(reliability_x, 0.0) * max(reliability_y, 0.0)
     if np.isnan(reliability_x) or np.isnan(reliability_y):
         product = NAN
@@ -102,7 +103,8 @@ def _stepped_up(r: float, product: float) -> float:
     return float(r * (np.sqrt(r**2 + 4 * product * rest) - r) / (2 * product * rest))
 
 
-def _one_split(scores: Floats, rng: np.random.Generator) -> float:
+def _split_correlation(scores: Floats, rng: np.random.Generator) -> float:
+    """Correlation over questions of the means of two random halves of each question's scored answers."""
     keys = np.where(np.isnan(scores), np.inf, rng.random(scores.shape))
     rank = np.argsort(np.argsort(keys, axis=1), axis=1)
     counts = (~np.isnan(scores)).sum(axis=1)

@@ -1,10 +1,7 @@
-"""How activations move through fine-tuning, prompt by prompt and as a set. Knows pairs of arrays only.
+"""How activations and weights move through fine-tuning: prompt by prompt, as a set, and along one added vector.
 
-delta(x) = a_after(x) - a_before(x) (METHOD section 3). A zero vector has no direction: its cosine is NaN.
-
-How well one vector added to each prompt's activation before training foretells the one after. Knows arrays alone.
-
-Norms and angles of matrices kept as products B A, without forming them. Knows factors, no model.
+delta(x) = a_after(x) - a_before(x), and the formulas are those of docs/method.md, section 3. A zero vector has no
+direction: its cosine is NaN. Weight changes are low-rank products B A, which are compared without being formed.
 """
 
 from __future__ import annotations
@@ -14,16 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Floats, matrix, same_width, unit, vector
+from spillover.maths.arrays import Floats, matrix, quotient, same_width, unit, vector
+from spillover.maths.estimate import NAN
 
 
 @dataclass(frozen=True)
 class SetShift:
     """Two sets of shifts compared as wholes (evaluation against training).
 
-    cosine_of_means: cos of the two mean deltas. cosine_of_mean_units: the same after each delta is brought to
-    length 1, so that long shifts do not rule. relative_norm: norm(mean evaluation delta) / norm(mean training
-    delta). NaN where a mean has no length.
+    cosine_of_means: cosine of the two mean deltas.
+    cosine_of_mean_units: the same after each delta is brought to length 1, so that long shifts do not rule.
+    relative_norm: norm(mean evaluation delta) / norm(mean training delta).
+    NaN where a mean has no length.
     """
 
     cosine_of_means: float
@@ -56,9 +55,7 @@ def relative_shift(delta: ArrayLike, before: ArrayLike) -> Floats:
     d, a = matrix("delta", delta), matrix("before", before)
     if d.shape != a.shape:
         raise ValueError(f"delta has shape {d.shape} and before {a.shape}; pass the same prompts at the same site")
-    norms = np.linalg.norm(a, axis=1)
-    lengths = np.linalg.norm(d, axis=1)
-    return np.asarray(np.divide(lengths, norms, out=np.full(len(d), np.nan), where=norms > 0))
+    return quotient(np.linalg.norm(d, axis=1), np.linalg.norm(a, axis=1))
 
 
 def set_shift(delta: ArrayLike, training_delta: ArrayLike) -> SetShift:
@@ -70,18 +67,8 @@ def set_shift(delta: ArrayLike, training_delta: ArrayLike) -> SetShift:
     return SetShift(
         cosine_of_means=cosine(mean_a, mean_b),
         cosine_of_mean_units=cosine(_mean_unit(a), _mean_unit(b)),
-        relative_norm=float(np.linalg.norm(mean_a)) / norm_b if norm_b > 0 else float("nan"),
+        relative_norm=float(np.linalg.norm(mean_a)) / norm_b if norm_b > 0 else NAN,
     )
-
-
-def steered_cosine(before: ArrayLike, after: ArrayLike, training_delta: ArrayLike) -> Floats:
-    """cos(before + mean training delta, after) per row, (n,): does adding the mean shift give the truth?
-
-    Compare with cos(before, after), which is what no steering gives; both are near 1 where shifts are small.
-    """
-    a, b = matrix("before", before), matrix("after", after)
-    mean = matrix("training_delta", training_delta).mean(axis=0)
-    return np.asarray(np.clip((unit(a + mean) * unit(b)).sum(axis=1), -1.0, 1.0))
 
 
 def cosine(a: Floats, b: Floats) -> float:
@@ -100,14 +87,14 @@ def linear_cka(x: ArrayLike, y: ArrayLike, debiased: bool = True) -> float:
     if len(a) != len(b):
         raise ValueError(f"CKA pairs rows: x has {len(a)}, y has {len(b)}; pass the same prompts in the same order")
     if debiased and len(a) < 4:
-        return float("nan")
+        return NAN
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     k, m = a @ a.T, b @ b.T
     hsic = _unbiased_hsic if debiased else _hsic
     own_a, own_b = hsic(k, k), hsic(m, m)
     floor_a, floor_b = 1e-12 * float((k**2).sum()), 1e-12 * float((m**2).sum())
     if own_a <= floor_a or own_b <= floor_b:
-        return float("nan")
+        return NAN
     return hsic(k, m) / float(np.sqrt(own_a * own_b))
 
 
@@ -120,7 +107,7 @@ def _with_direction(delta: ArrayLike, training_delta: ArrayLike) -> tuple[Floats
 def _mean_unit(rows: Floats) -> Floats:
     moved = unit(rows)
     moved = moved[~np.isnan(moved).any(axis=1)]
-    return moved.mean(axis=0) if len(moved) else np.full(rows.shape[1], np.nan)
+    return moved.mean(axis=0) if len(moved) else np.full(rows.shape[1], NAN)
 
 
 def _hsic(k: Floats, m: Floats) -> float:
@@ -138,9 +125,13 @@ def _unbiased_hsic(k: Floats, m: Floats) -> float:
 
 @dataclass(frozen=True)
 class ShiftFit:
-    """explained: (prompts,) 1 - |after - (before + v)|^2 / |after - before|^2: 1 is the whole shift, 0 what adding
-    nothing does, below 0 worse. cosine: (prompts,) of v with the prompt's own shift. Both NaN where a prompt does not
-    shift. best: the multiple of v that explains most over all prompts together; whole: the share it explains.
+    """How well one vector v, added to each prompt's activation before training, gives the one after.
+
+    explained: (prompts,) 1 - |after - (before + v)|^2 / |after - before|^2: 1 is the whole shift, 0 what adding nothing
+        does, below 0 worse. NaN where a prompt does not shift.
+    cosine: (prompts,) of v with the prompt's own shift; NaN where either has no length.
+    best: the multiple of v that explains most over all prompts together.
+    whole: the share of the squared shifts that this multiple explains, in [0, 1].
     """
 
     explained: Floats
@@ -150,7 +141,7 @@ class ShiftFit:
 
 
 def shift_fit(before: Floats, after: Floats, direction: Floats) -> ShiftFit:
-    """before, after (prompts, d); direction (d,), added as it is."""
+    """Fit of adding direction (d,), as it is, to before (prompts, d), held against after (prompts, d)."""
     start, end = matrix("before", before), matrix("after", after)
     v = vector("direction", direction)
     if start.shape != end.shape or start.shape[1] != len(v):
@@ -159,13 +150,13 @@ def shift_fit(before: Floats, after: Floats, direction: Floats) -> ShiftFit:
     squares = (delta**2).sum(axis=1)
     along = delta @ v
     length = float(v @ v)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        explained = np.where(squares > 0, (2 * along - length) / squares, np.nan)
-        cosine = np.where((squares > 0) & (length > 0), along / np.sqrt(squares * length), np.nan)
     total = float(squares.sum())
-    best = float(along.sum() / (len(delta) * length)) if length > 0 else float("nan")
-    whole = float(along.sum() ** 2 / (len(delta) * length * total)) if length > 0 and total > 0 else float("nan")
-    return ShiftFit(explained, cosine, best, whole)
+    return ShiftFit(
+        explained=quotient(2 * along - length, squares),
+        cosine=quotient(along, np.sqrt(squares * length)),
+        best=float(along.sum() / (len(delta) * length)) if length > 0 else NAN,
+        whole=float(along.sum() ** 2 / (len(delta) * length * total)) if length > 0 and total > 0 else NAN,
+    )
 
 
 LowRank = tuple[Floats, Floats]  # B (out, rank), A (rank, in)
@@ -188,7 +179,7 @@ def weight_norm(pair: LowRank) -> float:
 
 def weight_cosine(left: list[LowRank], right: list[LowRank]) -> float:
     """Cosine of two weight changes, each a list of matrices seen as one long vector; NaN where one is zero."""
-    lengths = [float(np.linalg.norm([weight_norm(one) for one in side])) for side in (left, right)]
+    lengths = [float(np.linalg.norm([weight_norm(pair) for pair in side])) for side in (left, right)]
     if min(lengths) == 0:
-        return float("nan")
+        return NAN
     return float(sum(weight_inner(a, b) for a, b in zip(left, right, strict=True)) / (lengths[0] * lengths[1]))

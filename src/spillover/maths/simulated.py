@@ -1,4 +1,4 @@
-"""Judged answers with a known truth, for calibrating tests and planning studies. Knows distributions, no model.
+"""Simulated judged answers with a known truth, for calibrating tests and planning studies.
 
 A question's answers scatter about a latent level that has a part of its family, a part of its own and a part of the
 condition (the model that answered); the scale ends at 0 and 100, so that levels beyond the ends tie there. Questions
@@ -7,25 +7,27 @@ differ in how much their answers scatter and in how many go unscored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-from spillover.maths.arrays import Floats, Ints
+from spillover.maths.arrays import Floats, Ints, quotient
 
 MANY = 400_000  # draws behind a true value: its error is below 0.1 points
 
 
 @dataclass(frozen=True)
 class Population:
-    """Where questions come from; points on the 0-100 scale throughout, standard deviations of the latent level.
+    """Where questions come from. Levels and standard deviations are points on the 0-100 scale.
 
-    families, per_family: (least, most) questions a family, evenly distributed. samples: answers a question and
-    condition. level: mean. family, question, condition: standard deviations of the three parts; a condition moves
-    whole families. noise: (least, most) of the answers' scatter, even over questions. missing: the most that a question
-    loses, as a share of its answers, even over questions and independent of scores.
+    families: how many.
+    per_family: (least, most) questions a family, evenly distributed.
+    samples: answers a question and condition.
+    level: mean of the latent level.
+    family, question, condition: standard deviations of its three parts; a condition moves whole families.
+    noise: (least, most) standard deviation of the answers about the level, even over questions.
+    missing: the largest share of its answers that a question loses, even over questions and independent of scores.
     """
 
     families: int = 24
@@ -49,9 +51,9 @@ class Population:
         scores = []
         for shift in shifts:
             centre = shared + shift + self.condition * rng.normal(size=self.families)[family]
-            one = np.clip(centre[:, None] + noise[:, None] * rng.normal(size=(n, self.samples)), 0, 100)
-            one[rng.random(one.shape) < lost[:, None]] = np.nan
-            scores.append(one)
+            answers = np.clip(centre[:, None] + noise[:, None] * rng.normal(size=(n, self.samples)), 0, 100)
+            answers[rng.random(answers.shape) < lost[:, None]] = np.nan
+            scores.append(answers)
         return SimulatedAnswers(family.astype(np.int64), np.array(scores))
 
     def mean(self, shift: float = 0.0) -> float:
@@ -66,31 +68,25 @@ class Population:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedAnswers:
-    """family (n,) of each question; scores (conditions, n, samples), NaN where unscored."""
+    """What a study would hold of n questions.
+
+    family: (n,) the family of each question.
+    scores: (conditions, n, samples) in [0, 100], NaN where unscored.
+    """
 
     family: Ints
     scores: Floats
-    question: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "question", np.arange(len(self.family)))
 
     def rows(self, condition: int = 0) -> tuple[Floats, Ints, Ints]:
         """(scores, question, family), one entry an answer."""
         scores = self.scores[condition]
-        return (
-            scores.ravel(),
-            np.repeat(self.question, scores.shape[1]),
-            np.repeat(self.family, scores.shape[1]),
-        )
+        questions, samples = scores.shape
+        return scores.ravel(), np.repeat(np.arange(questions), samples), np.repeat(self.family, samples)
 
     def means(self, condition: int = 0) -> Floats:
         """Question means (n,) over the scored answers; NaN where there is none."""
         scores = self.scores[condition]
-        counts = (~np.isnan(scores)).sum(axis=1)
-        return np.asarray(
-            np.divide(np.nansum(scores, axis=1), counts, out=np.full(len(scores), np.nan), where=counts > 0)
-        )
+        return quotient(np.nansum(scores, axis=1), (~np.isnan(scores)).sum(axis=1).astype(np.float64))
 
 
 @lru_cache(maxsize=64)
@@ -101,8 +97,8 @@ def _moments(population: Population, shift: float) -> tuple[float, float, float]
     centre = population.level + shift + spread * rng.normal(size=MANY)
     noise = rng.uniform(*population.noise, MANY)
     first, second = _clipped(centre, noise)
-    kept = np.maximum(population.samples * (1 - rng.uniform(0, population.missing, MANY)), 1)
-    return float(first.mean()), float(first.var()), float(((second - first**2) / kept).mean())
+    answered = np.maximum(population.samples * (1 - rng.uniform(0, population.missing, MANY)), 1)
+    return float(first.mean()), float(first.var()), float(((second - first**2) / answered).mean())
 
 
 def _clipped(centre: Floats, noise: Floats) -> tuple[Floats, Floats]:

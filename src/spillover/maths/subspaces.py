@@ -1,29 +1,28 @@
-"""Principal and random axes of activations. Knows rows of vectors, not where they came from.
+"""Subspaces of activation space: principal and random axes, how far rows lie within them, how two of them agree.
 
-How far prompts lie within the space of the training prompts, with controls. Knows vectors and axes only.
-
-All follow METHOD section 3; a is a row, mu the axes' mean, P the projector on the axes. A row at the mean has
-no direction: its overlap is NaN.
+The formulas are those of docs/method.md, section 3: a is a row, mu the axes' mean, P the projector on the axes. A row
+at the mean has no direction: its overlap is NaN.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spillover.maths.arrays import Floats, codes, matrix, same_width
+from spillover.maths.arrays import Floats, Labels, codes, matrix, quotient, same_width
 
 
 @dataclass(frozen=True, eq=False)
 class Axes:
     """Orthonormal axes through a mean, fitted on training rows.
 
-    mean: (d,) of the training rows. axes: (k, d) rows orthonormal, by falling variance; each axis' largest
-    entry (the first, if tied) is positive, so signs do not hang on the linear algebra library. variances:
-    (k,) along each axis (ddof 1). share: of the total variance that the k axes hold, in [0, 1].
+    mean: (d,) of the training rows.
+    axes: (k, d) orthonormal rows, by falling variance; each axis' largest entry (the first, if tied) is positive, so
+        that signs do not depend on the linear algebra library.
+    variances: (k,) of the training rows along each axis (ddof 1).
+    share: share of the total variance that the k axes hold, in [0, 1].
     """
 
     mean: Floats
@@ -99,15 +98,7 @@ def _signed(axes: Floats) -> Floats:
 def overlap(rows: ArrayLike, axes: Axes) -> Floats:
     """norm(P (a - mu)) / norm(a - mu) per row: (n,) in [0, 1]; 1 is wholly within the axes."""
     x, centred = _centred(rows, axes)
-    return _quotient(np.linalg.norm(centred @ axes.axes.T, axis=1), np.linalg.norm(centred, axis=1), x)
-
-
-def overlap_curve(rows: ArrayLike, axes: Axes) -> Floats:
-    """Overlap with the first 1, 2, ..., k axes: (n, k), never falling; the last column is `overlap`."""
-    x, centred = _centred(rows, axes)
-    within = np.sqrt(np.cumsum((centred @ axes.axes.T) ** 2, axis=1))
-    whole = np.linalg.norm(centred, axis=1)
-    return np.stack([_quotient(part, whole, x) for part in within.T], axis=1)
+    return _share_of(np.linalg.norm(centred @ axes.axes.T, axis=1), np.linalg.norm(centred, axis=1), x)
 
 
 def explained_share(rows: ArrayLike, axes: Axes) -> Floats:
@@ -129,11 +120,11 @@ def random_control(rows: ArrayLike, axes: Axes, draws: int, rng: np.random.Gener
     for draw in range(draws):
         directions = random_axes(axes.k, x.shape[1], rng)
         seen = directions if basis is None else directions @ basis
-        control[draw] = _quotient(np.linalg.norm(inside @ seen.T, axis=1), norms, x)
+        control[draw] = _share_of(np.linalg.norm(inside @ seen.T, axis=1), norms, x)
     return control
 
 
-def evaluation_control(rows: ArrayLike, k: int, groups: Any = None) -> Floats:
+def evaluation_control(rows: ArrayLike, k: int, groups: Labels | None = None) -> Floats:
     """Overlap of each row with k principal axes of the *other* rows, centred at their mean: (n,).
 
     The upper control: how well prompts of the same set span each other. groups (n,) leaves out the row's
@@ -156,7 +147,7 @@ def evaluation_control(rows: ArrayLike, k: int, groups: Any = None) -> Floats:
         if top is not None:
             centred = turned[held] - centre
             lengths = np.linalg.norm(centred, axis=1)
-            result[held] = _quotient(np.linalg.norm(centred @ top.T, axis=1), lengths, turned[held])
+            result[held] = _share_of(np.linalg.norm(centred @ top.T, axis=1), lengths, turned[held])
     return result
 
 
@@ -165,7 +156,7 @@ def reconstruction_cosine(rows: ArrayLike, axes: Axes) -> Floats:
     x, centred = _centred(rows, axes)
     rebuilt = axes.mean + centred @ axes.axes.T @ axes.axes
     lengths = np.linalg.norm(rebuilt, axis=1) * np.linalg.norm(x, axis=1)
-    return np.asarray(np.clip(_quotient((rebuilt * x).sum(axis=1), lengths, x), -1.0, 1.0))
+    return np.asarray(np.clip(_share_of((rebuilt * x).sum(axis=1), lengths, x), -1.0, 1.0))
 
 
 def mahalanobis(rows: ArrayLike, axes: Axes) -> Floats:
@@ -206,10 +197,9 @@ def _centred(rows: ArrayLike, axes: Axes) -> tuple[Floats, Floats]:
     return x, x - axes.mean
 
 
-def _quotient(part: Floats, whole: Floats, rows: Floats) -> Floats:
+def _share_of(part: Floats, whole: Floats, rows: Floats) -> Floats:
     """part / whole, NaN where whole is nothing beside the rows' own size (rounding has no direction)."""
-    floor = 1e-14 * np.linalg.norm(rows, axis=1)
-    return np.asarray(np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > floor))
+    return quotient(part, whole, 1e-14 * np.linalg.norm(rows, axis=1))
 
 
 def _top_axes(centred: Floats, k: int) -> Floats | None:

@@ -1,20 +1,28 @@
-"""Closed-form cross-validation against scikit-learn's loops, under the null, and what grouping is for."""
+"""Closed-form cross-validation against scikit-learn's loops, under the null, and what grouping is for.
+The batched Lasso against scikit-learn's, one fit at a time, and what it must refuse.
+"""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.linear_model import Lasso as SkLasso
+from sklearn.linear_model import LassoCV, LinearRegression, RidgeCV
 from sklearn.linear_model import Ridge as SkRidge
 from sklearn.metrics import r2_score, root_mean_squared_error
 from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spillover.maths.cross_validation import cross_validate, grouped_folds, permutation_test, permuted_scores
+from spillover.maths.cross_validation import (
+    cross_validate,
+    grouped_folds,
+    permutation_test,
+    permuted_scores,
+)
 from spillover.maths.estimate import Resampling
 from spillover.maths.permutation import permutations
-from spillover.maths.regression import Ridge
+from spillover.maths.regression import Lasso, Ridge
 
 
 def data(seed: int, n: int = 48, d: int = 6, targets: int = 2) -> tuple[Any, Any, Any]:
@@ -147,14 +155,14 @@ def test_no_relation_has_no_skill_and_the_test_holds_its_level() -> None:
     rng = np.random.default_rng(6)
     groups = np.arange(40) // 2
     folds = grouped_folds(groups, 5, 2)
-    rejected = found = 0
+    rejected = detected = 0
     for seed in range(150):
         x, y = rng.normal(size=(40, 5)), rng.normal(size=20)[groups] + 0.5 * rng.normal(size=40)
         resampling = Resampling(draws=99, seed=seed)
         rejected += permutation_test(x, y, folds, Ridge(inner="gcv"), groups, resampling)[1][0] <= 0.05
-        found += permutation_test(x, y + 1.2 * x[:, 0], folds, Ridge(inner="gcv"), groups, resampling)[1][0] <= 0.05
+        detected += permutation_test(x, y + 1.2 * x[:, 0], folds, Ridge(inner="gcv"), groups, resampling)[1][0] <= 0.05
     assert 0.01 <= rejected / 150 <= 0.1
-    assert found / 150 > 0.85
+    assert detected / 150 > 0.85
 
 
 def test_near_duplicates_across_folds_pretend_to_skill() -> None:
@@ -218,3 +226,94 @@ def test_models_that_make_no_sense_are_refused() -> None:
         Ridge((-1.0,))
     with pytest.raises(ValueError, match="'group', 'gcv' or 'folds', got 'loo'"):
         Ridge(inner="loo")
+
+
+LASSO_ALPHAS = (1e-3, 0.1, 1.0, 10.0)
+
+
+def clipped_data(seed: int, n: int = 80, d: int = 12, common: float = 0.0) -> tuple[Any, Any]:
+    """Columns of unlike size that share a factor; scores on a 0-100 scale, two targets."""
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(n, d)) + common * rng.normal(size=(n, 1))) * rng.uniform(0.1, 30, d) + 5
+    x[:, -1] = 2.5  # a dead feature
+    signal = 10 * (x[:, :1] / x[:, 0].std() - x[:, 1:2] / x[:, 1].std())
+    return x, np.clip(60 + signal + 15 * rng.normal(size=(n, 2)), 0, 100)
+
+
+@pytest.mark.parametrize("n,d,common", [(80, 12, 0.0), (80, 12, 4.0), (30, 50, 0.5)])
+def test_every_penalty_equals_sklearn_solved_to_the_end(n: int, d: int, common: float) -> None:
+    x, y = clipped_data(0, n, d, common)
+    z = StandardScaler().fit_transform(x)
+    coefficients = Lasso(LASSO_ALPHAS, tolerance=1e-10).path(z, y - y.mean(axis=0))
+    for index, alpha in enumerate(LASSO_ALPHAS):
+        for target in range(2):
+            if n < d and alpha < 0.1:
+                continue  # scikit-learn does not get there either
+            exact = SkLasso(alpha, tol=1e-10, max_iter=100_000).fit(z, y[:, target])
+            assert np.abs(z @ (coefficients[index][:, target] - exact.coef_)).max() < 1e-3 * y[:, target].std()
+    assert (coefficients[-1] == 0).mean() > 0.5  # zeros are zeros, not small numbers
+    assert (coefficients[:, -1] == 0).all()
+
+
+def test_the_default_tolerance_is_enough_for_r2() -> None:
+    x, y = clipped_data(1)
+    z = StandardScaler().fit_transform(x)
+    centred = y - y.mean(axis=0)
+    rough, fine = (Lasso(LASSO_ALPHAS, tolerance=t).path(z, centred) for t in (1e-7, 1e-12))
+    for loose, tight in zip(rough, fine, strict=True):
+        assert abs(r2_score(centred, z @ loose) - r2_score(centred, z @ tight)) < 5e-4
+
+
+def test_equals_a_grid_search_over_the_pipeline() -> None:
+    x, y = clipped_data(2)
+    folds = grouped_folds(np.arange(len(x)), 4, 2)
+    ours = cross_validate(x, y, folds, Lasso(LASSO_ALPHAS))
+    for repeat, row in enumerate(folds):
+        for fold in range(4):
+            held = row == fold
+            search = GridSearchCV(
+                make_pipeline(StandardScaler(), SkLasso(tol=1e-8, max_iter=100_000)),
+                {"lasso__alpha": LASSO_ALPHAS},
+                scoring="neg_mean_squared_error",
+            )
+            guess = search.fit(x[~held], y[~held, 0]).predict(x[held])
+            assert ours.alpha[0, repeat, fold] == search.best_params_["lasso__alpha"]
+            assert ours.r2[0, repeat, fold] == pytest.approx(r2_score(y[held, 0], guess), abs=1e-3)
+
+
+def test_without_scaling_inside_it_equals_lasso_cv_behind_a_scaler() -> None:
+    x, y = clipped_data(3)
+    folds = grouped_folds(np.arange(len(x)), 4, 1)
+    ours = cross_validate(x, y, folds, Lasso(LASSO_ALPHAS, scale_inside=False))
+    for fold in range(4):
+        held = folds[0] == fold
+        search = make_pipeline(StandardScaler(), LassoCV(alphas=LASSO_ALPHAS, cv=5, tol=1e-8, max_iter=100_000))
+        search.fit(x[~held], y[~held, 0])
+        assert ours.alpha[0, 0, fold] == search[-1].alpha_
+
+
+def test_lasso_permutations_as_one_problem_equal_refitting_each() -> None:
+    x, y = clipped_data(4)
+    folds = grouped_folds(np.arange(len(x)), 4, 1)
+    orders = permutations(len(x), 5)
+    together = permuted_scores(x, y, folds, orders, Lasso(LASSO_ALPHAS))
+    for draw, order in enumerate(orders):
+        alone = cross_validate(x, y[order], folds, Lasso(LASSO_ALPHAS))
+        assert together.r2[:, draw] == pytest.approx(alone.r2.mean(axis=(1, 2)), abs=1e-3)
+        assert together.rmse[:, draw] == pytest.approx(alone.rmse.mean(axis=(1, 2)), rel=1e-3)
+
+
+def test_finds_what_is_there_and_nothing_where_nothing_is() -> None:
+    x, y = clipped_data(5, n=160)
+    folds = grouped_folds(np.arange(len(x)), 5, 2)
+    assert cross_validate(x, y, folds, Lasso(LASSO_ALPHAS)).skill.mean() > 0.2
+    empty = np.random.default_rng(5).normal(size=len(x)) * 15
+    assert cross_validate(x, empty, folds, Lasso(LASSO_ALPHAS)).skill.mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    "given,words", [({"alphas": (0.0, 1.0)}, "> 0"), ({"inner_folds": 1}, "at least 2"), ({"tolerance": 0.0}, "above")]
+)
+def test_a_lasso_that_makes_no_sense_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Lasso(**given)
