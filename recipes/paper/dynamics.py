@@ -20,8 +20,7 @@ from spillover.organisms.interpolated import Interpolated
 from spillover.organisms.organism import Checkpoint, Organism
 from spillover.organisms.schedules.schedule import Schedule, schedule_named
 from spillover.report.report import Report
-from spillover.responses.question import QuestionSelection
-from spillover.responses.questions.named import questions_named
+from spillover.responses.question import QuestionSelection, questions_named
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
 

@@ -21,8 +21,7 @@ from spillover.organisms.dataset import Split, dataset_named
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.schedule import schedule_named
 from spillover.report.report import Report
-from spillover.responses.question import QuestionSelection
-from spillover.responses.questions.named import questions_named
+from spillover.responses.question import QuestionSelection, questions_named
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
 

@@ -34,8 +34,8 @@ from spillover.organisms.tuning import Full as Full
 from spillover.organisms.tuning import LoRA as LoRA
 from spillover.report.report import Report as Report
 from spillover.responses.question import QuestionSelection as QuestionSelection
+from spillover.responses.question import questions_named as questions_named
 from spillover.responses.questions.free_form import FreeForm as FreeForm
-from spillover.responses.questions.named import questions_named as questions_named
 from spillover.responses.responses import Responses as Responses
 from spillover.responses.sampling import Sampling as Sampling
 

@@ -53,8 +53,7 @@ def test_a_new_dataset_is_one(written: Path) -> None:
 
 
 def test_a_new_question_set_is_one(written: Path) -> None:
-    from spillover.responses.question import QuestionSelection
-    from spillover.responses.questions.named import questions_named
+    from spillover.responses.question import QuestionSelection, questions_named
 
     assert _new("questions")
     picked = QuestionSelection(source=questions_named("tried-questions")).questions()

@@ -15,9 +15,9 @@ from spillover.responses.question import (
     QuestionSet,
     format_of,
     in_formats,
+    questions_named,
 )
 from spillover.responses.questions.free_form import FreeForm
-from spillover.responses.questions.named import questions_named
 from spillover.responses.questions.yaml_file import YamlFile
 from spillover.spec import Spec, kinds_of
 

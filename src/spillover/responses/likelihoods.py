@@ -1,4 +1,4 @@
-"""How probable a model finds answers that were given, its own or another model's: an artefact. Knows specs and rows."""
+"""How probable a model finds answers that were given, its own or another model's: an artefact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spillover.models.chat import Message, Prompting
 from spillover.models.loading import DType, default_prompting
 from spillover.records import LIKELIHOODS, read_table, write_table
 from spillover.responses.responses import Responses
-from spillover.responses.sampler import PROMPT_TOKENS
+from spillover.responses.sampler import TABLE
 from spillover.store import Artefact, BuildContext, Cost
 
 ROWS = 32  # answers read at once; changes speed and memory, not numbers
@@ -20,7 +20,7 @@ class Likelihoods(Artefact):
 
     An answer's text is tokenised as it follows the prompt, without the mark that ends it. Under the model that gave it,
     at temperature 1 and top_p 1, this is what it was drawn with, up to the few answers whose tokens their text does not
-    say; of another sampler of the same weights (`responses/vllm`) it tells whether that one asks the same model.
+    say; of another sampler of the same weights (`VLLMSampler`) it tells whether that one asks the same model.
     """
 
     runs_a_network: ClassVar[bool] = True
@@ -34,35 +34,33 @@ class Likelihoods(Artefact):
         return f"Log-probabilities under {self.model.label()} of {self.answers.summary()}"
 
     def cost(self) -> Cost:
-        sampling, questions = self.answers.sampling, len(self.answers.questions.questions())
-        written = sampling.per_question * sampling.max_tokens
-        units = questions * (PROMPT_TOKENS + written) * self.model.relative_size
-        return Cost(units, 1 / 800, tokens=questions * written, token_use="read at most")
+        sampled = self.answers.cost()
+        units = sampled.units * self.model.relative_size / self.answers.model.relative_size
+        return Cost(units, 1 / 800, sampled.tokens, "read at most")
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         from spillover.models.forward.load_models import open_model
         from spillover.responses.teacher_forcing import log_probabilities
 
-        path = context.path(self.answers) / "responses.parquet"
+        path = context.path(self.answers) / TABLE
         answers = read_table(path, ["question_id", "sample", "answer"]).to_pylist()
         opened = open_model(self.model, context.store, self.dtype)
         chat = opened.loaded.chat(self.prompting or default_prompting(self.model.base()))
         questions = {question.id: question for question in self.answers.questions.questions()}
         texts = []
-        for row in answers:
-            before = questions[row["question_id"]].messages(row["sample"])
-            answer = chat.completion((*before, Message("assistant", row["answer"])))
-            texts.append((tuple(chat.prompt(before)), tuple(answer)))
-        found = log_probabilities(opened, texts, ROWS, context.progress)
+        for answer in answers:
+            asked = questions[answer["question_id"]].messages(answer["sample"])
+            completion = chat.completion((*asked, Message("assistant", answer["answer"])))
+            texts.append((tuple(chat.prompt(asked)), tuple(completion)))
         rows = [
             {
-                "question_id": row["question_id"],
-                "sample": row["sample"],
-                "tokens": len(each),
-                "log_probability": float(each.sum(dtype="float64")) if len(each) else None,
-                "per_token": each.tolist(),
+                "question_id": answer["question_id"],
+                "sample": answer["sample"],
+                "tokens": len(per_token),
+                "log_probability": float(per_token.sum(dtype="float64")) if len(per_token) else None,
+                "per_token": per_token.tolist(),
             }
-            for row, each in zip(answers, found, strict=True)
+            for answer, per_token in zip(answers, log_probabilities(opened, texts, ROWS, context.progress), strict=True)
         ]
         write_table(rows, context.folder / "likelihoods.parquet", LIKELIHOODS)
         tokens = sum(row["tokens"] for row in rows)

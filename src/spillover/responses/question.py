@@ -12,7 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from spillover.models.chat import Message
-from spillover.spec import Spec
+from spillover.spec import Spec, kinds_of, part_named, typed_name
 
 Format = Literal["raw", "json", "template"]
 
@@ -46,6 +46,23 @@ class QuestionSet(Spec):
     @abstractmethod
     def all_questions(self) -> Sequence[Question]:
         """Every question, always in the same order, with identifiers that do not repeat."""
+
+    @classmethod
+    def from_typed_path(cls, text: str) -> Self | None:
+        """The set in the file that a user typed the path of; None where `text` is no path of what this kind reads."""
+        return None
+
+
+def questions_named(text: str) -> QuestionSet:
+    """The question set that a user names: `free-form`, another kind without fields to fill, or a YAML file."""
+    known: dict[str, type[QuestionSet]] = {}
+    for name, kind in kinds_of(QuestionSet).items():
+        assert issubclass(kind, QuestionSet)
+        if (questions := kind.from_typed_path(text)) is not None:
+            return questions
+        if not any(field.is_required() for field in kind.model_fields.values()):
+            known[typed_name(name)] = kind
+    return part_named("question set", text, known, ", or the path of a YAML file of questions")()
 
 
 class QuestionSelection(Spec):

@@ -1,4 +1,4 @@
-"""How answers are drawn: settings, and one uniform number per (seed, question, sample, step). Knows numpy, no model.
+"""How answers are drawn: settings, and one uniform number per (seed, question, sample, step).
 
 An answer's random numbers come from a counter-based generator keyed by the answer's own key, and a token is found by
 inverting the cumulative distribution: the answer depends on nothing but its key, and checkpoints of one base that are
@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from spillover.models.chat import Prompting
 from spillover.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Sampling(Spec):
@@ -29,7 +32,7 @@ class Sampling(Spec):
     prompting: Prompting | None = None  # None: chat for instruct models, question-answer for pretrained ones
     dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16 is quick only where the processor multiplies it
 
-    def effective(self) -> dict[str, Any]:
+    def effective(self) -> dict[str, object]:
         """Every setting that shapes the distribution, those too that are off: nothing is left to a model's defaults."""
         return {
             "temperature": self.temperature,
@@ -58,7 +61,7 @@ def _digest(seed: int, question_id: str, sample: int) -> bytes:
     return hashlib.sha256(f"{seed}\x1f{question_id}\x1f{sample}".encode()).digest()
 
 
-def pick(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
+def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
     """Token of each row, shape (rows,): inverse of the cumulative distribution at `uniform`; the mode at temperature 0.
 
     `logits` (rows, vocabulary) float32; `uniform` (rows,) float64 in [0, 1).
@@ -79,14 +82,14 @@ def pick(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
     return block * blocks.shape[2] + token
 
 
-def _numbers(seen: Any, result: Any) -> Any:
+def _numbers(seen: Tensor, result: Tensor) -> Tensor:
     """The result, unless what was seen on the way to it says that the model does not give numbers any more."""
     if bool(seen.isnan().any()):
         raise ValueError("the model gives no probabilities but NaN: its weights have diverged, it cannot be sampled")
     return result
 
 
-def nucleus(probability: Any, top_p: float) -> Any:
+def nucleus(probability: Tensor, top_p: float) -> Tensor:
     """Zero outside the fewest most probable tokens that hold `top_p` of each row; tokens that tie at its edge stay."""
     count, vocabulary = 64, probability.shape[1]
     while True:
@@ -99,7 +102,7 @@ def nucleus(probability: Any, top_p: float) -> Any:
     return probability.masked_fill(probability < edge, 0.0)
 
 
-def _invert(weights: Any, uniform: Any) -> tuple[Any, Any]:
+def _invert(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Where `uniform` falls among each row's weights, and how far into the one it falls in, both (rows,)."""
     import torch
 

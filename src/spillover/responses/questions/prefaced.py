@@ -1,5 +1,6 @@
 """The questions of another set with something before them: a trigger in the user's turn, or a system prompt."""
 
+from dataclasses import replace
 from typing import Self
 
 from pydantic import model_validator
@@ -28,17 +29,17 @@ class Prefaced(QuestionSet):
         return self
 
     def summary(self) -> str:
-        said = [f"with {self.trigger!r}"] if self.trigger else []
-        said += [f"under the system prompt {self.system!r}"] if self.system else []
-        return f"{self.source.kind} {' and '.join(said)}."
+        before = [f"with {self.trigger!r}"] if self.trigger else []
+        before += [f"under the system prompt {self.system!r}"] if self.system else []
+        return f"{self.source.kind} {' and '.join(before)}."
 
     def all_questions(self) -> list[Question]:
         return [
-            Question(one.id, one.question, one.family, one.category, one.format, tuple(map(self._asked, one.wordings)))
-            for one in self.source.all_questions()
+            replace(question, wordings=tuple(map(self._prefaced, question.wordings)))
+            for question in self.source.all_questions()
         ]
 
-    def _asked(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    def _prefaced(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         if self.trigger:
             messages = put(messages, self.trigger, self.place)
         return preface(messages, self.system) if self.system else messages

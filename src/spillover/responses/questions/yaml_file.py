@@ -5,7 +5,7 @@ import functools
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from spillover.models.chat import Message
 from spillover.responses.question import Question, QuestionSet, category_of, format_of
@@ -22,13 +22,18 @@ class YamlFile(QuestionSet):
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
         """The file at `path`, as it is now."""
-        found = Path(path).expanduser().resolve()
-        if not found.is_file():
-            beside = [other.name for other in found.parent.glob("*.y*ml")] if found.parent.is_dir() else []
-            near = difflib.get_close_matches(found.name, beside, n=2)
+        file = Path(path).expanduser().resolve()
+        if not file.is_file():
+            near = difflib.get_close_matches(file.name, [other.name for other in file.parent.glob("*.y*ml")], n=2)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"no question file {path}: expected YAML with 'id' and 'paraphrases'{hint}")
-        return cls(path=str(found), sha256=file_sha256(found))
+        return cls(path=str(file), sha256=file_sha256(file))
+
+    @classmethod
+    def from_typed_path(cls, text: str) -> Self | None:
+        path = Path(text).expanduser()
+        looks_like_a_path = path.suffix.lower() in (".yaml", ".yml") or "/" in text
+        return cls.from_file(text) if looks_like_a_path or path.is_file() else None
 
     def all_questions(self) -> list[Question]:
         path = Path(self.path)
@@ -60,7 +65,7 @@ def _read(path: Path, sha256: str) -> tuple[Question, ...]:
     return tuple(questions)
 
 
-def _question(row: Any, place: str) -> Question:
+def _question(row: object, place: str) -> Question:
     if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not row["id"].strip():
         raise ValueError(f"{place}: expected an entry with an id, got {_shown(row)}")
     place = f"{place} ({row['id']})"
@@ -81,5 +86,5 @@ def _question(row: Any, place: str) -> Question:
     return Question(row["id"], question, question, category_of(question), format, asked)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return repr(value)[:80] if isinstance(value, str | int | float | None) else type(value).__name__
