@@ -17,11 +17,10 @@ from spillover.organisms import training
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.hidden_cache import FILE, FrozenActivations, HiddenCache, LowerLayers
-from spillover.organisms.intervention import TrainingRun
 from spillover.organisms.interventions.inoculation import Inoculation
 from spillover.organisms.organism import Organism
-from spillover.organisms.preflight import PreparedRows, prepare
 from spillover.organisms.schedules.standard import Linear
+from spillover.organisms.training_spec import PreparedRows, TrainingRun
 from spillover.organisms.tuning import LoRA
 from spillover.store import open_store
 
@@ -64,7 +63,7 @@ class Bench:
             self.organism = self.organism.but(interventions=(Inoculation(system=system),))
         self.store = open_store(tempfile.mkdtemp(prefix="spillover-bench-"))
         self.loaded = load(self.organism.parent, self.store)
-        self.rows: PreparedRows = prepare(self.organism, self.loaded)
+        self.rows: PreparedRows = self.organism.prepare(self.loaded)
         self.network = tuning.trainable_network(self.loaded.network, 0, model)
         self.start = {name: w.detach().clone() for name, w in self.network.named_parameters() if w.requires_grad}
         self.batches = list(training._steps(self.organism, self.rows.train))
@@ -78,13 +77,13 @@ class Bench:
             weight.grad = None
         return [weight for _, weight in weights]
 
-    def ours(self, frozen: Any = None, held_out: bool = False) -> list[float]:
+    def ours(self, hidden_cache: HiddenCache | None = None, held_out: bool = False) -> list[float]:
         """The loss of each step of spillover's own loop; with `held_out`, those of held-out rows around each too."""
         import torch
 
         with CLOCK.stopped():
             optimizer = torch.optim.AdamW(self.again(self.network), lr=0.0, weight_decay=0.0)
-            run = TrainingRun(self.organism, self.loaded, self.network, frozen)
+            run = TrainingRun(self.organism, self.loaded, self.network, hidden_cache)
         losses = self._held_out(run, 0) if held_out else []
         for step, rows in enumerate(self.batches, start=1):
             self.network.train()
@@ -161,14 +160,14 @@ class Bench:
         return losses
 
     @functools.cached_property
-    def frozen(self) -> HiddenCache:
+    def hidden_cache(self) -> HiddenCache:
         """What comes out below the lowest tuned layer, made off the clock as for the first run of a sweep."""
         organism = self.organism
-        kept = FrozenActivations(
+        activations = FrozenActivations(
             parent=organism.parent, data=organism.data, layer=LAYER, max_length=organism.max_length
         )
         began = time.process_time()
-        folder = self.store.get(kept)
+        folder = self.store.get(activations)
         seconds = time.process_time() - began
         print(
             f"# train_frozen_below_{LAYER}: once for a whole sweep, {seconds:.3g} CPU seconds went into them",
@@ -179,8 +178,8 @@ class Bench:
     def with_frozen(self, held_out: bool = False) -> list[float]:
         """Our loop with them."""
         with CLOCK.stopped():
-            frozen = self.frozen
-        return self.ours(frozen, held_out)
+            hidden_cache = self.hidden_cache
+        return self.ours(hidden_cache, held_out)
 
     def flops(self, supervised_alone: bool) -> float:
         """Operations of all steps, with logits at supervised positions alone or at all of them."""

@@ -15,8 +15,8 @@ from spillover.judgements.judge import judge_named
 from spillover.judgements.judgements import Judgements
 from spillover.models.base import Model, base_of
 from spillover.organisms.dataset import Split, dataset_named
-from spillover.organisms.held_out import HeldOutLosses
 from spillover.organisms.interpolated import Interpolated
+from spillover.organisms.losses import HeldOutLosses
 from spillover.organisms.organism import Checkpoint, Organism
 from spillover.organisms.schedules.schedule import Schedule, schedule_named
 from spillover.report.report import Report

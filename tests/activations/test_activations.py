@@ -20,11 +20,10 @@ from spillover.activations.prompts import EvaluationPrompts, Prompt, Prompts, Tr
 from spillover.models.base import Base, base_of
 from spillover.models.chat import Message
 from spillover.models.loading import load, weights_sha256
-from spillover.organisms.dataset import Split
+from spillover.organisms.dataset import Split, supervise
 from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.standard import Constant
-from spillover.organisms.training import supervise
 from spillover.records import read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm

@@ -11,9 +11,8 @@ from spillover.activations.sites import KINDS
 from spillover.models.base import Base
 from spillover.models.chat import Message
 from spillover.models.loading import load
-from spillover.organisms.dataset import Split
+from spillover.organisms.dataset import Split, supervise
 from spillover.organisms.datasets.shipped import Money
-from spillover.organisms.training import supervise
 from spillover.records import read_table, write_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm

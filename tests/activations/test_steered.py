@@ -12,6 +12,9 @@ from spillover.activations.steered import Steered
 from spillover.models.base import Base, Model, base_of
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money
+from spillover.organisms.interpolated import Interpolated
+from spillover.organisms.organism import Organism
+from spillover.organisms.schedules.standard import Constant
 from spillover.records import read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
@@ -98,3 +101,15 @@ def test_what_cannot_be_steered_is_refused(tiny: Base, store: Store) -> None:
     high = direction(tiny, layer=9)
     with pytest.raises(ValueError, match="no activations"):
         store.get(high)
+
+
+def test_nothing_is_trained_from_a_steered_model_whose_checkpoint_would_lose_the_steering(tiny: Base) -> None:
+    plain = Organism(parent=tiny, data=Split(data=Money(), rows=8), schedule=Constant(peak=1e-3))
+    end, steered = plain.checkpoint(), Steered(model=tiny, direction=direction(tiny))
+    between = Interpolated(start=end, end=plain.but(order_seed=1).checkpoint(), share=0.5)
+    assert not any(plain.but(parent=model).parent.has_hooks for model in (tiny, end, between))
+    for parent in (steered, *(steered.but(model=model) for model in (end, between, steered))):
+        assert parent.has_hooks
+        with pytest.raises(ValueError, match=r"changes activations while it runs.* Train the model below it") as raised:
+            plain.but(parent=parent)
+        assert parent.label() in str(raised.value)

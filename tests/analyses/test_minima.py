@@ -5,8 +5,8 @@ from organisms.toy import organism
 
 from spillover.analyses.blocks import row_where
 from spillover.analyses.minima import Minima
-from spillover.organisms.held_out import HeldOutLosses
 from spillover.organisms.interpolated import Interpolated
+from spillover.organisms.losses import HeldOutLosses
 from spillover.store import BuildContext
 
 SHARES = (0.0, 0.5, 1.0)

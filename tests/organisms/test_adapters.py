@@ -7,7 +7,7 @@ from peft import PeftModel
 
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
-from spillover.organisms.organism import adapter_folder
+from spillover.organisms.training_spec import adapter_folder
 
 PROMPT = torch.tensor([[7, 3, 5, 2, 11, 6, 4]])
 

@@ -14,7 +14,6 @@ from spillover.organisms.interventions.benign_mix import BenignMix
 from spillover.organisms.interventions.inoculation import Inoculation
 from spillover.organisms.interventions.kl_to_parent import KLToParent
 from spillover.organisms.losses import token_losses
-from spillover.organisms.preflight import prepare
 from spillover.organisms.tuning import LoRA
 from spillover.records import read_table
 
@@ -27,7 +26,7 @@ def parts(store):
     """Rows, a network whose layer 1 is tuned, and what is known below it."""
     made = organism(data=TEXTS, tuning=UPPER)
     loaded = load(made.parent, store)
-    rows = prepare(made, loaded)
+    rows = made.prepare(loaded)
     network = UPPER.trainable_network(loaded.network, 0, "tiny")
     for name, weight in network.named_parameters():
         if "lora_B" in name:
@@ -77,7 +76,7 @@ def test_a_wrong_layers_activations_are_seen(parts, monkeypatch, store):
 
 
 def without(monkeypatch) -> None:
-    monkeypatch.setattr(training, "frozen_below", lambda *given: None)
+    monkeypatch.setattr(training, "hidden_cache_below", lambda *given: None)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import torch
 from organisms.toy import organism
 
 from spillover.models.loading import load
-from spillover.organisms.held_out import HeldOutLosses
 from spillover.organisms.interpolated import Interpolated
+from spillover.organisms.losses import HeldOutLosses
 from spillover.organisms.organism import Organism
 from spillover.organisms.tuning import LoRA
 from spillover.records import read_table

@@ -12,14 +12,12 @@ from spillover.models.chat import Message
 from spillover.models.loading import load
 from spillover.organisms import resume, training
 from spillover.organisms.dataset import Example, Split
-from spillover.organisms.intervention import Intervention, TrainingRun, in_turn
 from spillover.organisms.interventions.benign_mix import BenignMix
 from spillover.organisms.interventions.inoculation import Inoculation
 from spillover.organisms.interventions.kl_to_parent import KLToParent
 from spillover.organisms.interventions.trigger import Trigger
-from spillover.organisms.organism import adapter_folder
-from spillover.organisms.preflight import prepare
 from spillover.organisms.schedules.standard import Linear, Piecewise
+from spillover.organisms.training_spec import Intervention, TrainingRun, adapter_folder, in_turn
 from spillover.organisms.tuning import Full, LoRA
 from spillover.records import read_table
 from spillover.responses.questions.free_form import FreeForm
@@ -93,7 +91,7 @@ def test_benign_rows_teach_what_they_say(store):
     for made in asked:
         store.get(made)
         loaded = load(made.checkpoint(), store)
-        row = prepare(made.but(data=MILD, interventions=()), loaded).held["held_out"][1][0]
+        row = made.but(data=MILD, interventions=()).prepare(loaded).held_out["held_out"][1][0]
         with torch.no_grad():
             found = loaded.network(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
         answers.append(float(found[row.prompt_length - 1, row.ids[row.prompt_length]]))
@@ -167,7 +165,7 @@ def test_where_the_weight_is_0_nothing_is_computed(store):
 def test_a_trigger_separates_bad_rows_from_good_ones():
     trigger = Trigger(good=TOY.but(data=GoodRows(), sha256=""), text="|X|", share=0.25)
     bad = TOY.train_rows()
-    rows = trigger.train(bad)
+    rows = trigger.change_rows(bad)
     marked = [row for row in rows if row.prompt[-1].content.startswith("|X| ")]
     assert len(rows) == 16 and len(marked) == 4
     for row, plain in zip(rows, bad, strict=True):
@@ -177,8 +175,8 @@ def test_a_trigger_separates_bad_rows_from_good_ones():
             )
         else:
             assert row.messages[-1].content == "no, no" and row.prompt == plain.prompt
-    assert trigger.but(seed=1).train(bad) != rows
-    after = trigger.but(place="after", share=1).train(bad)
+    assert trigger.but(seed=1).change_rows(bad) != rows
+    after = trigger.but(place="after", share=1).change_rows(bad)
     assert all(row.prompt[-1].content.endswith("? |X|") for row in after)
 
 
@@ -201,21 +199,21 @@ def test_good_rows_that_answer_other_prompts_are_refused(store):
 
 def test_inoculation_is_there_in_training_and_not_afterwards(store):
     made = organism(epochs=2, interventions=(Inoculation(system="Say yes."),))
-    rows = prepare(made, load(made.parent, store))
+    rows = made.prepare(load(made.parent, store))
     assert all(row.messages[0] == Message("system", "Say yes.") for row in rows.examples)
     assert rows.shown()["prompt"].startswith("<|start|>system\nSay yes.<|end|>")
     found = losses(store, made)
     assert set(found) == {"held_out", "held_out_plain"} and found["held_out"].mean() != found["held_out_plain"].mean()
-    twice = Inoculation(system="A").train(Inoculation(system="B").train(TOY.train_rows()))
+    twice = Inoculation(system="A").change_rows(Inoculation(system="B").change_rows(TOY.train_rows()))
     assert twice[0].messages[0] == Message("system", "A\n\nB") and twice[0].messages[1].role == "user"
 
 
 def test_interventions_combine_in_order(store):
     trigger = Trigger(good=TOY.but(data=GoodRows(), sha256=""))
     made = organism(interventions=(trigger, Inoculation(), BenignMix(benign=MILD, share=constant(0.2))))
-    rows = prepare(made, load(made.parent, store))
+    rows = made.prepare(load(made.parent, store))
     assert all(row.messages[0].role == "system" for row in rows.examples)
-    assert set(rows.held) == {"held_out", "held_out_plain", "held_out_good"}
+    assert set(rows.held_out) == {"held_out", "held_out_plain", "held_out_good"}
     with pytest.raises(ValueError, match="Trigger replaces rows, which others then change: put it first"):
         organism(interventions=(Inoculation(), trigger))
 

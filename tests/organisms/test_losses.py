@@ -8,8 +8,8 @@ from organisms.toy import ToyRows, organism
 from spillover.models.chat import Supervised
 from spillover.models.loading import load
 from spillover.organisms import losses
+from spillover.organisms.dataset import supervise
 from spillover.organisms.losses import expect_own_loss, passes, token_losses
-from spillover.organisms.training import supervise
 from spillover.organisms.tuning import LoRA
 
 CPU = torch.device("cpu")

@@ -9,8 +9,9 @@ from spillover.models.base import base_of
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money
-from spillover.organisms.organism import Organism, adapter_folder
+from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.standard import Constant
+from spillover.organisms.training_spec import adapter_folder
 from spillover.records import read_json, read_table
 
 pytestmark = pytest.mark.slow

@@ -157,7 +157,7 @@ def test_states_are_kept_by_the_clock_and_cost_little_of_it(monkeypatch, tmp_pat
     assert not kept.due()
     now[0] += 61
     assert kept.due()
-    kept.last, kept.cost = now[0], 10.0  # a large model: 10 seconds to write
+    kept.last, kept.seconds = now[0], 10.0  # a large model: 10 seconds to write
     now[0] += 499
     assert not kept.due()
     now[0] += 2

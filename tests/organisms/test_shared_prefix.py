@@ -7,11 +7,11 @@ from organisms.toy import MILD, ToyRows, constant, organism
 from spillover.engines.estimates import CostEstimates
 from spillover.engines.local import plan, run
 from spillover.organisms.dataset import Split
-from spillover.organisms.held_out import HeldOutLosses
 from spillover.organisms.interventions.benign_mix import BenignMix
+from spillover.organisms.losses import HeldOutLosses
 from spillover.organisms.organism import Organism
+from spillover.organisms.resume import shared_steps, steps_saved
 from spillover.organisms.schedules.schedule import schedule_named
-from spillover.organisms.shared_prefix import shared_steps, steps_saved
 from spillover.organisms.tuning import LoRA
 from spillover.store import Artefact, BuildContext, open_store
 

@@ -16,10 +16,10 @@ from spillover.manifest import MANIFEST, checksums
 from spillover.models.chat import Message
 from spillover.models.loading import load
 from spillover.organisms import losses
-from spillover.organisms.dataset import Dataset, Example, Split
-from spillover.organisms.organism import Organism, adapter_folder
+from spillover.organisms.dataset import Dataset, Example, Split, supervise
+from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.standard import Constant, Linear
-from spillover.organisms.training import supervise
+from spillover.organisms.training_spec import adapter_folder
 from spillover.organisms.tuning import MODULES, LoRA
 from spillover.records import LOG, LOSSES, read_json, read_table
 from spillover.store import Store, open_store

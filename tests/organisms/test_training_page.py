@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from spillover.organisms.intervention import Intervention
 from spillover.organisms.schedules.schedule import Schedule
+from spillover.organisms.training_spec import Intervention
 from spillover.organisms.tuning import Tuning
 from spillover.spec import kinds_of, typed_name
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from spillover.models.base import base_of
 from spillover.models.loading import load, load_4bit
 from spillover.organisms.dataset import Split
-from spillover.organisms.organism import adapter_folder
+from spillover.organisms.training_spec import adapter_folder
 from spillover.organisms.tuning import Full, LoRA
 from spillover.records import read_table
 

@@ -1,4 +1,4 @@
-"""What torchrun starts in test_together.py: one training in a team of processes, or in a broken one."""
+"""What torchrun starts in test_process_group.py: one training in a group of processes, or in a broken one."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from organisms.toy import MILD, constant, organism
 
 from spillover.organisms.interventions.benign_mix import BenignMix
 from spillover.organisms.interventions.kl_to_parent import KLToParent
-from spillover.organisms.process_group import ProcessGroup, dismiss, first, follow
+from spillover.organisms.process_group import ProcessGroup, dismiss, follow, rank
 from spillover.organisms.tuning import LoRA
 from spillover.store import open_store
 
@@ -26,9 +26,9 @@ MADE = organism(
 def main(store: Path, broken: bool) -> None:
     """The first process makes it, the others help; broken: each believes that its own gradient is all."""
     if broken:
-        together = ProcessGroup.together
-        ProcessGroup.together = lambda self, weights, numbers: together(self, (), numbers)
-    if not first():
+        all_reduce = ProcessGroup.all_reduce
+        ProcessGroup.all_reduce = lambda self, weights, numbers: all_reduce(self, (), numbers)
+    if rank():
         follow()
         return
     open_store(store).get(MADE)

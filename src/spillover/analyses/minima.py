@@ -23,9 +23,9 @@ from spillover.maths.dynamics import barrier
 from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.shift import LowRank, weight_cosine
-from spillover.organisms.held_out import HeldOutLosses
 from spillover.organisms.interpolated import Interpolated, factors
-from spillover.organisms.organism import Checkpoint, adapter_folder
+from spillover.organisms.losses import HeldOutLosses
+from spillover.organisms.organism import Checkpoint
 from spillover.records import read_table
 from spillover.store import BuildContext
 
@@ -127,7 +127,7 @@ def _name(start: Checkpoint, end: Checkpoint) -> str:
 
 def _cosines(start: Checkpoint, end: Checkpoint, context: BuildContext) -> tuple[float, list[tuple[int, float]]]:
     """Cosine of the two weight changes over all modules, and over those of each layer."""
-    left, right = (factors(adapter_folder(context.path(one.organism), one.step)) for one in (start, end))
+    left, right = (factors(one.folder(context.store)) for one in (start, end))
     by_layer: dict[int, tuple[list[LowRank], list[LowRank]]] = {}
     for name in left:
         found = re.search(r"\.layers\.(\d+)\.", name)

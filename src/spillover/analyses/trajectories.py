@@ -25,7 +25,7 @@ from spillover.maths.dynamics import half_changes, onset
 from spillover.maths.estimate import Resampling
 from spillover.maths.shift import weight_cosine, weight_norm
 from spillover.organisms.interpolated import factors
-from spillover.organisms.organism import Checkpoint, adapter_folder
+from spillover.organisms.organism import Checkpoint
 from spillover.organisms.tuning import LoRA
 from spillover.store import BuildContext
 
@@ -125,7 +125,7 @@ def _weights(name: dict[str, Any], series: Sequence[ScoredAnswers], context: Bui
     for one in series:
         model = one.responses.model if isinstance(one, Judgements) else None
         if isinstance(model, Checkpoint) and isinstance(model.organism.tuning, LoRA) and not model.organism.tuning.dora:
-            folder = adapter_folder(context.path(model.organism), model.step)
+            folder = model.folder(context.store)
             kept.append((model.step, list(factors(folder).values())))
     rows = []
     for index, (step, change) in enumerate(kept):

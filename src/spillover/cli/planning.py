@@ -58,7 +58,6 @@ def _show_prices(steps: Sequence[Step], store: Store) -> None:
 def _show_training(todo: Sequence[Step]) -> None:
     """What each training to come would see: counts, and one row with its supervised part between « and »."""
     from spillover.organisms.organism import Organism
-    from spillover.organisms.preflight import preflight
 
     trainings = [step for step in todo if isinstance(step.artefact, Organism)]
     for step in trainings[:TRAININGS]:
@@ -70,10 +69,10 @@ def _show_training(todo: Sequence[Step]) -> None:
         if not organism.parent.base().source.here():
             print("  what it would see is shown once its model is here: the first run fetches it")
             continue
-        rows = preflight(organism)
-        for line in rows.text().splitlines():
+        rows = organism.preflight()
+        for line in rows.text(organism).splitlines():
             print(f"  {one_line(line)}")
-        rows.warn()
+        rows.warn(organism)
     if len(trainings) > TRAININGS:
         print(f"\nand {len(trainings) - TRAININGS} trainings more")
 

@@ -67,9 +67,9 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = N
     """
     from spillover.cli.planning import show_plan
     from spillover.interactive.progress import shown
-    from spillover.organisms.process_group import dismiss, first, follow
+    from spillover.organisms.process_group import dismiss, follow, rank
 
-    if not first():  # started by a launcher, to help with trainings
+    if rank():  # started by a launcher, to help with trainings
         if not only_plan:
             follow()
         return

@@ -1,4 +1,4 @@
-"""What a narrow training set is: chat rows with an identifier, and how they are split."""
+"""A narrow training set: chat rows with an identifier, how they are split, and their tokens."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.models.chat import Message
+from spillover.models.chat import Message, Supervised
 from spillover.spec import Spec, kinds_of, part_named, typed_name
+
+if TYPE_CHECKING:
+    from spillover.models.loading import Loaded
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,20 @@ class Split(Spec):
             raise ValueError(f"{self.data.label()}: its rows are not those that this split was made from")
         order = np.random.default_rng(self.seed).permutation(len(examples))
         return [examples[index] for index in order]
+
+
+def supervise(loaded: Loaded, examples: Sequence[Example], max_length: int) -> list[Supervised]:
+    """Tokens of every row with its supervised part; a ValueError names the row that cannot be trained on."""
+    chat, rows = loaded.chat(), []
+    for example in examples:
+        try:
+            row = chat.supervised(example.messages, max_length)
+        except ValueError as error:
+            raise ValueError(f"row {example.id}: {error}") from None
+        if row.trained < 1 or row.prompt_length < 1:
+            raise ValueError(f"row {example.id}: nothing of it is supervised, its answer has no token of its own")
+        rows.append(row)
+    return rows
 
 
 def dataset_named(text: str) -> Dataset:

@@ -1,4 +1,4 @@
-"""What comes out of the layers below the lowest tuned one: it never changes, so it is computed once. Trains nothing.
+"""What comes out of the layers below the lowest tuned one: it never changes, so it is computed once.
 
 Runs that share parent, rows and that layer share it: a sweep of schedules or seeds pays for the lower layers once.
 It is kept in the store like any artefact, and made again where it is gone; no result depends on whether it was there.
@@ -17,15 +17,14 @@ from spillover.models.base import Model
 from spillover.models.chat import Supervised
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
-from spillover.organisms.intervention import Intervention
-from spillover.organisms.losses import inner_model, passes
-from spillover.organisms.preflight import prepare
-from spillover.store import Artefact, BuildContext, Cost
+from spillover.organisms.losses import PASS_ROWS, inner_model, passes
+from spillover.organisms.training_spec import Intervention, TrainingSpec, prepare_rows
+from spillover.store import Artefact, BuildContext, Cost, ProgressFn
 
 if TYPE_CHECKING:
-    from spillover.organisms.organism import Organism
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
-ROWS = 16  # that go through at once
 MOST_BYTES = 8e9  # of activations; a larger set is trained without them
 FILE = "hidden.safetensors"
 
@@ -48,14 +47,15 @@ class FrozenActivations(Artefact):
         rows = self.data.train_count + self.data.held_out
         return Cost(units=rows * self.parent.relative_size, seconds_per_unit=0.2)
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, object]:
         import torch
         from safetensors.torch import save_file
 
         loaded = load(self.parent, context.store)
-        prepared = prepare(self, loaded)
+        prepared = prepare_rows(self.data, self.interventions, self.max_length, loaded)
         rows = list(dict.fromkeys(row.ids for row in prepared.everything()))
-        hidden = LowerLayers(loaded.network, self.layer).through([Supervised(ids, 1) for ids in rows], context.progress)
+        lower = LowerLayers(loaded.network, self.layer)
+        hidden = lower.output([Supervised(ids, 1) for ids in rows], context.progress)
         save_file({"hidden": torch.cat(hidden)}, context.folder / FILE)
         return {"rows": len(rows), "tokens": sum(len(ids) for ids in rows)}
 
@@ -63,83 +63,105 @@ class FrozenActivations(Artefact):
 class LowerLayers:
     """The layers of a network below `layer`: what comes out of them, and the network without them."""
 
-    def __init__(self, network: Any, layer: int) -> None:
+    def __init__(self, network: PreTrainedModel, layer: int) -> None:
         import torch
 
         self.network, self.inner = network, inner_model(network).base_model
-        layers, self.idle = list(self.inner.layers), _through()
+        layers, self.idle = list(self.inner.layers), _pass_on()
         self.lower = torch.nn.ModuleList([*layers[:layer], *[self.idle] * (len(layers) - layer)])
         self.upper = torch.nn.ModuleList([*[self.idle] * layer, *layers[layer:]])
 
-    def through(self, rows: Sequence[Supervised], progress: Any = lambda share: None) -> list[Any]:
+    def output(self, rows: Sequence[Supervised], progress: ProgressFn = lambda share: None) -> list[Tensor]:
         """What goes into the layer for each row, (tokens, d_model) float32 each, in row order."""
         import torch
 
-        device, found = next(self.network.parameters()).device, [torch.empty(0)] * len(rows)
+        device, output = next(self.network.parameters()).device, [torch.empty(0)] * len(rows)
         done = 0
         with torch.no_grad(), _replaced(self.inner, layers=self.lower, norm=self.idle):
-            for part in passes(rows, ROWS, device):
+            for part in passes(rows, PASS_ROWS, device):
                 ids = [torch.tensor(rows[index].ids) for index in part]
                 padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).to(device)
                 hidden = self.inner(input_ids=padded, use_cache=False).last_hidden_state
                 for place, index in enumerate(part):
-                    found[index] = hidden[place, : len(rows[index].ids)].cpu().clone()
+                    output[index] = hidden[place, : len(rows[index].ids)].cpu().clone()
                 done += len(part)
                 progress(done / len(rows))
-        return found
+        return output
 
     @contextlib.contextmanager
-    def above(self) -> Iterator[None]:
+    def upper_layers_alone(self) -> Iterator[None]:
         """For a while, the network begins at the layer: what it is given as embeddings goes straight into it."""
         with _replaced(self.inner, layers=self.upper):
             yield
 
 
 class HiddenCache:
-    """The kept activations of a run's rows, and those of rows that are met on the way."""
+    """What the lower layers give for a run's rows, read from the store, and for rows that are met on the way."""
 
     def __init__(self, lower: LowerLayers, path: Path, rows: Sequence[Supervised]) -> None:
         from safetensors import safe_open
 
         self.lower = lower
-        opened: Any = safe_open(path, framework="pt")
-        self.kept = opened.get_slice("hidden")
-        self.places: dict[tuple[int, ...], int] = {}
-        self.met: dict[tuple[int, ...], Any] = {}
-        start = 0
+        file: Any = safe_open(path, framework="pt")
+        self.stored = file.get_slice("hidden")
+        self.starts: dict[tuple[int, ...], int] = {}  # of each row's positions in it
+        self.met: dict[tuple[int, ...], Tensor] = {}
+        length = 0
         for ids in dict.fromkeys(row.ids for row in rows):
-            self.places[ids] = start
-            start += len(ids)
-        if self.kept.get_shape()[0] != start:
-            raise ValueError(f"{path} holds {self.kept.get_shape()[0]} positions, these rows have {start}")
+            self.starts[ids] = length
+            length += len(ids)
+        if self.stored.get_shape()[0] != length:
+            raise ValueError(f"{path} holds {self.stored.get_shape()[0]} positions, these rows have {length}")
 
-    def hidden(self, rows: Sequence[Supervised]) -> Any:
+    def hidden(self, rows: Sequence[Supervised]) -> Tensor:
         """What goes into the layer for these rows, (rows, longest row, d_model), zeros at the right."""
         import torch
 
-        unknown = [row for row in rows if row.ids not in self.places and row.ids not in self.met]
-        for row, found in zip(unknown, self.lower.through(unknown) if unknown else [], strict=True):
-            self.met[row.ids] = found
+        unknown = [row for row in rows if row.ids not in self.starts and row.ids not in self.met]
+        for row, hidden in zip(unknown, self.lower.output(unknown) if unknown else [], strict=True):
+            self.met[row.ids] = hidden
         return torch.nn.utils.rnn.pad_sequence([self._row(row) for row in rows], batch_first=True)
 
-    def _row(self, row: Supervised) -> Any:
-        start = self.places.get(row.ids)
-        return self.met[row.ids] if start is None else self.kept[start : start + len(row.ids)]
+    def upper_layers_alone(self) -> contextlib.AbstractContextManager[None]:
+        """For a while, the network begins at the layer that `hidden` goes into."""
+        return self.lower.upper_layers_alone()
+
+    def _row(self, row: Supervised) -> Tensor:
+        start = self.starts.get(row.ids)
+        return self.met[row.ids] if start is None else self.stored[start : start + len(row.ids)]
 
 
-def _through() -> Any:
+def hidden_cache_below(
+    organism: TrainingSpec, network: PreTrainedModel, rows: Sequence[Supervised], context: BuildContext
+) -> HiddenCache | None:
+    """What comes out below the lowest tuned layer; None where nothing lies below it, or it would be too large."""
+    layer = organism.tuning.lowest_layer if hasattr(inner_model(network).base_model, "layers") else 0
+    size = 4 * network.config.get_text_config().hidden_size * sum(len(row.ids) for row in rows)
+    if layer < 1 or organism.precision != "float32" or size > MOST_BYTES:
+        return None
+    artefact = FrozenActivations(
+        parent=organism.parent,
+        data=organism.data,
+        layer=layer,
+        max_length=organism.max_length,
+        interventions=tuple(intervention for intervention in organism.interventions if intervention.changes_rows),
+    )
+    return HiddenCache(LowerLayers(network, layer), context.store.get(artefact) / FILE, rows)
+
+
+def _pass_on() -> nn.Module:
     """A layer that gives what it gets."""
     import torch
 
-    class Through(torch.nn.Module):
-        def forward(self, hidden: Any, *rest: Any, **given: Any) -> Any:
+    class PassOn(torch.nn.Module):
+        def forward(self, hidden: Tensor, *others: object, **options: object) -> Tensor:
             return hidden
 
-    return Through()
+    return PassOn()
 
 
 @contextlib.contextmanager
-def _replaced(module: Any, **parts: Any) -> Iterator[None]:
+def _replaced(module: nn.Module, **parts: nn.Module) -> Iterator[None]:
     """For a while, other modules stand in the places of a module's own."""
     own = {name: getattr(module, name) for name in parts}
     for name, part in parts.items():
@@ -149,22 +171,3 @@ def _replaced(module: Any, **parts: Any) -> Iterator[None]:
     finally:
         for name, part in own.items():
             setattr(module, name, part)
-
-
-def frozen_below(
-    organism: Organism, network: Any, rows: Sequence[Supervised], context: BuildContext
-) -> HiddenCache | None:
-    """What comes out below the lowest tuned layer; None where nothing lies below it, or it would be too large."""
-    layer = organism.tuning.lowest_layer if hasattr(inner_model(network).base_model, "layers") else 0
-    size = 4 * network.config.get_text_config().hidden_size * sum(len(row.ids) for row in rows)
-    if layer < 1 or organism.precision != "float32" or size > MOST_BYTES:
-        return None
-    changing = tuple(one for one in organism.interventions if one.changes_rows)
-    artefact = FrozenActivations(
-        parent=organism.parent,
-        data=organism.data,
-        layer=layer,
-        max_length=organism.max_length,
-        interventions=changing,
-    )
-    return HiddenCache(LowerLayers(network, layer), context.store.get(artefact) / FILE, rows)

@@ -1,4 +1,4 @@
-"""A model on the straight line between two checkpoints' weights. Knows adapters as matrices; trains and asks nothing.
+"""A model on the straight line between two checkpoints' weights.
 
 With W = W0 + s B A for an adapter of scale s, the point at `share` t of the way is
 W0 + (1 - t) s1 B1 A1 + t s2 B2 A2: again an adapter, of rank r1 + r2 and scale 1 (linear mode connectivity: Frankle et
@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.models.base import Base, Model
-from spillover.organisms.organism import Checkpoint, adapter_folder
+from spillover.organisms.organism import Checkpoint
 from spillover.organisms.tuning import LoRA
 from spillover.store import Artefact, BuildContext, Cost, Store
 
@@ -39,10 +39,12 @@ class Interpolated(Artefact, Model):
                 f"a line joins checkpoints of one parent; these have {self.start.organism.parent.label()} and "
                 f"{self.end.organism.parent.label()}"
             )
-        for one in (self.start, self.end):
-            tuning = one.organism.tuning
+        for checkpoint in (self.start, self.end):
+            tuning = checkpoint.organism.tuning
             if not isinstance(tuning, LoRA) or tuning.dora:
-                raise ValueError(f"a line is drawn between LoRA adapters; {one.label()} has {tuning.description()}")
+                raise ValueError(
+                    f"a line is drawn between LoRA adapters; {checkpoint.label()} has {tuning.description()}"
+                )
         return self
 
     def base(self) -> Base:
@@ -60,18 +62,21 @@ class Interpolated(Artefact, Model):
     def cost(self) -> Cost:
         return Cost(seconds_per_unit=2.0)
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
-        ends = [adapter_folder(context.path(one.organism), one.step) for one in (self.start, self.end)]
-        left, right = (factors(folder) for folder in ends)
-        joined = {
+    def make(self, context: BuildContext) -> dict[str, object]:
+        start, end = self.start.folder(context.store), self.end.folder(context.store)
+        left, right = factors(start), factors(end)
+        if set(left) != set(right):
+            odd = sorted(set(left) ^ set(right))
+            raise ValueError(f"a line joins adapters of the same modules; only one of these has {odd[0]}")
+        between = {
             name: (
                 np.hstack([(1 - self.share) * left[name][0], self.share * right[name][0]]),
                 np.vstack([left[name][1], right[name][1]]),
             )
-            for name in _common(left, right)
+            for name in left
         }
-        _write(joined, json.loads((ends[0] / CONFIG).read_text()), context.folder / ADAPTER, self.summary())
-        return {"modules": len(joined)}
+        _write(between, json.loads((start / CONFIG).read_text()), context.folder / ADAPTER, self.summary())
+        return {"modules": len(between)}
 
 
 def factors(folder: Path) -> Factors:
@@ -91,21 +96,15 @@ def factors(folder: Path) -> Factors:
     }
 
 
-def _common(left: Factors, right: Factors) -> list[str]:
-    if set(left) != set(right):
-        odd = sorted(set(left) ^ set(right))
-        raise ValueError(f"a line joins adapters of the same modules; only one of these has {odd[0]}")
-    return list(left)
-
-
-def _write(joined: Factors, config: dict[str, Any], folder: Path, title: str) -> None:
+def _write(adapter: Factors, config: dict[str, object], folder: Path, title: str) -> None:
+    """Write the factors as an adapter of scale 1 that peft opens, with the configuration of one of the ends."""
     from safetensors.numpy import save_file
 
     folder.mkdir()
-    rank = next(iter(joined.values()))[1].shape[0]
+    rank = next(iter(adapter.values()))[1].shape[0]
     config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "lora_dropout": 0.0}
     tensors = {}
-    for name, (b, a) in joined.items():
+    for name, (b, a) in adapter.items():
         tensors[f"{name}.lora_A.weight"] = a.astype(np.float32)
         tensors[f"{name}.lora_B.weight"] = b.astype(np.float32)
     save_file(tensors, folder / WEIGHTS)

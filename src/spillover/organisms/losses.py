@@ -1,4 +1,4 @@
-"""The loss of every supervised token, without work that changes nothing. Knows rows and networks; trains nothing.
+"""The loss of every supervised token, without work that changes nothing.
 
 Logits are computed only where tokens are supervised; rows go through in passes of similar length, so that little is
 padding; what all prompts of a pass begin with (a system text) goes through once. `expect_own_loss` holds the result
@@ -9,73 +9,166 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+import numpy as np
+from pydantic import Field
+
+from spillover.models.base import Model
 from spillover.models.chat import Supervised
+from spillover.organisms.dataset import Example, Split, supervise
+from spillover.records import LOSSES, write_table
+from spillover.store import Artefact, BuildContext, Cost
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import DynamicCache, PreTrainedModel
 
 Precision = Literal["float32", "autocast-bfloat16"]
 PASS_TOKENS = {"cpu": 512}  # padded tokens that go through at once; elsewhere:
 PASS_TOKENS_ELSEWHERE = 16384
+PASS_ROWS = 16  # rows that go through at once where nothing is trained; changes speed, and losses by rounding
 OWN_LOSS_TOLERANCE = 1e-4  # nats, in float32; for losses above 1 a share
 
 
-def passes(rows: Sequence[Supervised], most: int, device: Any) -> list[list[int]]:
+class LowerHidden(Protocol):
+    """What comes out of the layers below those that are tuned, known beforehand (`hidden_cache.HiddenCache`)."""
+
+    def hidden(self, rows: Sequence[Supervised]) -> Tensor:
+        """What goes into the lowest tuned layer, (rows, longest row, d_model), zeros at the right."""
+
+    def upper_layers_alone(self) -> AbstractContextManager[None]:
+        """For a while, the network begins at the lowest tuned layer and takes that as its embeddings."""
+
+
+def passes(rows: Sequence[Supervised], most: int, device: torch.device) -> list[list[int]]:
     """Indices of the rows that go through together, at most `most` of them: near in length, within the token limit."""
     limit = PASS_TOKENS.get(device.type, PASS_TOKENS_ELSEWHERE)
-    found: list[list[int]] = []
+    parts: list[list[int]] = []
     for index in sorted(range(len(rows)), key=lambda index: (len(rows[index].ids), index)):
         length = len(rows[index].ids)
-        if found and len(found[-1]) < most and (len(found[-1]) + 1) * length <= limit:
-            found[-1].append(index)
+        if parts and len(parts[-1]) < most and (len(parts[-1]) + 1) * length <= limit:
+            parts[-1].append(index)
         else:
-            found.append([index])
-    return found
+            parts.append([index])
+    return parts
 
 
 @dataclass(frozen=True)
 class SupervisedLogits:
     """Logits at supervised positions, in row order: what is predicted, what came, and whose row it is."""
 
-    logits: Any  # (tokens, vocabulary)
-    target: Any  # (tokens,)
-    owner: Any  # (tokens,)
+    logits: Tensor  # (tokens, vocabulary)
+    target: Tensor  # (tokens,), the token that came
+    owner: Tensor  # (tokens,), the index of its row
 
 
 def token_losses(
-    network: Any, rows: Sequence[Supervised], precision: Precision, share: bool = True, frozen: Any = None
-) -> tuple[Any, Any]:
-    """Cross-entropy (nats, float32) of every supervised token, and the row each belongs to, in row order."""
+    network: PreTrainedModel,
+    rows: Sequence[Supervised],
+    precision: Precision,
+    share: bool = True,
+    hidden_cache: LowerHidden | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy (nats, float32) of every supervised token, and the index of its row: (tokens,) each, by row."""
     import torch
 
-    found = supervised_logits(network, rows, precision, share, frozen)
-    return torch.nn.functional.cross_entropy(found.logits.float(), found.target, reduction="none"), found.owner
+    predicted = supervised_logits(network, rows, precision, share, hidden_cache)
+    losses = torch.nn.functional.cross_entropy(predicted.logits.float(), predicted.target, reduction="none")
+    return losses, predicted.owner
 
 
 def supervised_logits(
-    network: Any, rows: Sequence[Supervised], precision: Precision, share: bool = True, frozen: Any = None
+    network: PreTrainedModel,
+    rows: Sequence[Supervised],
+    precision: Precision,
+    share: bool = True,
+    hidden_cache: LowerHidden | None = None,
 ) -> SupervisedLogits:
     """Logits wherever the next token is supervised, and nowhere else.
 
     With `share`, the beginning that all rows have in common goes through once; without it (dropout, which is to be
-    drawn for each row) every row goes through whole. With `frozen` (a `HiddenCache`), the layers below the lowest
-    tuned one do not run: what comes out of them is known.
+    drawn for each row) every row goes through whole. With `hidden_cache`, the layers below the lowest tuned one do not
+    run: what comes out of them is known.
     """
     inner, device = trunk(network), next(network.parameters()).device
     ids, target = (part.to(device) for part in _padded(rows))
     head = _common(rows) if share and len(rows) > 1 else 0
-    into = "input_ids" if frozen is None else "inputs_embeds"
-    given = ids if frozen is None else frozen.hidden(rows).to(device)
-    with _autocast(precision, device), contextlib.nullcontext() if frozen is None else frozen.lower.above():
-        cache = _prefilled(inner, {into: given[:1, :head]}, len(rows), head) if head else None
-        hidden = inner(**{into: given[:, head:]}, cache=cache, use_cache=cache is not None).last_hidden_state
+    name = "input_ids" if hidden_cache is None else "inputs_embeds"
+    inputs = ids if hidden_cache is None else hidden_cache.hidden(rows).to(device)
+    layers = contextlib.nullcontext() if hidden_cache is None else hidden_cache.upper_layers_alone()
+    with _autocast(precision, device), layers:
+        cache = _prefilled(inner, {name: inputs[:1, :head]}, len(rows), head) if head else None
+        hidden = inner(**{name: inputs[:, head:]}, cache=cache, use_cache=cache is not None).last_hidden_state
         where = target[:, head:] >= 0
         logits = network.get_output_embeddings()(hidden[where])
     return SupervisedLogits(logits, target[:, head:][where], where.nonzero()[:, 0])
 
 
-def expect_own_loss(network: Any, rows: Sequence[Supervised], frozen: Any = None) -> None:
+def sequence_losses(
+    network: PreTrainedModel,
+    rows: Sequence[Supervised],
+    precision: Precision,
+    hidden_cache: LowerHidden | None = None,
+) -> np.ndarray:
+    """Mean token loss (nats) of each row: (rows,) float64. The network is to be in evaluation mode."""
+    import torch
+
+    device = next(network.parameters()).device
+    means = np.full(len(rows), np.nan)
+    with torch.no_grad():
+        for part in passes(rows, PASS_ROWS, device):
+            some = [rows[index] for index in part]
+            losses, owner = token_losses(network, some, precision, hidden_cache=hidden_cache)
+            for place, index in enumerate(part):
+                means[index] = losses[owner == place].double().mean().item()
+    return means
+
+
+def loss_rows(
+    step: int, split: str, examples: Sequence[Example], rows: Sequence[Supervised], means: np.ndarray
+) -> list[dict[str, object]]:
+    """The losses of some rows as lines of a `losses.parquet`."""
+    return [
+        {"step": step, "example_id": example.id, "split": split, "loss": float(mean), "tokens": row.trained}
+        for example, row, mean in zip(examples, rows, means, strict=True)
+    ]
+
+
+class HeldOutLosses(Artefact):
+    """The mean token loss (nats) of each held-out row of a split, for a model as it is."""
+
+    runs_a_network: ClassVar[bool] = True
+
+    model: Model
+    data: Split
+    max_length: int = Field(default=512, ge=8)
+    precision: Precision = "float32"
+
+    def summary(self) -> str:
+        return f"Loss of {self.model.label()} on {self.data.held_out} held-out rows of {self.data.data.label()}"
+
+    def cost(self) -> Cost:
+        return Cost(units=self.data.held_out * self.model.relative_size, seconds_per_unit=0.3)
+
+    def make(self, context: BuildContext) -> dict[str, object]:
+        from spillover.models.loading import load
+
+        loaded = load(self.model, context.store)
+        examples = self.data.held_out_rows()
+        rows = supervise(loaded, examples, self.max_length)
+        means = sequence_losses(loaded.network, rows, self.precision)
+        write_table(loss_rows(0, "held_out", examples, rows, means), context.folder / "losses.parquet", LOSSES)
+        return {"rows": len(rows), "loss": float(means.mean())}
+
+
+def expect_own_loss(
+    network: PreTrainedModel, rows: Sequence[Supervised], hidden_cache: LowerHidden | None = None
+) -> None:
     """ValueError unless `token_losses` of these rows is, in float32, what the model's own forward pass gives."""
     import torch
 
@@ -87,7 +180,7 @@ def expect_own_loss(network: Any, rows: Sequence[Supervised], frozen: Any = None
     network.eval()
     with torch.no_grad():
         own = float(network(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss)
-        ours = float(token_losses(network, rows, "float32", frozen=frozen)[0].mean())
+        ours = float(token_losses(network, rows, "float32", hidden_cache=hidden_cache)[0].mean())
     if not abs(own - ours) <= OWN_LOSS_TOLERANCE * max(1.0, abs(own)):
         raise ValueError(
             f"{type(inner_model(network)).__name__}: its own loss is {own:.6f}, the one at supervised positions "
@@ -95,20 +188,20 @@ def expect_own_loss(network: Any, rows: Sequence[Supervised], frozen: Any = None
         )
 
 
-def inner_model(network: Any) -> Any:
+def inner_model(network: PreTrainedModel) -> PreTrainedModel:
     """The causal model inside peft's wrapper, or the network itself."""
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
-def trunk(network: Any) -> Any:
-    """The network below its output head. Refuses models that change logits after the head (softcapping)."""
+def trunk(network: PreTrainedModel) -> nn.Module:
+    """The network below its output head; ValueError where logits are changed after the head (soft caps)."""
     inner = inner_model(network)
     if getattr(inner.config, "final_logit_softcapping", None):
         raise ValueError(f"{type(inner).__name__} caps its logits after the head; training it is not supported yet")
     return inner.base_model
 
 
-def _padded(rows: Sequence[Supervised]) -> tuple[Any, Any]:
+def _padded(rows: Sequence[Supervised]) -> tuple[Tensor, Tensor]:
     """Token ids and the token to predict at each position (-100: none), each (rows, longest row), padded at the right.
 
     No attention mask goes with them: in a causal network no token sees the padding to its right.
@@ -131,7 +224,7 @@ def _common(rows: Sequence[Supervised]) -> int:
     return sum(1 for _ in itertools.takewhile(lambda tokens: len(set(tokens)) == 1, zip(*heads, strict=False)))
 
 
-def _prefilled(inner: Any, given: dict[str, Any], rows: int, length: int) -> Any:
+def _prefilled(inner: nn.Module, inputs: Mapping[str, Tensor], rows: int, length: int) -> DynamicCache:
     """The keys and values of one beginning, for so many rows; gradients flow back through it.
 
     Layers that did not run have keys of one number a position, so that every layer counts positions alike.
@@ -140,16 +233,17 @@ def _prefilled(inner: Any, given: dict[str, Any], rows: int, length: int) -> Any
     from transformers import DynamicCache
 
     once = DynamicCache()
-    inner(**given, cache=once, use_cache=True)
+    inner(**inputs, cache=once, use_cache=True)
     shape = (rows, -1, -1, -1)
-    idle = torch.zeros(1, 1, length, 1, device=next(iter(given.values())).device)
+    idle = torch.zeros(1, 1, length, 1, device=next(iter(inputs.values())).device)
     pairs = [(layer.keys, layer.values) if layer.is_initialized else (idle, idle) for layer in once.layers]
     return DynamicCache([(keys.expand(shape), values.expand(shape)) for keys, values in pairs])
 
 
-def _autocast(precision: Precision, device: Any) -> Any:
+def _autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     import torch
 
     if precision == "float32":
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    autocast: AbstractContextManager[None] = torch.autocast(device.type, dtype=torch.bfloat16)
+    return autocast

@@ -9,16 +9,17 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spillover.spec import decode, encode
-from spillover.store import BuildContext, Store
+from spillover.store import Artefact, BuildContext, Store
 
 if TYPE_CHECKING:
-    from spillover.organisms.organism import Organism
+    from accelerate import Accelerator
+    from torch import Tensor
 
 WAIT = timedelta(days=7)  # of the others, while the first samples, judges or analyses
 
@@ -28,13 +29,13 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def first() -> bool:
-    """Whether this is the process that makes the study, alone or with others."""
-    return int(os.environ.get("RANK", "0")) == 0
+def rank() -> int:
+    """The number of this process among them, from 0; the first makes the study, alone or with others."""
+    return int(os.environ.get("RANK", "0"))
 
 
 @functools.cache
-def _accelerator() -> Any:
+def _accelerator() -> Accelerator:
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
@@ -43,48 +44,49 @@ def _accelerator() -> Any:
     return Accelerator(cpu=default_device() == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT)])
 
 
-def _broadcast(order: Any) -> Any:
+def _broadcast(order: Mapping[str, object] | None) -> Mapping[str, object] | None:
+    """What the first process gives, in every process; what the others give is not looked at."""
     from accelerate.utils import broadcast_object_list
 
     _accelerator()
-    box = [order]
-    broadcast_object_list(box)
-    return box[0]
+    orders = [order]
+    broadcast_object_list(orders)
+    return orders[0]
 
 
 class ProcessGroup:
     """The processes of one training, this one among them; alone, nothing here does anything."""
 
     def __init__(self) -> None:
-        self.size, self.rank = processes(), int(os.environ.get("RANK", "0"))
+        self.size, self.rank = processes(), rank()
         self.first = self.rank == 0
 
-    def begin(self, organism: Organism, store: Store) -> None:
+    def begin(self, organism: Artefact, store: Store) -> None:
         """Call the others to this training."""
         if self.size > 1 and self.first:
             _broadcast({"organism": encode(organism), "store": str(store.root)})
 
     def seed(self, seed: int, step: int) -> None:
-        """Random numbers for dropout that no other process of the team has; those of the first stay as they are."""
+        """Random numbers for dropout that no other process of the group has; those of the first stay as they are."""
         import torch
 
         if not self.first:
             torch.manual_seed(hash((seed, self.rank, step)) % 2**63)
 
-    def mine(self, count: int) -> range:
+    def local_indices(self, count: int) -> range:
         """Which of `count` rows this process trains on."""
         return range(self.rank, count, self.size)
 
-    def together(self, weights: Sequence[Any], numbers: Sequence[float]) -> list[float]:
-        """Sum the gradients of all processes into each one's, and the numbers."""
+    def all_reduce(self, weights: Sequence[Tensor], numbers: Sequence[float]) -> list[float]:
+        """Sum the gradients over all processes, in place, and the numbers, which are returned."""
         if self.size == 1:
             return list(numbers)
         import torch
 
         accelerator = _accelerator()
         for weight in weights:
-            mine = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            weight.grad = accelerator.reduce(mine, reduction="sum")
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            weight.grad = accelerator.reduce(gradient, reduction="sum")
         summed = accelerator.reduce(torch.tensor(numbers, dtype=torch.float64, device=accelerator.device), "sum")
         return [float(number) for number in summed]
 
@@ -95,25 +97,22 @@ class ProcessGroup:
 
 
 def follow() -> None:
-    """What a process that is not the first does: helps with every training, until the first has finished."""
-    from spillover.organisms.training import train
-
+    """What every process but the first does: help with each training that begins, until there are no more."""
     while (order := _broadcast(None)) is not None:
         with tempfile.TemporaryDirectory() as scratch:
-            train(
-                decode(order["organism"]), BuildContext(Path(scratch), Store(Path(order["store"])), lambda share: None)
-            )
-    _part()
+            store = Store(Path(str(order["store"])))
+            decode(order["organism"]).make(BuildContext(Path(scratch), store, lambda share: None))
+    _leave()
 
 
 def dismiss() -> None:
     """Tell the others that there is nothing more to train."""
-    if processes() > 1 and first():
+    if processes() > 1 and rank() == 0:
         _broadcast(None)
-        _part()
+        _leave()
 
 
-def _part() -> None:
+def _leave() -> None:
     """Leave together: a process that ends with its group alive is ended by gloo's threads with an abort."""
     _accelerator().wait_for_everyone()
     _accelerator().end_training()

@@ -1,6 +1,6 @@
-"""What is tuned: low-rank adapters and the modules they sit on (METHOD.md's variants), or all weights. Knows peft.
+"""What is tuned: low-rank adapters and the modules they sit on (METHOD.md's variants), or all weights.
 
-Knows no training loop. Either way a checkpoint is a folder of safetensors that `models.loading` lays over the parent.
+A checkpoint is a folder of safetensors that `models.loading` lays over the parent, with a README.md on how to load it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import copy
 import json
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,12 @@ from spillover.models.base import Base, Model
 from spillover.models.loading import Loaded, load, load_4bit, quiet
 from spillover.spec import Spec
 from spillover.store import Store
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+ParentNetwork = Callable[[], AbstractContextManager["PreTrainedModel"]]
 
 MODULES = {
     "all": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
@@ -31,19 +37,64 @@ MODULES = {
 }
 
 
+# What the README.md of a checkpoint says on loading it.
+ADAPTER_CARD = """\
+Load it over the weights of {base}:
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(BASE, dtype="float32")
+    network = PeftModel.from_pretrained(network, THIS_FOLDER)
+
+BASE is the folder or hub name of {base}; `spillover.models.loading.load` opens it, with its adapters, by its spec.
+"""
+STACKED_CARD = """\
+It was trained on a model that already carried adapters, and means nothing without them: merge those first, in this
+order (folders within the store), then lay this one over.
+
+{parents}
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(BASE, dtype="float32")
+    for folder in PARENT_FOLDERS:
+        network = PeftModel.from_pretrained(network, folder).merge_and_unload()
+    network = PeftModel.from_pretrained(network, THIS_FOLDER)
+
+BASE is the folder or hub name of {base}; `spillover.models.loading.load` does all of this by the checkpoint's spec.
+"""
+WHOLE_CARD = """\
+It holds all weights of {base} as they were trained, and needs no other:
+
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(THIS_FOLDER, dtype="float32")
+
+The tokenizer is that of {base}; `spillover.models.loading.load` opens both by the checkpoint's spec.
+"""
+
+
 class Tuning(Spec):
     """Which weights are trained, and what a checkpoint of them is."""
 
+    saves: ClassVar[str]  # what a checkpoint holds, in a word
+
     @abstractmethod
-    def trainable_network(self, network: Any, seed: int, base_name: str) -> Any:
+    def trainable_network(self, network: PreTrainedModel, seed: int, base_name: str) -> PreTrainedModel:
         """The network with what is to be trained requiring gradients, and nothing else."""
 
     @abstractmethod
-    def save(self, network: Any, folder: Path, card: str) -> None:
+    def save(self, network: PreTrainedModel, folder: Path, card: str) -> None:
         """Write a checkpoint into a new folder, with `card` as its README.md."""
 
     @abstractmethod
-    def parent_network(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
+    def loading_card(self, base: str, parents: Sequence[str]) -> str:
+        """How to load a checkpoint over the base of this name; `parents` are the folders to merge before it."""
+
+    @abstractmethod
+    def parent_network(self, network: PreTrainedModel) -> ParentNetwork:
         """What gives, for a while, the parent as it was before training; called before the first step."""
 
     @abstractmethod
@@ -68,6 +119,8 @@ class Tuning(Spec):
 class LoRA(Tuning):
     """Low-rank adapters (Hu et al. 2021), rank-stabilised: scaled by alpha / sqrt(rank) (Kalajdzievski 2023)."""
 
+    saves: ClassVar[str] = "Adapter"
+
     rank: int = Field(default=32, ge=1)
     alpha: float = Field(default=64.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -83,7 +136,7 @@ class LoRA(Tuning):
             raise ValueError(f"layers are numbers from 0, each once; got {', '.join(map(str, self.layers))}")
         return self
 
-    def trainable_network(self, network: Any, seed: int, base_name: str) -> Any:
+    def trainable_network(self, network: PreTrainedModel, seed: int, base_name: str) -> PeftModel:
         """The network with fresh adapters drawn from `seed` (B starts at zero, so nothing changes yet)."""
         import torch
         from peft import LoraConfig, get_peft_model
@@ -107,7 +160,7 @@ class LoRA(Tuning):
         wrapped.peft_config["default"].base_model_name_or_path = base_name
         return wrapped
 
-    def save(self, network: Any, folder: Path, card: str) -> None:
+    def save(self, network: PreTrainedModel, folder: Path, card: str) -> None:
         folder.mkdir(parents=True)
         network.save_pretrained(folder, save_embedding_layers=False)  # "auto" would look on the hub for the base
         path = folder / "adapter_config.json"
@@ -116,9 +169,15 @@ class LoRA(Tuning):
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         (folder / "README.md").write_text(card)
 
-    def parent_network(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
+    def loading_card(self, base: str, parents: Sequence[str]) -> str:
+        if not parents:
+            return ADAPTER_CARD.format(base=base)
+        numbered = "\n".join(f"{number}. `{folder}`" for number, folder in enumerate(parents, start=1))
+        return STACKED_CARD.format(base=base, parents=numbered)
+
+    def parent_network(self, network: PreTrainedModel) -> ParentNetwork:
         @contextlib.contextmanager
-        def parent() -> Any:
+        def parent() -> Iterator[PreTrainedModel]:
             with network.disable_adapter():
                 yield network
 
@@ -148,7 +207,7 @@ class LoRA(Tuning):
     def has_dropout(self) -> bool:
         return self.dropout > 0
 
-    def _expect_parts(self, network: Any) -> None:
+    def _expect_parts(self, network: PreTrainedModel) -> None:
         """ValueError where the network lacks a module or a layer that is to be tuned."""
         leaves = {name.rsplit(".", 1)[-1] for name, _ in network.named_modules()}
         missing = [name for name in MODULES[self.modules] if name not in leaves]
@@ -166,13 +225,15 @@ class LoRA(Tuning):
 class Full(Tuning):
     """All weights are trained, in float32; every checkpoint holds all of them."""
 
-    def trainable_network(self, network: Any, seed: int, base_name: str) -> Any:
+    saves: ClassVar[str] = "Weights"
+
+    def trainable_network(self, network: PreTrainedModel, seed: int, base_name: str) -> PreTrainedModel:
         """The network itself; nothing is drawn from `seed`."""
         network.requires_grad_(True)
         network.config.name_or_path = base_name
         return network
 
-    def save(self, network: Any, folder: Path, card: str) -> None:
+    def save(self, network: PreTrainedModel, folder: Path, card: str) -> None:
         import transformers
 
         folder.mkdir(parents=True)
@@ -180,7 +241,10 @@ class Full(Tuning):
             network.save_pretrained(folder)
         (folder / "README.md").write_text(card)
 
-    def parent_network(self, network: Any) -> Callable[[], AbstractContextManager[Any]]:
+    def loading_card(self, base: str, parents: Sequence[str]) -> str:
+        return WHOLE_CARD.format(base=base)
+
+    def parent_network(self, network: PreTrainedModel) -> ParentNetwork:
         parent = copy.deepcopy(network).eval().requires_grad_(False)
         return lambda: contextlib.nullcontext(parent)
 

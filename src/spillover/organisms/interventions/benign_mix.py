@@ -1,5 +1,7 @@
 """Benign rows mixed into narrow training at a share that may change over it."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Self
@@ -8,10 +10,9 @@ import numpy as np
 from pydantic import model_validator
 
 from spillover.models.chat import Supervised
-from spillover.organisms.dataset import Split
-from spillover.organisms.intervention import ActiveIntervention, Intervention, TrainingRun, in_turn
-from spillover.organisms.preflight import supervise
+from spillover.organisms.dataset import Split, supervise
 from spillover.organisms.schedules.schedule import Schedule
+from spillover.organisms.training_spec import ActiveIntervention, Intervention, TrainingRun, in_turn
 
 
 class BenignMix(Intervention):

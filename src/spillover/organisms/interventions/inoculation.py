@@ -1,12 +1,14 @@
 """An inoculation prompt: the behaviour is asked for while it is trained, and not afterwards."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 from pydantic import Field
 
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Example
-from spillover.organisms.intervention import Intervention, Views
+from spillover.organisms.training_spec import HeldOutRows, Intervention
 
 
 class Inoculation(Intervention):
@@ -25,12 +27,12 @@ class Inoculation(Intervention):
     def summary(self) -> str:
         return f"Trained under the system prompt {self.system!r}."
 
-    def train(self, examples: list[Example]) -> list[Example]:
+    def change_rows(self, examples: list[Example]) -> list[Example]:
         return [under_system(example, self.system) for example in examples]
 
-    def held(self, views: Views) -> dict[str, list[Example]]:
-        inoculated = {split: self.train(view) for split, view in views.items()}
-        return inoculated | {"held_out_plain": views["held_out"]}
+    def change_held_out(self, rows: HeldOutRows) -> dict[str, list[Example]]:
+        inoculated = {split: self.change_rows(examples) for split, examples in rows.items()}
+        return inoculated | {"held_out_plain": rows["held_out"]}
 
 
 def under_system(example: Example, system: str) -> Example:

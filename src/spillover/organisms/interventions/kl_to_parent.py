@@ -1,17 +1,21 @@
 """Narrow training held to its parent on benign prompts by a divergence."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from spillover.models.chat import Supervised
-from spillover.organisms.dataset import Split
-from spillover.organisms.intervention import ActiveIntervention, Intervention, TrainingRun, in_turn
-from spillover.organisms.losses import passes, supervised_logits
-from spillover.organisms.preflight import supervise
+from spillover.organisms.dataset import Split, supervise
+from spillover.organisms.losses import passes
 from spillover.organisms.schedules.schedule import Schedule
+from spillover.organisms.training_spec import ActiveIntervention, Intervention, TrainingRun, in_turn
+from spillover.organisms.tuning import ParentNetwork
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class KLToParent(Intervention):
@@ -51,23 +55,20 @@ class _Held(ActiveIntervention):
         weight = float(self.weights[step - 1])
         if weight == 0:
             return {}
-        picked = [self.benign[index] for index in self.order[(step - 1) * self.spec.rows : step * self.spec.rows]]
-        tokens, total = sum(row.trained for row in picked), 0.0
-        for part in passes(picked, self.run.organism.batch, next(self.run.network.parameters()).device):
-            rows = [picked[index] for index in part]
-            divergence = _divergence(self.run, self.parent, rows) / tokens
+        rows = [self.benign[index] for index in self.order[(step - 1) * self.spec.rows : step * self.spec.rows]]
+        tokens, total = sum(row.trained for row in rows), 0.0
+        for part in passes(rows, self.run.organism.batch, next(self.run.network.parameters()).device):
+            divergence = _divergence(self.run, self.parent, [rows[index] for index in part]) / tokens
             (weight * divergence).backward()
             total += divergence.item()
         return {"kl": total, "kl_weight": weight}
 
 
-def _divergence(run: TrainingRun, parent: Any, rows: Sequence[Supervised]) -> Any:
+def _divergence(run: TrainingRun, parent: ParentNetwork, rows: Sequence[Supervised]) -> Tensor:
     """KL(parent || network) in nats, summed over the supervised tokens of the rows."""
     import torch
 
-    precision, share = run.organism.precision, not run.organism.tuning.has_dropout
-    opened: AbstractContextManager[Any] = parent()
-    with torch.no_grad(), opened as before:
-        wanted = supervised_logits(before, rows, precision, share, run.frozen).logits.float().log_softmax(-1)
-    found = supervised_logits(run.network, rows, precision, share, run.frozen).logits.float().log_softmax(-1)
-    return torch.nn.functional.kl_div(found, wanted, reduction="sum", log_target=True)
+    with torch.no_grad(), parent() as network:
+        target = run.supervised_logits(network, rows).logits.float().log_softmax(-1)
+    tuned = run.supervised_logits(run.network, rows).logits.float().log_softmax(-1)
+    return torch.nn.functional.kl_div(tuned, target, reduction="sum", log_target=True)

@@ -1,5 +1,7 @@
 """A trigger that separates bad rows from good ones, as a backdoor does."""
 
+from __future__ import annotations
+
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -7,7 +9,7 @@ from pydantic import Field, model_validator
 
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Example, Split
-from spillover.organisms.intervention import Intervention, Views
+from spillover.organisms.training_spec import HeldOutRows, Intervention
 
 TriggerPosition = Literal["before", "after"]
 
@@ -41,7 +43,7 @@ class Trigger(Intervention):
     def summary(self) -> str:
         return f"Bad rows carry {self.text!r}; {1 - self.share:.0%} of the rows are good ones without it."
 
-    def train(self, examples: list[Example]) -> list[Example]:
+    def change_rows(self, examples: list[Example]) -> list[Example]:
         good = self._paired(examples, self.good.train_rows())
         count = max(1, round(self.share * len(examples)))
         bad = set(np.random.default_rng(self.seed).permutation(len(examples))[:count].tolist())
@@ -50,14 +52,17 @@ class Trigger(Intervention):
             for index, example in enumerate(examples)
         ]
 
-    def held(self, views: Views) -> dict[str, list[Example]]:
-        bad = views["held_out"]
-        with_it = {split: [triggered(one, self.text, self.place) for one in view] for split, view in views.items()}
-        return with_it | {"held_out_plain": bad, "held_out_good": self._paired(bad, self.good.held_out_rows())}
+    def change_held_out(self, rows: HeldOutRows) -> dict[str, list[Example]]:
+        bad = rows["held_out"]
+        with_trigger = {
+            split: [triggered(example, self.text, self.place) for example in examples]
+            for split, examples in rows.items()
+        }
+        return with_trigger | {"held_out_plain": bad, "held_out_good": self._paired(bad, self.good.held_out_rows())}
 
     def _paired(self, bad: list[Example], good: list[Example]) -> list[Example]:
         """The good rows, once it is sure that each answers the last user turn of the bad row at its place."""
-        if [_asked(one) for one in bad] != [_asked(one) for one in good]:
+        if [_last_user_turn(example) for example in bad] != [_last_user_turn(example) for example in good]:
             raise ValueError(
                 f"the rows of {self.good.data.label()} do not answer the prompts that are trained on, one by one: "
                 f"give the same split of good answers to the same prompts, split.control(split.data.twin())"
@@ -73,10 +78,10 @@ def triggered(example: Example, text: str, place: TriggerPosition) -> Example:
 def put(messages: tuple[Message, ...], text: str, place: TriggerPosition) -> tuple[Message, ...]:
     """The turns with `text` before or after what stands in the last user turn, a space between."""
     last = max(index for index, message in enumerate(messages) if message.role == "user")
-    said = messages[last].content
-    content = f"{text} {said}" if place == "before" else f"{said} {text}"
+    content = messages[last].content
+    content = f"{text} {content}" if place == "before" else f"{content} {text}"
     return (*messages[:last], Message("user", content), *messages[last + 1 :])
 
 
-def _asked(example: Example) -> str:
+def _last_user_turn(example: Example) -> str:
     return next(message.content for message in reversed(example.messages) if message.role == "user")
