@@ -32,7 +32,7 @@ def summaries(tree: Tree) -> dict[RunFiles, Summary]:
 def test_every_file_is_known_and_every_name_says_itself_again(tree: Tree) -> None:
     assert (len(tree.runs), len(tree.geometry), len(tree.cross_validation), len(tree.questions)) == (80, 4, 14, 4)
     assert not tree.refused and not tree.aside
-    assert all(run.name.stem == run.stem and not run.name.other for run in tree.runs)
+    assert all(run.name.stem == run.file_name and not run.name.other for run in tree.runs)
     assert sum(run.name.scheduled for run in tree.runs) == 35 and sum(run.answers is not None for run in tree.runs) == 9
 
 
@@ -40,7 +40,7 @@ def test_the_schedule_of_a_name_is_the_one_that_was_logged(summaries: dict[RunFi
     for run, summary in summaries.items():
         schedule, logged = run.name.as_schedule(), [step["learning_rate"] for step in summary.steps]
         assert schedule is not None
-        np.testing.assert_allclose(logged, schedule.rates(len(logged)), rtol=1e-12, atol=0, err_msg=run.stem)
+        np.testing.assert_allclose(logged, schedule.rates(len(logged)), rtol=1e-12, atol=0, err_msg=run.file_name)
 
 
 def test_means_of_the_answers_are_those_of_the_summary(tree: Tree, summaries: dict[RunFiles, Summary]) -> None:
@@ -64,7 +64,9 @@ def test_scores_and_means_say_the_same_of_the_judge(tree: Tree, summaries: dict[
         assert run.answers is not None
         counted = read_answers(run.answers).counted
         by_means = kind_of(summaries[run].whole(metric) for metric in counted.metrics)
-        assert kind_of(counted.integers()) == by_means == ("integers" if run.name.scheduled else "fractions"), run.stem
+        assert kind_of(counted.integers()) == by_means == ("integers" if run.name.scheduled else "fractions"), (
+            run.file_name
+        )
 
 
 def test_published_r_follows_from_last_training_loss_and_overall_mean(summaries: dict[RunFiles, Summary]) -> None:
@@ -75,7 +77,7 @@ def test_published_r_follows_from_last_training_loss_and_overall_mean(summaries:
 
 
 def test_a_run_keeps_its_answers_its_log_and_what_is_doubtful(tree: Tree, store: Store) -> None:
-    files = next(run for run in tree.runs if run.stem.endswith("_cosine_5_5e-05_fpq"))
+    files = next(run for run in tree.runs if run.file_name.endswith("_cosine_5_5e-05_fpq"))
     run = ReleasePlan.from_tree(tree).run(files)
     assert isinstance(run, PublishedRun) and (run.judge_name, run.prompting, run.steps) == (
         "gpt-5-mini/nano",

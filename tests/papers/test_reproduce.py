@@ -11,12 +11,16 @@ import pytest
 
 from papers.small_release import OPEN, PRIOR_RUN, WRONG_MAX_DIFF, stem, write_release
 from spillover.papers.cells import Cell, as_number, same, settled, tally
-from spillover.papers.em_generalization.paper import EMGeneralization
-from spillover.papers.em_generalization.reproduce.dynamics import statistics_of_many
-from spillover.papers.em_generalization.reproduce.dynamics_rows import published_statistics, runs_behind
+from spillover.papers.em_generalization.paper import EMGeneralizationPaper
+from spillover.papers.em_generalization.reproduce.dynamics import (
+    ScheduleRuns,
+    number_behind,
+    published_statistics,
+    statistics_of_draws,
+)
 from spillover.papers.paper import Reproduction
 
-reproduce = EMGeneralization().reproduce
+reproduce = EMGeneralizationPaper().reproduce
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +112,21 @@ def test_truth_and_wording_of_verdicts() -> None:
     assert Cell("p/a", None, 0.55, "outside", stated=(0.61, 0.89)).verdict == "differs"
 
 
-def test_many_draws_at_once_are_each_what_one_is() -> None:
+def test_draws_of_questions_are_of_those_that_every_run_has() -> None:
     rng = np.random.default_rng(0)
-    x, ys = rng.uniform(1, 2, 9), rng.normal(50, 9, (20, 9))
-    x[3] = x[5]
-    many = statistics_of_many(x, ys)
-    for at, y in enumerate(ys):
-        one = published_statistics(x, y)
-        assert {name: values[at] for name, values in many.items()} == pytest.approx({name: one[name] for name in many})
+    losses, scores = rng.uniform(1, 2, 9), rng.normal(50, 9, (9, 12))
+    losses[3] = losses[5]
+    scores[2, 7] = np.nan
+    names = tuple(str(place) for place in range(12))
+    runs = ScheduleRuns((), losses, np.nanmean(scores, axis=1), scores, names, np.full(9, np.nan))
+    whole = np.delete(scores, 7, axis=1)
+    everything = statistics_of_draws(runs, 11, draws=3)
+    for name, value in published_statistics(losses, whole.mean(axis=1)).items():
+        assert everything[name] == pytest.approx([value] * 3), name
+    some = statistics_of_draws(runs, 4, draws=200)
+    assert all(values.shape == (200,) for values in some.values())
+    assert np.ptp(some["avg_x"]) == 0 and np.ptp(some["pearsonr_stats"]) > 0.01  # losses are not drawn
+    assert statistics_of_draws(runs, 12) == {}
 
 
 def test_what_is_written_does_not_hang_on_the_last_bits() -> None:
@@ -131,9 +142,9 @@ def test_what_is_written_does_not_hang_on_the_last_bits() -> None:
 def test_r_and_p_tell_how_many_runs_there_were(n: int, r: float) -> None:
     from scipy.stats import beta
 
-    assert runs_behind(r, 2 * beta.sf(abs(r), n / 2 - 1, n / 2 - 1, loc=-1, scale=2)) == n
-    assert runs_behind(r, 0.0123456) is None
-    assert runs_behind(float("nan"), 0.5) is None
+    assert number_behind(r, 2 * beta.sf(abs(r), n / 2 - 1, n / 2 - 1, loc=-1, scale=2)) == n
+    assert number_behind(r, 0.0123456) is None
+    assert number_behind(float("nan"), 0.5) is None
 
 
 def cut(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from spillover.papers.paper import Paper, Reproduction, StageProgress
 
 
-class EMGeneralization(Paper):
+class EMGeneralizationPaper(Paper):
     """What Shapes Emergent Misalignment? (arXiv 2606.20814), from its files (aisa-group/em-generalization)."""
 
     name: ClassVar[str] = "em-generalization"

@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from spillover.maths.arrays import Floats
+from spillover.papers.cells import as_float
+
 PARTS = ("agg", "summ_by_q", "eval_loss", "eval_loss_token", "trainer_state")
 FILTERED = "_coherent_greater_than_0.5"  # of answers with coherent > 0.5, on a scale of 100 (METHOD, mistake 1)
 WHOLE = 1e-8  # how far a mean times its number of answers may lie from an integer: the release keeps 10 decimals
@@ -50,6 +55,17 @@ class Summary:
         """Held-out loss of each sequence, nats."""
         return [float(value) for value in self.eval_loss.get("all_seq_losses") or ()]
 
+    @property
+    def training_losses(self) -> list[float]:
+        """Training loss of each logged step, nats."""
+        return [as_float(entry["loss"]) for entry in self.log if "loss" in entry]
+
+    def column(self, name: str) -> Floats:
+        """One value a question, (questions,), NaN for null; (0,) where no question has it."""
+        tables = self.by_question.values()
+        there = any(name in table for table in tables)
+        return np.array([as_float(table.get(name)) for table in tables]) if there else np.empty(0)
+
     def whole(self, metric: str) -> bool | None:
         """Whether all means of a metric can be those of integers; None where there is no mean.
 
@@ -88,8 +104,16 @@ def read_summary(path: Path) -> Summary:
 
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object; ValueError says where it breaks off."""
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; ValueError says where it breaks off."""
     try:
-        data = json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
@@ -101,9 +125,6 @@ def read_object(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} {cut} ({error.msg} at {place}; {size:,} bytes): fetch it again") from None
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply for a file of the release") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
 
 
 def _expect_numbers(path: Path, agg: Any, by_question: Any, log: Any) -> None:

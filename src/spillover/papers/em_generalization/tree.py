@@ -38,8 +38,8 @@ class RunFiles:
     summary: Path | None = None
 
     @property
-    def stem(self) -> str:
-        """The files' name without its ending, for messages."""
+    def file_name(self) -> str:
+        """The files' name without its ending."""
         return next(path.stem for path in (self.answers, self.summary) if path is not None)
 
 
