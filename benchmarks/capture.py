@@ -6,6 +6,7 @@ What is timed is capture with the writing of its file; the model is loaded and o
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from spillover.activations.opening import find_layers
 from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.activations.sites import KINDS
 from spillover.models.base import base_of
+from spillover.models.forward.packing import pack_linear_layers
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Fitness, Money
@@ -44,7 +46,8 @@ def comparisons() -> Iterator[Comparison]:
         check=lambda ours, theirs: same({"final_norm.last": theirs}, ours),
         reach=0.952,
         note=f"{note}; theirs runs the trunk on the same batches (the same common heads run once) and keeps only "
-        "the last token of the last layer; ours keeps the residual stream after every layer, last token and mean",
+        "the last token of the last layer; ours keeps the residual stream after every layer, last token and mean, over "
+        "packed linear layers",
     )
     yield Comparison(
         "capture_bare_trunk_every_site",
@@ -79,13 +82,16 @@ class Bench:
         self.texts = [Text.of_prompt(chat.prompt(one.messages)) for prompts in sets for one in prompts.prompts()]
         self.network = loaded.network
         self.trunk = find_layers(loaded.network, added=True)
+        packed = copy.deepcopy(loaded.network)
+        pack_linear_layers(packed)
+        self.packed = find_layers(packed, added=True)
         self.bare()  # warm
 
     def ours(self, wanted: Wanted) -> dict[str, np.ndarray]:
         """Capture into a file as the artefact is made, and the file read back."""
         path = Path(self.scratch.name) / "ours.safetensors"
         file = ArrayFile(path, wanted.arrays(self.trunk), len(self.texts), self.trunk.width)
-        capture(self.trunk, self.texts, wanted, file.put)
+        capture(self.packed, self.texts, wanted, file.put)
         file.close()
         return _read(path)
 

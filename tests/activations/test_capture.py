@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from models.forward.test_packing import PLAIN, network_of
 
 from activations.reference import EVERYTHING, by_hooks, captured, furthest, one_by_one
 from spillover.activations import capture as module
 from spillover.activations.capture import POOLINGS, Text, Wanted, batches, groups
 from spillover.activations.sites import KINDS
 from spillover.models.base import Base
+from spillover.models.forward.packing import pack_linear_layers
 from spillover.models.loading import load
 from spillover.store import Store
 
@@ -106,6 +108,15 @@ def test_order_and_company_do_not_matter(network: torch.nn.Module) -> None:
     order = [3, 0, 6, 5]
     part = captured(network, [TEXTS[index] for index in order], COMPLETED)
     assert furthest({name: array[order] for name, array in whole.items()}, part) < TOLERANCE
+
+
+@pytest.mark.parametrize("family", PLAIN)
+def test_packed_layers_show_what_plain_ones_show_at_every_site(family: str) -> None:
+    plain, packed = network_of(family), network_of(family)
+    pack_linear_layers(packed)
+    shown = captured(packed, TEXTS, COMPLETED)
+    assert furthest(captured(plain, TEXTS, COMPLETED), shown) < TOLERANCE
+    assert len(shown) == (4 * len(packed.base_model.layers) + 2) * len(POOLINGS)
 
 
 def test_prompts_that_differ_are_told_apart(network: torch.nn.Module) -> None:

@@ -12,6 +12,7 @@ from spillover.activations.opening import find_layers
 from spillover.activations.prompts import Prompt
 from spillover.activations.sites import ADDED
 from spillover.models.chat import Chat, Message
+from spillover.models.forward.packing import pack_linear_layers
 from spillover.models.loading import default_prompting, load, weights_sha256
 from spillover.records import COMPLETIONS, PROMPTS, write_table
 from spillover.store import BuildContext
@@ -27,6 +28,8 @@ def make(spec: Activations, context: BuildContext) -> dict[str, Any]:
     chat = loaded.chat(spec.prompting or default_prompting(spec.model.base()))
     tokens = _texts(chat, prompts, loaded.network)
     wanted = Wanted(spec.sites, spec.layers, spec.poolings)
+    digest = None if spec.model.has_hooks else weights_sha256(loaded.network)
+    pack_linear_layers(loaded.network)
     trunk = find_layers(loaded.network, added=bool({*spec.sites} & {*ADDED}))
     file = ArrayFile(context.folder / ARRAYS, wanted.arrays(trunk), len(tokens), trunk.width)
     capture(trunk, tokens, wanted, file.put, context.progress)
@@ -36,7 +39,7 @@ def make(spec: Activations, context: BuildContext) -> dict[str, Any]:
     return {
         "model": spec.model.label(),
         "model_fingerprint": spec.model.fingerprint,
-        "weights_sha256": None if spec.model.has_hooks else weights_sha256(loaded.network),
+        "weights_sha256": digest,
         "role": spec.model.base().role,
         "prompts": len(prompts),
         "left_out": len(texts) - len(prompts),  # answers without text: there is nothing to look into

@@ -7,9 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from spillover.activations.sites import EMBED, FINAL, Trunk, handed_on, layer_site, site_names
-
-PROBE = (7, 3, 5, 2, 11, 6, 4)  # any tokens do
-PROBE_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}  # of the largest value
+from spillover.models.forward.packing import probe_tokens, probe_tolerance
 
 
 def find_layers(network: Any, added: bool = False) -> Trunk:
@@ -32,13 +30,6 @@ def find_layers(network: Any, added: bool = False) -> Trunk:
     return found
 
 
-def _probe(trunk: Trunk) -> Any:
-    import torch
-
-    vocabulary = trunk.network.get_input_embeddings().num_embeddings
-    return torch.tensor([PROBE], device=trunk.device) % vocabulary
-
-
 def _stream(trunk: Trunk, name: str) -> dict[str, Any]:
     """The residual stream on a probe, (1, tokens, d) by site.
 
@@ -46,7 +37,7 @@ def _stream(trunk: Trunk, name: str) -> dict[str, Any]:
     """
     import torch
 
-    ids = _probe(trunk)
+    ids = probe_tokens(trunk.network)
     sites = site_names((EMBED, "resid_pre", "resid_post", FINAL), range(len(trunk.layers)))
     seen: dict[str, Any] = {}
 
@@ -78,7 +69,7 @@ def _check_order(trunk: Trunk, ids: Any, whole: Any, name: str) -> None:
     cache = trunk.run(ids[:, :cut], lambda _, hidden: parts.append(hidden), (FINAL,), keep=True)
     trunk.run(ids[:, cut:], lambda _, hidden: parts.append(hidden), (FINAL,), after=cache)
     worst = float((torch.cat(parts, dim=1) - whole).abs().max() / whole.abs().max())
-    if not worst <= _tolerance(whole):
+    if not worst <= probe_tolerance(whole):
         raise ValueError(
             f"{name}: the first {cut} tokens and the rest, run one after the other, differ from one run "
             f"(by {worst:.2g} of the largest value); only causal models with a cache of keys and values can be captured"
@@ -104,7 +95,7 @@ def _added(trunk: Trunk, seen: dict[str, Any], name: str) -> tuple[tuple[Any, An
         for part in layer.children()
     ]
     try:
-        trunk.run(_probe(trunk), lambda site, hidden: None, ())
+        trunk.run(probe_tokens(trunk.network), lambda site, hidden: None, ())
     finally:
         for handle in handles:
             handle.remove()
@@ -119,13 +110,9 @@ def _pair(outputs: list[tuple[Any, Any]], layer: int, seen: dict[str, Any], name
         error = float((given + a + b - left).abs().max() / gain.abs().max())
         if error < best:
             best, found = error, (first, second)
-    if found is None or not best <= _tolerance(left):
+    if found is None or not best <= probe_tolerance(left):
         raise ValueError(
             f"{name}: no two parts of layer {layer} add up to what it adds to the residual stream, so attn_out and "
             f"mlp_out cannot be told; capture resid_pre and resid_post (a steered layer adds a third thing)"
         )
     return found
-
-
-def _tolerance(values: Any) -> float:
-    return PROBE_TOLERANCE.get(str(values.dtype).removeprefix("torch."), max(PROBE_TOLERANCE.values()))

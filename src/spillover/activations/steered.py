@@ -12,7 +12,6 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from spillover.activations.direction import Direction, Scaling, read_direction
-from spillover.activations.opening import find_layers
 from spillover.models.base import Base, Model
 from spillover.store import Store
 
@@ -56,6 +55,8 @@ class Steered(Model):
     def apply_hooks(self, network: Any, store: Store) -> None:
         """Hook the layer; the model below is changed first, if it is steered itself."""
         import torch
+
+        from spillover.activations.opening import find_layers
 
         self.model.apply_hooks(network, store)
         layers = find_layers(network).layers

@@ -40,7 +40,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _loaded(family: str) -> Loaded:
+def loaded_of(family: str) -> Loaded:
     name, changes = FAMILIES[family]
     config = getattr(transformers, name)(**{**SIZE, **changes})
     with torch.random.fork_rng(devices=[]):
@@ -63,7 +63,7 @@ def _greedy(loaded: Loaded, prompts: list[list[int]], rows: int) -> list[list[in
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_answers_are_those_of_plain_forwards(family: str) -> None:
-    loaded = _loaded(family)
+    loaded = loaded_of(family)
     generator = torch.Generator().manual_seed(1)
     prompts = [torch.randint(0, 250, (size,), generator=generator).tolist() for size in (1, 2, 16, 17, 33, 60)]
     answers = _greedy(loaded, prompts, rows=128)
@@ -75,7 +75,7 @@ def test_greedy_answers_are_those_of_plain_forwards(family: str) -> None:
 
 
 def test_a_window_matters() -> None:
-    loaded = _loaded("mistral with a window")
+    loaded = loaded_of("mistral with a window")
     prompts = [list(range(60))]
     narrow = _greedy(loaded, prompts, rows=8)
     loaded.network.config.sliding_window = None
@@ -83,7 +83,7 @@ def test_a_window_matters() -> None:
 
 
 def test_a_kind_of_layer_that_the_loop_does_not_know_is_refused() -> None:
-    loaded = _loaded("qwen2")
+    loaded = loaded_of("qwen2")
     loaded.network.config.layer_types = ["full_attention", "linear_attention"] * 2
     with pytest.raises(ValueError, match="linear_attention cannot be sampled"):
         _greedy(loaded, [[1, 2, 3]], rows=8)

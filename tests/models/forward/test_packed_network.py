@@ -10,7 +10,7 @@ import transformers
 
 from models.forward.test_architectures import SIZE
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
-from spillover.models.forward.packing import Packed
+from spillover.models.forward.packing import PackedLinear
 from spillover.models.forward.prompt_reading import Plain, Reader, read_prompts, reader
 from spillover.models.forward.row_cache import RowCache
 
@@ -146,7 +146,7 @@ def test_a_packed_matrix_gives_a_row_the_same_bits_among_any_others(shape: tuple
     weight, rows = torch.randn(shape, generator=drawn), torch.randn(128, shape[1], generator=drawn)
     bias = torch.randn(shape[0], generator=drawn)
     with torch.inference_mode():
-        product = Packed(weight, bias)
+        product = PackedLinear(weight, bias)
         whole = product(rows)
         assert torch.allclose(whole, torch.nn.functional.linear(rows, weight, bias), atol=1e-3)
         for count in (1, 3, 8, 40, 127):

@@ -26,7 +26,7 @@ from spillover.models.forward.batched_lora import (
     lora_delta,
 )
 from spillover.models.forward.low_rank_change import Change
-from spillover.models.forward.packing import Packed, packable
+from spillover.models.forward.packing import PackedLinear, packable
 from spillover.models.forward.row_cache import RowCache
 
 Additions = Sequence[RowSlice | BatchedDelta]
@@ -37,10 +37,10 @@ KNOWN = ("llama", "qwen2")
 class _Layer:
     """One layer's products."""
 
-    qkv: Packed
-    out: Packed
-    gate_up: Packed
-    down: Packed
+    qkv: PackedLinear
+    out: PackedLinear
+    gate_up: PackedLinear
+    down: PackedLinear
 
 
 class PackedNetwork:
@@ -59,7 +59,7 @@ class PackedNetwork:
         self.folds = network.dtype == torch.float32  # the product would be rounded once more in less
         self.layers = [self._layer(layer) for layer in inner.layers]
         head = network.get_output_embeddings()
-        self.head = Packed(self._with(head.weight, inner.norm.weight), head.bias)
+        self.head = PackedLinear(self._with(head.weight, inner.norm.weight), head.bias)
         self.final = inner.norm.weight.detach()
         self.norms = [(one.input_layernorm.weight, one.post_attention_layernorm.weight) for one in inner.layers]
         self.sizes = {name: tuple(part.weight.shape) for name, part in _linear(inner.layers[0]).items()}
@@ -104,10 +104,10 @@ class PackedNetwork:
         qkv = torch.cat([weight for weight, _ in projections])
         gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
         return _Layer(
-            qkv=Packed(self._with(qkv, before), _joined([bias for _, bias in projections])),
-            out=Packed(attention.o_proj.weight, attention.o_proj.bias),
-            gate_up=Packed(self._with(gate_up, between), _joined([mlp.gate_proj.bias, mlp.up_proj.bias])),
-            down=Packed(mlp.down_proj.weight, mlp.down_proj.bias),
+            qkv=PackedLinear(self._with(qkv, before), _joined([bias for _, bias in projections])),
+            out=PackedLinear(attention.o_proj.weight, attention.o_proj.bias),
+            gate_up=PackedLinear(self._with(gate_up, between), _joined([mlp.gate_proj.bias, mlp.up_proj.bias])),
+            down=PackedLinear(mlp.down_proj.weight, mlp.down_proj.bias),
         )
 
     def _with(self, weight: Any, norm: Any) -> Any:
