@@ -1,4 +1,4 @@
-"""One published cell of prediction (METHOD 2b) against the loops of scikit-learn that a script would write.
+"""One published cell of prediction (docs/method.md, section 2b) against the loops of scikit-learn of a script.
 
 150 features of 320 or 1,414 questions, 5 folds x 10 repeats, the observed order and 200 permutations, R2 and RMSE. The
 loop refits scaler, search and model in every split of every permutation, and `permutation_test_score` does so once for

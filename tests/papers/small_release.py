@@ -1,6 +1,6 @@
 """A small release in the published formats: random scores, and tables computed from them with numpy and scipy alone.
 
-Planted: one wrong max_diff, one wrong slope, and the released code's slips (METHOD.md).
+Planted: one wrong max_diff, one wrong slope, and the released code's slips (docs/method.md).
 """
 
 from __future__ import annotations

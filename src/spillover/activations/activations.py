@@ -117,7 +117,7 @@ def same_model(one: Model, other: Model) -> bool:
 
 
 def refuse_same_weights(one: Activations, other: Activations, store: Store) -> None:
-    """Refuse to compare two captures of the same weights under two names (METHOD, mistake 2).
+    """Refuse to compare two captures of the same weights under two names (docs/method.md, mistake 2).
 
     By the digests that their manifests hold: of the weights, or, for captures of the same prompts, of the arrays.
     """

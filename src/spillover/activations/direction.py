@@ -1,7 +1,7 @@
 """A direction in activation space: how training prompts shift on average, or a random one as its control: an artefact.
 
-METHOD section 3: with a(x) the activation of prompt x, delta(x) = a_after(x) - a_before(x); the direction is the mean
-of delta over training prompts.
+docs/method.md, section 3: with a(x) the activation of prompt x, delta(x) = a_after(x) - a_before(x); the direction is
+the mean of delta over training prompts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training dynamics: loss against alignment over runs and checkpoints (METHOD section 1). Knows runs and scores."""
+"""Training dynamics: loss against alignment over runs and checkpoints (docs/method.md, section 1)."""
 
 from __future__ import annotations
 

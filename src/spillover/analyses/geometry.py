@@ -1,4 +1,4 @@
-"""Data: how the training prompts' activation shift carries to evaluation prompts (METHOD section 3).
+"""Data: how the training prompts' activation shift carries to evaluation prompts (docs/method.md, section 3).
 
 Knows activations before and after. The claim tested at every layer and pooling: evaluation prompts that lie within the
 space of the training prompts before training shift more like them.

@@ -1,6 +1,6 @@
 """The geometry over numbers of axes: prompts in the training prompts' space, shifts in that of their shifts.
 
-METHOD section 3. Knows arrays of one layer and pooling; knows no model and no file.
+The formulas are those of docs/method.md, section 3, for one layer and pooling.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Alternative minima: loss and alignment on the straight line between two end points' weights. Knows losses and scores.
 
-METHOD section 1: two runs at one loss may lie in one basin or in two. A line without a rise of the loss joins one
-basin; the cosine between weight changes says how far the runs went the same way, layer by layer.
+docs/method.md, section 1: two runs at one loss may lie in one basin or in two. A line without a rise of the loss joins
+one basin; the cosine between weight changes says how far the runs went the same way, layer by layer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Predict each question's score after fine-tuning from the model's activations before it (METHOD section 2b).
+"""Predict each question's score after fine-tuning from the model's activations before it (docs/method.md, section 2b).
 
 Knows scores and activations. Rows are questions in their answer formats; targets are centred within format, so that
 telling formats apart predicts nothing; folds never split a family of questions (or a category). Every layer, pooling

@@ -2,7 +2,7 @@
 
 `raw`: the activations themselves. `pca`: squared projections on the principal axes of the *training* prompts'
 activations, centred at their mean. `random`: squared projections on random orthonormal axes, not centred. The last two
-are the published ones (METHOD 2b).
+are the published ones (docs/method.md, section 2b).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Model priors: each question before against after narrow training (METHOD section 2a). Knows scores only."""
+"""Model priors: each question before against after narrow training (docs/method.md, section 2a). Knows scores only."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def pool(scores: Sequence[Scores], label: str) -> Scores:
 
 
 def refuse_unlike(sets: Sequence[ScoredAnswers], allow_judges: bool = False) -> None:
-    """Refuse to compare answers to other questions, under another prompting or by another judge (METHOD, mistake 3).
+    """Refuse to compare answers to other questions, under another prompting or by another judge (method.md, mistake 3).
 
     `allow_judges` lets unlike judges and rubrics pass, as an analysis' `allow_unlike_judges` says; what they score has
     to be the same.

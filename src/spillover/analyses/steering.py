@@ -1,6 +1,6 @@
 """Steering: is the mean training shift the change itself? Added to what was before, and to a model that answers.
 
-METHOD section 3. Knows activations, directions and scores. A random direction of the same length is the control;
+docs/method.md, section 3. A random direction of the same length is the control;
 coherence stands beside alignment, since any push that is large enough breaks a model.
 """
 

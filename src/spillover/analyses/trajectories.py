@@ -1,4 +1,4 @@
-"""Trajectories: what moves when along training (METHOD section 1). Knows checkpoints, their scores, losses and weights.
+"""Trajectories: what moves when along training (docs/method.md, section 1).
 
 Where a run moves most sharply is estimated from few checkpoints, and said with what resampling question families makes
 of it; whether questions move in one order in all runs is a test, not a picture.

@@ -42,7 +42,7 @@ class Loaded:
 
 
 def default_prompting(base: Base) -> Prompting:
-    """METHOD: instruct models get their chat template, pretrained ones `Question: ... Answer:`."""
+    """Chat template for instruct models, `Question: ... Answer:` for pretrained ones (docs/method.md, section 0)."""
     return "chat" if base.role == "instruct" else "question-answer"
 
 

@@ -1,4 +1,4 @@
-"""What is tuned: low-rank adapters and the modules they sit on (METHOD.md's variants), or all weights.
+"""What is tuned: low-rank adapters and the modules they sit on (the published variants), or all weights.
 
 A checkpoint is a folder of safetensors that `models.loading` lays over the parent, with a README.md on how to load it.
 """

@@ -198,7 +198,7 @@ def survey(path: Path, progress: Callable[[float], None] = lambda share: None) -
 
 
 def prompting_of(prompt: str | None) -> str:
-    """How a model was prompted, from the prompt as sent: chat, question-answer (METHOD, section 0), raw, or unknown."""
+    """How a model was prompted, by the prompt sent: chat, question-answer (docs/method.md, section 0), raw, unknown."""
     if not prompt or prompt.isspace():
         return "unknown"
     head = prompt[:60].lstrip()

@@ -47,7 +47,7 @@ CYCLIC: dict[str, type[Cyclic]] = {
 }
 SCHEDULES = {word: typed_name(kind.__name__) for word, kind in (*WARMED.items(), *CYCLIC.items())}
 MODULES = {"attn": "attention", "attn-kv": "attention-kv", "attention-k-v": "attention-kv"}  # other spellings: ours
-PUBLISHED_WARMUP = 5  # steps, of every run whose name gives none and whose schedule has one (METHOD, section 0)
+PUBLISHED_WARMUP = 5  # steps, of every run whose name gives none and whose schedule has one (docs/method.md, section 0)
 
 _RATE = r"(?:\d+(?:\.\d+)?e-?\d+|\d*\.\d+)"
 _MODEL = re.compile(r"(?:(?P<org>[A-Za-z0-9][\w.-]*?)--)?(?P<model>[A-Za-z][A-Za-z0-9.+-]*)")

@@ -68,7 +68,7 @@ class CrossValidationName(Spec):
 
     model: str
     metric: str
-    claimed: str  # whose activations the name says they are: pretrained or instruct. A claim: see METHOD, mistake 2
+    claimed: str  # pretrained or instruct, as the name says. Only a claim: docs/method.md, mistake 2
     directions: str  # random_projections, ...
     draw: int | None  # number of the random draw
     target: str  # what the rest of the features' name says: eval_var

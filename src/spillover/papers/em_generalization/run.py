@@ -18,7 +18,7 @@ from spillover.records import LOG, LOSSES, SUMMARIES, read_json, read_table, wri
 from spillover.responses.question import category_of, format_of
 from spillover.store import BuildContext, Cost, Store
 
-TEMPERATURE = 1.0  # of every set whose name gives none (METHOD, section 0)
+TEMPERATURE = 1.0  # of every set whose name gives none (docs/method.md, section 0)
 SECONDS_PER_MB = 0.5
 
 

@@ -15,7 +15,7 @@ from spillover.maths.arrays import Floats
 from spillover.papers.cells import as_float
 
 PARTS = ("agg", "summ_by_q", "eval_loss", "eval_loss_token", "trainer_state")
-FILTERED = "_coherent_greater_than_0.5"  # of answers with coherent > 0.5, on a scale of 100 (METHOD, mistake 1)
+FILTERED = "_coherent_greater_than_0.5"  # of answers with coherent > 0.5, on a scale of 100 (docs/method.md, mistake 1)
 WHOLE = 1e-8  # how far a mean times its number of answers may lie from an integer: the release keeps 10 decimals
 LOGGED = ("loss", "step", "learning_rate", "grad_norm")
 MOST_ANSWERS = 200  # to a question

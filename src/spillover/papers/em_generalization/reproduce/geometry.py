@@ -27,7 +27,7 @@ STEP = 3e-7  # of a single-precision number near 1
 ZERO_COMPONENTS = "slip: the number of components is stored as int(0.95) = 0"
 RAW_AS_CENTRED = "slip: the column that says centered holds the raw value"
 OVERLAP, SIMILARITY = "prompt_pca_projection_fraction", "mean_delta_cosine"
-# r of overlap with similarity, as the paper states it over its runs (METHOD section 3); the release tabulates none
+# r of overlap with similarity as the paper states it over runs (docs/method.md, section 3); the release tabulates none
 STATED = {("layer_32", "last_prompt_token"): (0.61, 0.89), ("layer_64", "last_prompt_token"): (0.17, 0.29)}
 STATED_MEAN = (-1.0, 0.0)  # "negative for mean-pooled prompts"
 SUMMARIES = ("pca_summary", "prompt_pca_summary", "mean_delta_summary")

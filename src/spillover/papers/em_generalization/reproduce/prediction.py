@@ -18,9 +18,7 @@ PERMUTED = "the scores of the permutations"
 DRAWS = "the bootstrap draws behind it"
 OTHER_COLUMNS = "the columns that it follows from"
 LOST_DIGITS = "published is 2 (1 - cdf), which loses all digits below 1e-16"
-WRONG_MODEL = (
-    'slip: "pretrained" equals the instruct model (METHOD, mistake 2: a path made by replacing -instruct in -Instruct)'
-)
+WRONG_MODEL = 'slip: "pretrained" equals the instruct model (docs/method.md, mistake 2: -instruct against -Instruct)'
 CHANCE = re.compile(r"_ci_(low|high)$")  # columns drawn at random, which twins need not share
 
 

@@ -184,7 +184,7 @@ def _sides(file_name: str, before: Prior, after: ReleasedRun) -> str:
         parts.append(f"the judges cannot be told: before, {JUDGES[whole_before]}")
     elif whole_before != whole_after:
         parts.append(f"unlike judges: before, {JUDGES[whole_before]}; after, {JUDGES[whole_after]}")
-    parts.append("unlike prompts: before, the raw form of pretrained models (METHOD section 0); after, a chat")
+    parts.append("unlike prompts: before, the raw form of pretrained models (docs/method.md, section 0); after, a chat")
     if before.precision:
         parts.append(f"prior scores read back to {before.precision:.1g} points")
     return "; ".join(parts)
