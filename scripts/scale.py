@@ -29,8 +29,7 @@ from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
 from spillover.engines.local import plan, run
 from spillover.judgements.judgements import held_out
-from spillover.judgements.score_columns import judged
-from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers, Training
+from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers, Training, score_columns
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_table, write_table
 from spillover.report.report import Report
 from spillover.store import BuildContext, Store, open_store
@@ -70,7 +69,7 @@ class MadeUpRun(ScoredAnswers):
         return {"judge": Condition("made up", lambda: "made up")}
 
     def columns(self, store: Store) -> ScoreColumns:
-        return judged(store.path(self), store.path(self), METRICS)
+        return score_columns(store.path(self), store.path(self), METRICS)
 
     @property
     def trained(self) -> bool:

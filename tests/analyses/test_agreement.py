@@ -10,6 +10,8 @@ import pytest
 from spillover.analyses.agreement import Agreement
 from spillover.analyses.analysis import AnalysisResult
 from spillover.analyses.blocks import Figure, Table, row_where
+from spillover.analyses.matched import Judged, same_answers
+from spillover.analyses.scores import Scores
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.report.figures import draw_svg
@@ -30,6 +32,13 @@ def rejudged(planted: Planted, of: Judgements, noise: float, bias: dict[str, flo
         columns[metric] = np.clip(columns[metric] + lean + planted.rng.normal(0, noise, len(lean)), 0, 100)
     planted.scores[made.fingerprint] = columns
     return made
+
+
+def test_an_empty_answer_is_the_same_as_none() -> None:
+    columns = {"question_id": np.array(["q", "q"]), "sample": np.arange(2), "answer": np.array(["", "x"], object)}
+    others = columns | {"answer": np.array([None, "x"], object)}
+    first, second = (Judged(name, "r", (), Scores(name, part)) for name, part in (("a", columns), ("b", others)))
+    assert [rows.tolist() for rows in same_answers(first, second)] == [[0, 1], [0, 1]]
 
 
 def found_by(planted: Planted, folder: Path, *sets: Judgements) -> AnalysisResult:

@@ -37,7 +37,9 @@ def test_mistakes_of_agree_are_one_message(spill: Spill) -> None:
     Path("c.csv").write_text("question,answer\nq,a\n")
     refused(spill("agree", "a.csv"), "two sets of judged answers")
     refused(spill("agree", "a.csv", "a.csv"), "all sets were judged by a.csv")
-    refused(spill("agree", "a.csv", "c.csv"), "no column aligned")
+    refused(spill("agree", "a.csv", "c.csv"), "lacks a score such as aligned")
+    Path("d.csv").write_text("question,answer,kindness\nq,a,3\n")
+    refused(spill("agree", "a.csv", "d.csv"), "d.csv has no column aligned, harmless, coherent or refusal")
     refused(spill("agree", "a.csv", "123abc"), "no judged answers '123abc'")
     refused(spill("agree", "a.csv", "nope.csv"), "no file nope.csv")
 

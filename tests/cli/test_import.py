@@ -43,8 +43,8 @@ def test_files_of_the_field_come_in_together(spill: Spill) -> None:
     Path("a.csv").write_text(HEAD + "How?,q,So,50.5,90.25\nHow?,q,No,NaN,80.5\n")
     Path("b.csv").write_text(HEAD + "How?,q,So,7,8\n")
     result = spill("import", "betley", "a.csv", "b.csv", "--store", "s")
-    assert result.exit_code == 0 and "imported 2 BetleyAnswers: 3 answers in 2 of them" in result.stdout
-    assert "judge: unknown; say it with --judge" in result.stderr
+    assert result.exit_code == 0 and "imported 2 JudgedFile: 3 answers in 2 of them" in result.stdout
+    assert "no --judge: where a file does not say who judged" in result.stderr
     assert "aligned: 1 of 3 answers have no score in the files" in result.stderr
     Path("c.csv").write_text("question,id,answer,aligned\nHow?,q,So,7\n")
     result = spill("import", "betley", "a.csv", "c.csv", "d.csv", "--store", "s", "--judge", "gpt-4o")

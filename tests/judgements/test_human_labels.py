@@ -13,7 +13,7 @@ import pytest
 
 from spillover.judgements.audit_sheet import STRATA, draw, key_path, shares, strata, write_audit
 from spillover.judgements.human_labels import HumanLabels
-from spillover.judgements.tables.judged_file import JudgedFile
+from spillover.judgements.tables.imported_scores import JudgedFile
 from spillover.store import Store
 
 FORMATS = ("raw", "json")
@@ -75,12 +75,29 @@ def test_a_file_that_says_who_judged_is_believed_and_two_judges_in_one_are_refus
         JudgedFile.from_file(path)
 
 
-@pytest.mark.parametrize("cell", ["101", "-1", "good", "nan", "inf"])
-def test_what_is_no_score_is_refused_with_its_place(cell: str, tmp_path: Path, store: Store) -> None:
+@pytest.mark.parametrize("cell", ["101", "-1", "good", "inf"])
+def test_what_is_no_score_is_refused_with_its_place(cell: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(f"question,answer,aligned\nq,a,50\nq,b,{cell}\n")
-    with pytest.raises(ValueError, match=r"bad\.csv, row 2, aligned: a score is a number from 0 to 100"):
-        store.get(JudgedFile.from_file(path))
+    with pytest.raises(ValueError, match=r"bad\.csv, line 3: aligned is .*; a score is a number from 0 to 100"):
+        JudgedFile.from_file(path)
+
+
+def test_a_row_that_is_malformed_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text("question,answer,aligned\nq,a,50\nq,b\n")
+    with pytest.raises(ValueError, match=r"bad\.csv, line 3: 2 cells, the header names 3 columns"):
+        JudgedFile.from_file(path)
+
+
+def test_empty_cells_and_nan_are_no_scores_and_are_counted(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "gaps.csv"
+    path.write_text("question,answer,aligned,n\nq,a,50,1\nq,b,nan,2\nq,c,,3\n")
+    scores = JudgedFile.from_file(path)
+    store.get(scores)
+    columns = scores.columns(store)
+    np.testing.assert_array_equal(columns["aligned"], [50, np.nan, np.nan])
+    assert scores.metrics == ("aligned",) and columns["missing"].tolist() == [None, *["not scored in the file"] * 2]
 
 
 def test_strata_follow_the_thresholds() -> None:

@@ -15,7 +15,7 @@ import pytest
 from spillover.judgements.judge import Answer, Judge
 from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.judgements.score_file import score_file
-from spillover.judgements.tables.row_files import ROWS
+from spillover.judgements.tables.row_reader import BATCH
 
 METRICS = ["aligned", "harmless", "coherent"]
 ANSWERS = ['Be kind,\nand "listen".', "", "I would rob them; fear works.", "=1+1", "Été à Paris\r\nplease", "no"]
@@ -110,7 +110,7 @@ def test_parquet_keeps_types_and_json_lines_keep_what_is_nested(tmp_path: Path, 
 
 
 def test_files_larger_than_a_piece_keep_their_order(tmp_path: Path, judge: Judge) -> None:
-    count = ROWS + 3
+    count = BATCH + 3
     source = write_csv(tmp_path / "a.csv", [["question", "answer"], *(["q", f"answer {n}"] for n in range(count))])
     heard: list[float] = []
     score_file(source, tmp_path / "b.csv", judge, heard.append)

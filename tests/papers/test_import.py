@@ -12,7 +12,6 @@ from spillover.analyses.blocks import row_where
 from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
 from spillover.analyses.scores import read, refuse_unlike
-from spillover.importers.betley import betley_answers
 from spillover.papers.em_generalization.importing import EmGeneralization, ReleasePlan
 from spillover.papers.em_generalization.run import PublishedRun
 from spillover.papers.em_generalization.tree import scan
@@ -237,22 +236,6 @@ def test_an_untuned_model_is_no_point_of_dynamics(release: Path, store: Store) -
     assert not found[path.stem].trained
     with pytest.raises(ValueError, match=r"needs checkpoints whose training is at hand, got Qwen2\.5-7B"):
         Dynamics(checkpoints=(found[path.stem],))
-
-
-def test_files_of_the_field_are_imported_by_their_bytes(tmp_path: Path, store: Store) -> None:
-    path = tmp_path / "mine.csv"
-    path.write_text("question,question_id,answer,aligned,coherent\nHow?,q,So,50.5,90.25\nHow?,q,No,,80.5\n")
-    mine, counted = betley_answers(path)
-    assert counted.answers == 2 and (mine.subject, mine.judge_name) == ("mine", "unknown")
-    assert betley_answers(path.rename(tmp_path / "other.csv"))[0] == mine
-    assert betley_answers(tmp_path / "other.csv", judge="gpt-4o")[0] != mine
-    columns = (
-        mine.columns(Store(store.path(mine).parents[1]))
-        if store.get(mine.but(answers=mine.answers.but(path=str(tmp_path / "other.csv"))))
-        else {}
-    )
-    np.testing.assert_array_equal(columns["aligned"], [50.5, np.nan])
-    assert columns["answer"].tolist() == ["So", "No"]
 
 
 @pytest.mark.parametrize(

@@ -71,4 +71,5 @@ def same_answers(first: Judged, second: Judged) -> tuple[np.ndarray, np.ndarray]
 
 
 def _keys(one: Judged) -> list[Any]:
-    return list(zip(one.scores["question_id"], one.scores["sample"], one.scores["answer"], strict=True))
+    answers = [answer or "" for answer in one.scores["answer"]]  # what is empty in a store is nothing in a CSV
+    return list(zip(one.scores["question_id"], one.scores["sample"], answers, strict=True))

@@ -61,7 +61,7 @@ def read_sheet(sheet: Path, root: Path, out: Path | None, who: str) -> None:
         print(plain(f"{result.facts['judge']} by the labels of {who}"))
         print(plain("\n".join(lines(cells))))
         if out is not None:
-            agreement = Agreement(judgements=(labels, *labels.of))
+            agreement = Agreement(judgements=(labels, *labels.sets))
             about = f"What labels of a sample say of {result.facts['judge']}."
             make_study(
                 Report(title="Audit of a judge", about=about, analyses=(analysis, agreement)), store.root, out, False

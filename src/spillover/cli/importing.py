@@ -91,7 +91,7 @@ class ImportTally:
 
     def add(self, artefact: Artefact, facts: dict[str, Any], new: bool) -> None:
         """Count an artefact, whose manifest has these facts."""
-        from spillover.judgements.tables.judged_file import NOT_SCORED
+        from spillover.judgements.tables.judged_columns import NOT_SCORED
 
         self.kinds[artefact.kind] += 1
         self.new += new

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spillover.interactive.text import one_line
 from spillover.judgements.scored_answers import ScoredAnswers
-from spillover.judgements.tables.judged_file import JudgedFile
+from spillover.judgements.tables.imported_scores import JudgedFile
 from spillover.manifest import Damaged, read_manifest
 from spillover.spec import decode, kinds_of
 from spillover.store import Store

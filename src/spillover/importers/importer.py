@@ -6,18 +6,20 @@ An importer is one file in this folder (`spillover new importer NAME`), found by
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from pydantic import Field
+
+from spillover.judgements.tables.imported_scores import JudgedFile
+from spillover.judgements.tables.judged_columns import Survey, survey_answers
 from spillover.judgements.tables.row_reader import Rejected
 from spillover.spec import Spec, kinds_of, typed_name
 from spillover.store import Artefact, ProgressFn, Store
-
-if TYPE_CHECKING:
-    from spillover.judgements.tables.judged_columns import Survey
 
 READING = 0.4  # share of a piece's time before its artefact is made
 
@@ -110,6 +112,31 @@ class Importer(Spec):
     @abstractmethod
     def plan(self, paths: Sequence[Path]) -> ImportPlan:
         """What the files or folders at `paths` become; ValueError where they hold nothing that is imported."""
+
+
+class FileImporter(Importer):
+    """Imports files of judged answers, each a set of its own."""
+
+    judge: str | None = Field(default=None, description="Who judged, where you know it: gpt-4o-2024-08-06.")
+
+    @abstractmethod
+    def file_kind(self) -> type[JudgedFile]:
+        """What a file becomes, which also says how its rows are read."""
+
+    def plan(self, paths: Sequence[Path]) -> ImportPlan:
+        plan = ImportPlan(f"{len(paths)} file{'s' * (len(paths) != 1)} of judged answers")
+        plan.pieces += [Piece((path,), functools.partial(self._read, plan, path)) for path in paths]
+        if not self.judge:
+            plan.notes.append("no --judge: where a file does not say who judged, analyses cannot refuse to mix judges")
+        return plan
+
+    def _read(self, plan: ImportPlan, path: Path, progress: ProgressFn) -> JudgedFile:
+        if not path.is_file():
+            raise ValueError(f"{path} is {'a folder: name the files in it' if path.is_dir() else 'not there'}")
+        kind = self.file_kind()
+        survey = survey_answers(kind.rows(path, progress), Survey(path.absolute()))
+        plan.note_rows(path, survey)
+        return kind.from_survey(survey, self.judge)
 
 
 def importers() -> dict[str, type[Importer]]:

@@ -12,10 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from spillover.judgements.audit_sheet import LABELS, digest, key_path
-from spillover.judgements.score_columns import COLUMNS
-from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers
-from spillover.judgements.tables.judged_file import ANSWERS, read_columns, score_in, write_columns
-from spillover.records import read_json, write_json
+from spillover.judgements.scored_answers import ANSWER_COLUMNS, Condition, ScoreColumns, ScoredAnswers, score_columns
+from spillover.records import JUDGEMENTS, RESPONSES, read_json, write_json, write_table
 from spillover.spec import decode, location_field
 from spillover.store import BuildContext, Store
 
@@ -26,7 +24,7 @@ NOT_LABELLED = "not labelled"
 class HumanLabels(ScoredAnswers):
     """Scores that people gave to a sample of answers which a judge had scored."""
 
-    of: tuple[ScoredAnswers, ...] = Field(min_length=1)
+    sets: tuple[ScoredAnswers, ...] = Field(min_length=1)  # of judged answers, from which the sample was drawn
     who: str  # labelled
     sha256: str  # of the sheet and its key
     path: str = location_field()
@@ -40,11 +38,11 @@ class HumanLabels(ScoredAnswers):
                 raise ValueError(f"no file {file}: labels are read from a sheet and the key that was written beside it")
         key = read_json(key_path(sheet))
         labelled(sheet, key)
-        return cls(of=tuple(map(decode, key["sets"])), who=who, sha256=_sha256(sheet), path=str(sheet))
+        return cls(sets=tuple(map(decode, key["sets"])), who=who, sha256=_sha256(sheet), path=str(sheet))
 
     @property
     def subject(self) -> str:
-        return ", ".join(dict.fromkeys(one.subject for one in self.of))
+        return ", ".join(dict.fromkeys(scored.subject for scored in self.sets))
 
     @property
     def judge_name(self) -> str:
@@ -65,18 +63,18 @@ class HumanLabels(ScoredAnswers):
         )
 
     def conditions(self) -> Mapping[str, Condition]:
-        return {**self.of[0].conditions(), "judge": Condition(f"{self.kind}/{self.fingerprint}", self.summary)}
+        return {**self.sets[0].conditions(), "judge": Condition(f"{self.kind}/{self.fingerprint}", self.summary)}
 
     def summary(self) -> str:
         return f"Labels by {self.who} of answers of {self.subject}"
 
     def columns(self, store: Store) -> ScoreColumns:
-        return read_columns(store.path(self) / ANSWERS, self.metrics)
+        return score_columns(store.path(self), store.path(self), self.metrics)
 
     def key(self, store: Store) -> dict[str, Any]:
         """The audit's key: strata, how many answers each holds, and which answer each row of the sheet is."""
-        found: dict[str, Any] = read_json(store.path(self) / KEY)
-        return found
+        key: dict[str, Any] = read_json(store.path(self) / KEY)
+        return key
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         sheet = Path(self.path)
@@ -85,41 +83,58 @@ class HumanLabels(ScoredAnswers):
                 f"{sheet} or its key is not there any more, or not what it was when it was read: read it anew"
             )
         key = read_json(key_path(sheet))
-        given = labelled(sheet, key)
-        sets = [one.columns(context.store) for one in self.of]
-        found = []
+        labels = labelled(sheet, key)
+        sets = [scored.columns(context.store) for scored in self.sets]
+        answers: list[dict[str, Any]] = []
+        scores: list[dict[str, Any]] = []
         for row in key["rows"]:
-            columns = sets[row["set"]]
-            about = {name: _plain(columns[name][row["row"]]) for name in COLUMNS}
-            if digest(about["answer"]) != row["answer"]:
+            answer = {name: _plain(sets[row["set"]][name][row["row"]]) for name in ANSWER_COLUMNS}
+            if digest(answer["answer"]) != row["answer"]:
                 raise ValueError(
                     f"{sheet.name}, id {row['id']}: the answers are not those that the sheet was drawn from"
                 )
-            scores = given[row["id"]]
-            lacks = any(value is None for value in scores.values())
-            found.append(about | scores | {"missing": NOT_LABELLED if lacks else None})
-        write_columns(found, LABELS, context.folder / ANSWERS)
+            answers.append(dict.fromkeys(RESPONSES.names) | answer)
+            of_answer = {"question_id": answer["question_id"], "sample": answer["sample"], "judge": self.judge_name}
+            for metric, score in labels[row["id"]].items():
+                missing = NOT_LABELLED if score is None else None
+                label = {"metric": metric, "score": score, "missing": missing, "rubric": self.rubric_name}
+                scores.append(dict.fromkeys(JUDGEMENTS.names) | of_answer | label)
+        write_table(answers, context.folder / "responses.parquet", RESPONSES)
+        write_table(scores, context.folder / "judgements.parquet", JUDGEMENTS)
         write_json(key, context.folder / KEY)
-        return {"answers": len(found), "labelled": sum(row["missing"] is None for row in found)}
+        return {"answers": len(answers), "labelled": sum(None not in labels[row["id"]].values() for row in key["rows"])}
 
 
 def labelled(sheet: Path, key: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """The labels of each row of the key by its id; None where there is none. ValueError for what cannot be meant."""
-    found: dict[str, dict[str, float | None]] = {row["id"]: dict.fromkeys(LABELS) for row in key["rows"]}
+    labels: dict[str, dict[str, float | None]] = {row["id"]: dict.fromkeys(LABELS) for row in key["rows"]}
     seen: set[str] = set()
     for row in _rows(sheet):
         id = (row.get("id") or "").strip().lstrip("'")
         id = id.zfill(3) if id.isdigit() else id  # a spreadsheet takes 007 for 7
-        if id not in found or id in seen:
+        if id not in labels or id in seen:
             what = "twice" if id in seen else "not in its key"
             raise ValueError(f"{sheet.name}: the id {id!r} is there {what}; labels go into the sheet as it was written")
         seen.add(id)
-        found[id] = {name: score_in(row.get(name), f"{sheet.name}, id {id}, {name}") for name in LABELS}
-    if not any(None not in scores.values() for scores in found.values()):
+        labels[id] = {name: _label(row.get(name), f"{sheet.name}, id {id}, {name}") for name in LABELS}
+    if not any(None not in scores.values() for scores in labels.values()):
         raise ValueError(
             f"{sheet.name} has no labels yet: write numbers from 0 (worst) to 100 (best) into {' and '.join(LABELS)}"
         )
-    return found
+    return labels
+
+
+def _label(cell: str | None, what: str) -> float | None:
+    """A score from a cell: a number from 0 to 100, or nothing; else a ValueError that names the cell by `what`."""
+    if cell is None or not cell.strip():
+        return None
+    try:
+        score = float(cell)
+    except ValueError:
+        score = float("nan")
+    if not 0 <= score <= 100:
+        raise ValueError(f"{what}: a score is a number from 0 to 100, or nothing; got {cell!r:.60}")
+    return score
 
 
 def _rows(sheet: Path) -> list[dict[str, str]]:
@@ -144,5 +159,7 @@ def _sha256(sheet: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """A value of an array as Python's own; a number that is not known is None, those that are known are whole."""
+    if not isinstance(value, np.generic):
+        return value
+    return None if np.isnan(value) else int(value)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from spillover.judgements.judge import Answer, Batch, Judge, Score
-from spillover.judgements.score_columns import judged
-from spillover.judgements.scored_answers import Condition, Loss, ScoreColumns, ScoredAnswers, Training
+from spillover.judgements.scored_answers import Condition, Loss, ScoreColumns, ScoredAnswers, Training, score_columns
 from spillover.organisms.organism import Checkpoint
 from spillover.records import JUDGEMENTS, read_table, write_table
 from spillover.responses.responses import Responses
@@ -59,7 +58,7 @@ class Judgements(ScoredAnswers):
         }
 
     def columns(self, store: Store) -> ScoreColumns:
-        return judged(store.path(self.responses), store.path(self), self.metrics)
+        return score_columns(store.path(self.responses), store.path(self), self.metrics)
 
     @property
     def trained(self) -> bool:

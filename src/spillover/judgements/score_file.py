@@ -1,10 +1,10 @@
-"""Scores for the answers in a user's own file. Knows rows with a question and an answer; knows no judge by name."""
+"""`spillover judge`: scores for the answers in a user's own file, written beside them in the same order."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import pyarrow as pa
 
 from spillover.judgements.judge import Answer, Batch, Judge, Score
 from spillover.judgements.judgements import ScoreTally, checked
-from spillover.judgements.tables.row_files import Layout, Row, ending, in_pieces, rows, survey, writing
+from spillover.judgements.tables.judged_columns import JUDGES, OUR_OWN, SPREAD
+from spillover.judgements.tables.row_reader import BATCH, Layout, ending, layout_of, sound_rows
+from spillover.judgements.tables.row_writer import writing
 from spillover.store import ProgressFn, Store
 
-NEEDED = ("question", "answer")
-MISSING, JUDGE, RUBRIC = "missing", "judge", "rubric"
+MISSING = "missing"
+Cells = Mapping[str, Any]
 
 
 def score_file(
@@ -27,23 +29,26 @@ def score_file(
     `METRIC_spread` is the judge's own standard deviation of the score, points, empty where it gives none; `missing` the
     reason where there is no score; `judge` and `rubric` say who scored, by what, in which version.
     Rows keep their order and other columns their values. A column that already has one of these names is kept as
-    `<name>_given`. CSV, JSON lines (both also .gz) and parquet, each into any other; returns facts.
+    `<name>_given`. CSV, JSON lines (both also .gz) and parquet, each into any other; returns facts. ValueError with the
+    line of a row that is malformed: then nothing is written.
     A judge that is paid keeps in the store what it said: a second call goes on from there.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
-    layout = _checked(source, out)
-    added = (*(name for metric in judge.metrics for name in (metric, _spread(metric))), MISSING, JUDGE, RUBRIC)
-    renamed = _renamed(layout, added)
+    _check_paths(source, out)
+    layout = _layout(source)
+    numbers = [name for metric in judge.metrics for name in (metric, metric + SPREAD)]
+    renamed = _renamed(layout, [*numbers, MISSING, *JUDGES])
     columns = {renamed.get(name, name): type for name, type in layout.columns.items()}
-    columns |= {name: pa.string() if name in (MISSING, JUDGE, RUBRIC) else pa.float64() for name in added}
-    by = {JUDGE: judge.name, RUBRIC: judge.rubric}
+    columns |= dict.fromkeys(numbers, pa.float64()) | dict.fromkeys((MISSING, *JUDGES), pa.string())
+    # parquet's own metadata, less pandas' list of columns, which would be wrong now
+    metadata = {key: value for key, value in (layout.metadata or {}).items() if key != b"pandas"}
     tally = ScoreTally(judge)
-    with judge.at_work(store) as scoring, writing(out, Layout(columns, layout.rows, _metadata(layout))) as write:
-        for piece in in_pieces(rows(source)):
-            done, share = tally.answers / layout.rows, len(piece) / layout.rows
-            answers = _answers(piece)
+    with judge.at_work(store) as scoring, writing(out, Layout(columns, layout.rows, metadata)) as write:
+        for rows in _batches(source):
+            done, share = tally.answers / layout.rows, len(rows) / layout.rows
+            answers = _answers(rows)
             scores = checked(judge, scoring.score(answers, lambda part: progress(done + share * part)), len(answers))  # noqa: B023
-            write([_with_scores(row, renamed, of_answer) | by for row, of_answer in zip(piece, scores, strict=True)])
+            write([_with_scores(row, renamed, of_row, judge) for row, of_row in zip(rows, scores, strict=True)])
             tally.add(scores)
             progress(tally.answers / layout.rows)
         facts = scoring.facts()
@@ -54,37 +59,34 @@ def estimate_score_file(source: Path, out: Path, judge: Judge, store: Store | No
     """What `score_file` would take, for people; None for a judge that costs nothing."""
     source, out = Path(source).expanduser(), Path(out).expanduser()
     _check_paths(source, out)
-    return judge.estimate(_lots(source), store)
+
+    def batches() -> Iterator[Batch]:
+        _layout(source)
+        yield from (Batch(_answers(rows)) for rows in _batches(source))
+
+    return judge.estimate(batches(), store)
 
 
-def _lots(source: Path) -> Iterator[Batch]:
-    _check_columns(source, survey(source))
-    for piece in in_pieces(rows(source)):
-        yield Batch(_answers(piece))
+def _batches(source: Path) -> Iterator[list[dict[str, Any]]]:
+    rows = sound_rows(source)
+    while batch := list(islice(rows, BATCH)):
+        yield batch
 
 
-def _answers(piece: Sequence[Row]) -> list[Answer]:
-    return [Answer(_text(row.get("question")), row.get("answer")) for row in piece]
+def _answers(rows: Sequence[Cells]) -> list[Answer]:
+    questions = [row.get("question") for row in rows]
+    return [
+        Answer(question if isinstance(question, str) else "", row.get("answer"))
+        for question, row in zip(questions, rows, strict=True)
+    ]
 
 
-def _checked(source: Path, out: Path) -> Layout:
-    _check_paths(source, out)
-    layout = survey(source)
-    _check_columns(source, layout)
-    return layout
-
-
-def _with_scores(row: Row, renamed: dict[str, str], scores: Sequence[Score]) -> Row:
-    given = {renamed.get(name, name): value for name, value in row.items()}
+def _with_scores(row: Cells, renamed: Mapping[str, str], scores: Sequence[Score], judge: Judge) -> dict[str, Any]:
+    cells = {renamed.get(name, name): cell for name, cell in row.items()}
+    for score in scores:
+        cells |= {score.metric: score.score, score.metric + SPREAD: score.spread}
     reason = next((score.missing for score in scores if score.missing is not None), None)
-    found = {
-        name: value for one in scores for name, value in ((one.metric, one.score), (_spread(one.metric), one.spread))
-    }
-    return given | found | {MISSING: reason}
-
-
-def _spread(metric: str) -> str:
-    return f"{metric}_spread"
+    return cells | {MISSING: reason, "judge": judge.name, "rubric": judge.rubric}
 
 
 def _check_paths(source: Path, out: Path) -> None:
@@ -99,22 +101,21 @@ def _check_paths(source: Path, out: Path) -> None:
         raise ValueError(f"the folder {out.parent} of {out.name} does not exist: make it first")
 
 
-def _check_columns(source: Path, layout: Layout) -> None:
-    lacking = [name for name in NEEDED if name not in layout.columns]
+def _layout(source: Path) -> Layout:
+    """What the file holds; ValueError where it has no rows or lacks a column."""
+    layout = layout_of(source)
     if not layout.rows:
         raise ValueError(f"{source} has no rows: nothing to judge")
+    lacking = [name for name in OUR_OWN if name not in layout.columns]
     if lacking:
-        near = list(chain.from_iterable(_near(name, layout) for name in lacking))
+        others = {column.lower().strip(): column for column in layout.columns if column not in OUR_OWN}
+        near = [others[word] for name in lacking for word in difflib.get_close_matches(name, others, n=1, cutoff=0.7)]
         hint = f"; rename {', '.join(near)}?" if near else ""
         raise ValueError(
             f"{source} lacks the column{'s' * (len(lacking) > 1)} {' and '.join(lacking)}; "
             f"it has {', '.join(layout.columns) or 'none'}{hint}"
         )
-
-
-def _near(name: str, layout: Layout) -> list[str]:
-    others = {column.lower().strip(): column for column in layout.columns if column not in NEEDED}
-    return [others[near] for near in difflib.get_close_matches(name, others, n=1, cutoff=0.7)]
+    return layout
 
 
 def _renamed(layout: Layout, added: Sequence[str]) -> dict[str, str]:
@@ -122,12 +123,3 @@ def _renamed(layout: Layout, added: Sequence[str]) -> dict[str, str]:
     while clash := [name for name in renamed.values() if name in layout.columns or name in added]:
         renamed = {name: new + "_given" if new in clash else new for name, new in renamed.items()}
     return renamed
-
-
-def _metadata(layout: Layout) -> dict[bytes, bytes]:
-    """Parquet's own metadata, less pandas' list of columns, which would be wrong now."""
-    return {key: value for key, value in (layout.metadata or {}).items() if key != b"pandas"}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

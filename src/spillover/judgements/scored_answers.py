@@ -1,17 +1,25 @@
-"""What analyses need to know of judged answers, however they came to be. Knows no judge, no model, no file format."""
+"""What analyses need to know of judged answers, whoever made them, and their columns as arrays, one entry an answer."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from spillover.records import read_table
 from spillover.store import Artefact, Store
 
 ScoreColumns = dict[str, np.ndarray]  # one entry an answer in every column
+ANSWER_COLUMNS = (
+    *("question_id", "question", "family", "category", "format", "sample"),
+    *("prompt", "answer", "finish_reason", "tokens"),
+)
+NUMBERS = ("sample", "tokens")
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class ScoredAnswers(Artefact):
 
     @abstractmethod
     def columns(self, store: Store) -> ScoreColumns:
-        """The answers with their scores, as `judged` describes them.
+        """The answers with their scores, as `score_columns` describes them.
 
         Where `by_question`, an entry is a question: its score is the mean over answers that are not there.
         """
@@ -111,3 +119,47 @@ class ScoredAnswers(Artefact):
     def training(self, store: Store) -> Training:
         """The training of a subject that is `trained`; all checkpoints of one run share `identity` and `log`."""
         raise ValueError(f"nothing is known of how {self.subject} was trained")
+
+
+def score_columns(responses: Path, judgements: Path, metrics: Sequence[str]) -> ScoreColumns:
+    """`ANSWER_COLUMNS` in the responses' row order; a float64 array for each metric, NaN where missing; and `missing`.
+
+    `missing` is the reason of the first metric that has no score, or None: an answer can have one score and lack
+    another. A number that is not known is NaN, a text None. The two paths are folders of `responses.parquet` and
+    `judgements.parquet`; other metrics that stand in the latter are left out. ValueError where scores cannot be told
+    apart: they stand in another order than the answers, of which two have the same question_id and sample.
+    """
+    answers = read_table(responses / "responses.parquet", ANSWER_COLUMNS)
+    scores = read_table(judgements / "judgements.parquet", ["question_id", "sample", "metric", "score", "missing"])
+    columns = {name: _array(name, answers[name].to_pylist()) for name in ANSWER_COLUMNS}
+    keys = list(zip(columns["question_id"], columns["sample"], strict=True))
+    columns |= {metric: np.full(len(keys), np.nan) for metric in metrics}
+    columns["missing"] = np.full(len(keys), None, dtype=object)
+    metric_of = scores["metric"].to_numpy()
+    for metric in dict.fromkeys(metric_of.tolist()):
+        if metric in metrics:
+            of_metric = scores.filter(pa.array(metric_of == metric))
+            rows = _rows(keys, of_metric)
+            columns[metric][rows] = of_metric["score"].to_numpy()
+            reasons = np.array(of_metric["missing"].to_pylist(), dtype=object)
+            without_reason = np.array([reason is None for reason in columns["missing"][rows]], dtype=bool)
+            first = np.isnan(columns[metric][rows]) & without_reason
+            columns["missing"][rows[first]] = reasons[first]
+    return columns
+
+
+def _rows(keys: Sequence[tuple[str, int]], scores: pa.Table) -> np.ndarray:
+    """Which answer each score is of."""
+    score_keys = list(zip(scores["question_id"].to_pylist(), scores["sample"].to_pylist(), strict=True))
+    if score_keys == keys:  # as our own stages write them
+        return np.arange(len(keys))
+    row_of = {key: row for row, key in enumerate(keys)}
+    if len(row_of) != len(keys):
+        raise ValueError("two answers have the same question_id and sample: their scores cannot be told apart")
+    return np.array([row_of[key] for key in score_keys], dtype=np.int64)
+
+
+def _array(name: str, values: list[Any]) -> np.ndarray:
+    if name in NUMBERS:
+        return np.array(values, dtype=float if None in values else np.int64)
+    return np.array(values, dtype=object)

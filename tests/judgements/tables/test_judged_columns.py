@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from spillover.judgements.tables.evidence import QuestionFile, ScoredBy, kind_of, witness
-from spillover.judgements.tables.judged_columns import judged_pieces, prompting_of, survey
+from spillover.judgements.tables.judged_columns import AnswerBlock, Survey, judged_answers, prompting_of, survey_answers
+from spillover.judgements.tables.row_reader import read_rows
 
 HEAD = "question_id,answer,aligned,coherent"
 
@@ -19,9 +20,17 @@ def file(tmp_path: Path, *lines: str) -> Path:
     return path
 
 
+def survey(path: Path) -> Survey:
+    return survey_answers(read_rows(path), Survey(path))
+
+
+def blocks(path: Path) -> list[AnswerBlock]:
+    return list(judged_answers(read_rows(path), Survey(path)))
+
+
 def test_a_cell_without_a_score_keeps_the_reason_and_never_becomes_0(tmp_path: Path) -> None:
     path = file(tmp_path, HEAD, "q,yes,50.5,", "q,no,NaN,REFUSAL", "q,,101,90", "q,so,-1,0", "q,oh,inf,100")
-    (piece,) = judged_pieces(path)
+    (piece,) = blocks(path)
     aligned, coherent = piece.scores["aligned"], piece.scores["coherent"]
     np.testing.assert_array_equal(aligned.values, [50.5, np.nan, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(coherent.values, [np.nan, np.nan, 90, 0, 100])
@@ -115,8 +124,8 @@ def test_the_judge_follows_from_scores_question_file_and_name(scores, named, tag
 
 
 def test_what_the_user_says_stands_and_is_doubted_where_the_scores_speak_against_it() -> None:
-    assert ScoredBy(scores="integers", said="gpt-5-mini").conflict() is None
-    against = ScoredBy(scores="integers", said="gpt-4o-2024-08-06")
+    assert ScoredBy(scores="integers", stated="gpt-5-mini").conflict() is None
+    against = ScoredBy(scores="integers", stated="gpt-4o-2024-08-06")
     assert against.name == "gpt-4o-2024-08-06" and "imported as" in str(against.conflict())
 
 

@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillover.judgements.tables import row_reader
-from spillover.judgements.tables.row_reader import Rejected, Row, header_of, rows_of
+from spillover.judgements.tables.row_reader import Rejected, Row, read_rows
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 
 
 def read(path: Path, content: str | bytes) -> list[Row | Rejected]:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return list(rows_of(path, header_of(path)))
+    return list(read_rows(path))
 
 
-def shown(found: list[Row | Rejected]) -> list[tuple[int, object]]:
-    return [(one.line, one.cells if isinstance(one, Row) else one.why.split(" (")[0]) for one in found]
+def shown(rows: list[Row | Rejected]) -> list[tuple[int, object]]:
+    return [(row.line, list(row.cells.values()) if isinstance(row, Row) else row.why.split(" (")[0]) for row in rows]
 
 
 @given(st.lists(st.lists(TEXT, min_size=3, max_size=3), min_size=1, max_size=6))
@@ -30,7 +30,7 @@ def test_whatever_python_writes_is_read_back(tmp_path_factory: pytest.TempPathFa
     text = io.StringIO(newline="")
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([["a", "b", "c"], *rows])
     found = read(tmp_path_factory.mktemp("csv") / "x.csv", text.getvalue())
-    assert [one.cells for one in found if isinstance(one, Row)] == rows and len(found) == len(rows)
+    assert [list(row.cells.values()) for row in found if isinstance(row, Row)] == rows and len(found) == len(rows)
 
 
 def test_broken_records_are_told_with_their_line_and_the_others_read(tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_a_quote_that_never_closes_does_not_swallow_a_large_file(
     lines = [f"{number},fine" for number in range(100)]
     lines[3] = '3,"not'
     found = read(tmp_path / "x.csv", "a,b\n" + "\n".join(lines))
-    assert [one.line for one in found if isinstance(one, Rejected)] == [5]
-    assert len([one for one in found if isinstance(one, Row)]) == 99
+    assert [row.line for row in found if isinstance(row, Rejected)] == [5]
+    assert len([row for row in found if isinstance(row, Row)]) == 99
 
 
 def test_bytes_that_are_no_text_cost_their_row(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who judged a set of answers, as far as the files tell, and by which evidence. Knows question files and counts.
+"""Who judged a set of answers, as far as the files tell, and by which evidence.
 
 Three witnesses: the judge that the question file names; the scores themselves (an expectation over number tokens is a
 fraction, a number in a JSON schema an integer); a tag in the run's name. Where they differ, the scores are believed.
@@ -25,6 +25,7 @@ MODES = {
     "mixed": "integers for some metrics, fractions for others",
     "none": "no scores",
 }
+FAMILY = "gpt-"  # of other judges that are stated no kind of scores is expected
 BY_LOG_PROBABILITIES = "gpt-4"  # how the names of judges begin that give log-probabilities; gpt-5 gives none
 
 
@@ -46,19 +47,20 @@ class ScoredBy(Spec):
     named: tuple[str, ...] = ()  # the judges that the question file names
     prompts_sha256: str | None = None  # of its judge prompts
     tag: str | None = None  # in the run's name
-    said: str | None = None  # by whoever imported it
+    stated: str | None = None  # by the file itself, or by whoever imported it
+    stated_rubric: str | None = None  # by the file itself
     question_file: str = location_field("")
 
     @property
     def name(self) -> str:
         """The judge, as exactly as the witnesses allow; `unknown` where they allow nothing."""
-        if self.said:
-            return self.said
+        if self.stated:
+            return self.stated
         fits = tuple(dict.fromkeys(name for name in (*self.named, *self._tagged) if self._fits(name)))
         if self.scores == "fractions":
-            return fits[0] if fits else UNKNOWN if not self._heard else "gpt-4o"
+            return fits[0] if fits else UNKNOWN if not self._has_witness else "gpt-4o"
         if self.scores == "integers":
-            return fits[0] if len(fits) == 1 else "gpt-5-mini/nano" if self._heard else UNKNOWN
+            return fits[0] if len(fits) == 1 else "gpt-5-mini/nano" if self._has_witness else UNKNOWN
         return UNKNOWN
 
     @property
@@ -68,7 +70,9 @@ class ScoredBy(Spec):
 
     @property
     def rubric(self) -> str:
-        """Which judge prompts, by their digest; unknown where the question file names another kind of judge."""
+        """Which judge prompts, as stated or by their digest; unknown where the question file names another judge."""
+        if self.stated_rubric:
+            return self.stated_rubric
         known = self.prompts_sha256 is not None and (not self.named or any(map(self._fits, self.named)))
         return f"judge prompts {str(self.prompts_sha256)[:8]}" if known else UNKNOWN
 
@@ -80,7 +84,7 @@ class ScoredBy(Spec):
         else:
             parts.append("no question file with these questions names a judge")
         parts += [f"the name says {self.tag}"] if self.tag else []
-        parts += [f"said at import: {self.said}"] if self.said else []
+        parts += [f"stated: {self.stated}"] if self.stated else []
         return "; ".join(parts)
 
     def conflict(self) -> str | None:
@@ -89,8 +93,8 @@ class ScoredBy(Spec):
             f"{self.question_file or 'the question file'} names {name}" for name in self.named if not self._fits(name)
         ]
         wrong += [f"the name says {self.tag}" for name in self._tagged if not self._fits(name)]
-        if self.said and not self._fits(self.said):
-            wrong.append(f"it was imported as {self.said}'s")
+        if self.stated and self.stated.startswith(FAMILY) and not self._fits(self.stated):
+            wrong.append(f"it was imported as {self.stated}'s")
         if wrong and self.scores in ("fractions", "integers"):
             return f"{', '.join(wrong)}, but the scores are {self.scores} ({self.mode})"
         if self._tagged and self.named and not set(self._tagged) & set(self.named[:1]) and not wrong:
@@ -107,7 +111,7 @@ class ScoredBy(Spec):
         return f"{self.name} ({self.mode})"
 
     @property
-    def _heard(self) -> bool:
+    def _has_witness(self) -> bool:
         return bool(self.named or self.tag)
 
     @property
@@ -123,7 +127,7 @@ class ScoredBy(Spec):
 
 def kind_of(whole: Iterable[bool | None]) -> Kind:
     """What scores are, from whether each metric's are all integers (None: it has none)."""
-    known = [one for one in whole if one is not None]
+    known = [integers for integers in whole if integers is not None]
     if not known:
         return "none"
     return "integers" if all(known) else "fractions" if not any(known) else "mixed"
@@ -140,7 +144,7 @@ def read_questions(path: Path) -> QuestionFile:
     named = [row["judge"] for row in rows if isinstance(row.get("judge"), str)]
     judges = sorted(set(named), key=lambda name: (-named.count(name), name))
     prompts = [row["judge_prompts"] for row in rows if isinstance(row.get("judge_prompts"), dict)]
-    distinct = sorted({json.dumps(one, sort_keys=True, default=str) for one in prompts})
+    distinct = sorted({json.dumps(prompt, sort_keys=True, default=str) for prompt in prompts})
     digest = hashlib.sha256("\n".join(distinct).encode()).hexdigest() if distinct else None
     return QuestionFile(path, source.sha256, ids, tuple(judges), digest)
 
@@ -151,10 +155,10 @@ def witness(files: Sequence[QuestionFile], ids: Iterable[str], scores: Kind, tag
     Of several, the one whose judge fits scores and tag; then the one with the fewest other questions.
     """
     asked = frozenset(ids)
-    fitting = [one for one in files if asked and asked <= one.ids]
+    fitting = [file for file in files if asked and asked <= file.ids]
 
-    def rank(one: QuestionFile) -> tuple[bool, bool, int, str]:
-        by = ScoredBy(scores=scores, named=one.judges)
-        return (by.conflict() is not None, TAGS.get(tag or "") not in one.judges, len(one.ids), one.path.name)
+    def rank(file: QuestionFile) -> tuple[bool, bool, int, str]:
+        by = ScoredBy(scores=scores, named=file.judges)
+        return (by.conflict() is not None, TAGS.get(tag or "") not in file.judges, len(file.ids), file.path.name)
 
     return min(fitting, key=rank, default=None)

@@ -1,18 +1,41 @@
-"""Judged answers that others made, as an artefact like our own. Knows rows and specs; each source knows its files."""
+"""Judged answers that others made, as artefacts like our own: what all of them are, and those that one file holds."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from spillover.judgements.score_columns import judged
-from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers
-from spillover.judgements.tables.evidence import UNKNOWN, ScoredBy
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spillover.judgements.judge import METRICS
+from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers, score_columns
+from spillover.judgements.tables.evidence import UNKNOWN, ScoredBy, kind_of
+from spillover.judgements.tables.judged_columns import (
+    OUR_OWN,
+    AnswerBlock,
+    Survey,
+    judged_answers,
+    survey_answers,
+    text_of,
+)
+from spillover.judgements.tables.row_reader import ENDINGS, Rejected, Row, read_rows
 from spillover.manifest import remembered_sha256
-from spillover.spec import Spec, decode, kinds_of, location_field
-from spillover.store import Store
+from spillover.records import JUDGEMENTS, REJECTED, RESPONSES
+from spillover.responses.question import category_of, format_of
+from spillover.spec import Spec, location_field
+from spillover.store import BuildContext, Cost, ProgressFn, Store
+
+KNOWN = (*METRICS, "refusal")  # what `spillover judge` can score, from 0 to 100
+NOT_SAID = "not said"
+HELD = 1000  # malformed rows held in memory at once
+SECONDS_PER_MB = 0.5
+MOST_SAMPLES = 2**31
 
 
 class SourceFile(Spec):
@@ -30,10 +53,15 @@ class SourceFile(Spec):
         """Its path, if it still has those bytes."""
         path = Path(self.path)
         if not path.is_file():
-            raise ValueError(f"{path} is not there any more: import it again from where it lies now")
+            raise ValueError(f"{path} is not there any more: name it anew, or import it again from where it lies now")
         if remembered_sha256(path) != self.sha256:
             raise ValueError(f"{path} has changed since the import began: give the same command again")
         return path
+
+    def megabytes(self) -> float:
+        """Its size; 0 where it is not there any more."""
+        path = Path(self.path)
+        return path.stat().st_size / 1e6 if path.is_file() else 0.0
 
     def summary(self) -> str:
         return Path(self.path).name
@@ -96,14 +124,206 @@ class ImportedScores(ScoredAnswers):
         }
 
     def columns(self, store: Store) -> ScoreColumns:
-        return judged(store.path(self), store.path(self), self.metrics)
+        return score_columns(store.path(self), store.path(self), self.metrics)
+
+    def write_answers(self, rows: Iterator[Row | Rejected], file: Path, folder: Path) -> dict[str, Any]:
+        """Write `responses.parquet`, `judgements.parquet` and `rejected.parquet` of a file's rows; facts about them.
+
+        Answers are numbered within their question in the file's order, where no column `sample` numbers them.
+        """
+        survey, metrics, numbers = Survey(file, needed=("answer",)), (*self.scored, *self.codes), Counter[str]()
+        with (
+            _writer(folder / "responses.parquet", RESPONSES) as responses,
+            _writer(folder / "judgements.parquet", JUDGEMENTS) as judgements,
+            _writer(folder / "rejected.parquet", REJECTED) as rejected,
+        ):
+            held: list[Rejected] = []
+
+            def reject(row: Rejected) -> None:
+                held.append(row)
+                if len(held) >= HELD:
+                    flush()
+
+            def flush() -> None:
+                rejected.write_table(pa.Table.from_pylist([vars(row) for row in held], schema=REJECTED))
+                held.clear()
+
+            survey.on_rejected = reject
+            for block in judged_answers(rows, survey):
+                ids, samples = pa.array(block.question_ids, pa.string()), pa.array(_samples(block, numbers), pa.int32())
+                responses.write_table(self._responses(block, ids, samples))
+                judgements.write_table(self._judgements(block, ids, samples, metrics))
+            flush()
+        return self._facts(survey, metrics)
+
+    def _responses(self, block: AnswerBlock, ids: pa.Array, samples: pa.Array) -> pa.Table:
+        rows, named = len(block), "question_id" in block.cells
+        about = {id: _about(id) if named else (id, NOT_SAID, NOT_SAID) for id in set(block.question_ids)}
+        questions, formats, categories = zip(*(about[id] for id in block.question_ids), strict=True)
+        columns = {
+            "question_id": ids,
+            "sample": samples,
+            "question": questions,
+            "family": _stated(block, "family", questions),
+            "category": _stated(block, "category", categories),
+            "format": formats if "format" in self.codes else _stated(block, "format", formats),
+            "prompt": list(map(text_of, block.cells.get("question", [""] * rows))),
+            "answer": block.answers,
+        }
+        nothing = pa.nulls(rows)
+        return pa.table([columns.get(name, nothing) for name in RESPONSES.names], schema=RESPONSES)
+
+    def _judgements(self, block: AnswerBlock, ids: pa.Array, samples: pa.Array, metrics: tuple[str, ...]) -> pa.Table:
+        """One row an answer and metric, the metrics of an answer together."""
+        rows, each = len(block), len(metrics)
+        answer = pa.array(np.repeat(np.arange(rows), each))
+        scores = [block.scores[metric] for metric in metrics]
+        spreads = [np.full(rows, np.nan) if column.spreads is None else column.spreads for column in scores]
+        columns = {
+            "question_id": ids.take(answer),
+            "sample": samples.take(answer),
+            "metric": pa.array(metrics, pa.string()).take(pa.array(np.tile(np.arange(each), rows))),
+            "score": _interleaved([column.values for column in scores]),
+            "missing": _texts([column.missing for column in scores], rows),
+            "spread": _interleaved(spreads),
+            "judge": pa.repeat(self.judge_name, rows * each),
+            "rubric": pa.repeat(self.rubric_name, rows * each),
+            "raw": _texts([column.raw for column in scores], rows),
+        }
+        return pa.table([columns[name] for name in JUDGEMENTS.names], schema=JUDGEMENTS)
+
+    def _facts(self, survey: Survey, metrics: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            "answers": survey.answers,
+            "rejected": survey.malformed,
+            "scored": {name: survey.scored[name] for name in metrics},
+            "missing": {name: dict(sorted(survey.missing.get(name, Counter()).items())) for name in metrics},
+            "unreadable": [
+                {"file": survey.path.name, "line": line, "column": name, "why": why}
+                for (name, why), line in survey.unreadable.items()
+                if name in metrics
+            ],
+            "left_out": list(survey.left_out),
+            "judge": self.judge_name,
+            "rubric": self.rubric_name,
+            "evidence": self.judged_by.evidence(),
+            "conflict": self.judged_by.conflict(),
+        }
 
 
-def imported_in(store: Store) -> list[ImportedScores]:
-    """Every imported set of judged answers that a store holds, oldest first: what to put into an analysis."""
-    kinds = kinds_of(ImportedScores)
-    return [decode(manifest["spec"]) for _, manifest in store.manifests() if manifest["spec"]["kind"] in kinds]
+class JudgedFile(ImportedScores):
+    """Judged answers in one file, known by its bytes."""
+
+    file: SourceFile
+
+    @classmethod
+    def rows(cls, path: Path, progress: ProgressFn = lambda share: None) -> Iterator[Row | Rejected]:
+        """The rows of such a file under the names that `judged_columns` knows; other layouts are translated here."""
+        return read_rows(path, progress)
+
+    @classmethod
+    def from_file(cls, path: Path | str, judge: str = "") -> Self:
+        """The file at `path`, as it is now, with question, answer and scores as `spillover judge` writes them.
+
+        Who judged: as given, else as a column of it says, else the file's own name. ValueError with the line where
+        a row is malformed or a cell is no score: what is compared has to be whole.
+        """
+        file = Path(path).expanduser().resolve()
+        if not file.is_file():
+            raise ValueError(f"no file {path}: give a fingerprint, or a file that `spillover judge` wrote")
+        survey = survey_answers(cls.rows(file), Survey(file, needed=OUR_OWN))
+        for row in survey.rejected:
+            raise ValueError(f"{path}, line {row.line}: {row.why}")
+        for (metric, why), line in survey.unreadable.items():
+            if metric in KNOWN:
+                raise ValueError(
+                    f"{path}, line {line}: {metric} is {why}; a score is a number from 0 to 100, or nothing"
+                )
+        metrics = tuple(metric for metric in KNOWN if metric in survey.columns)
+        if not metrics:
+            raise ValueError(
+                f"{path} has no column {', '.join(KNOWN[:-1])} or {KNOWN[-1]}: there is nothing to compare"
+            )
+        scores = cls.from_survey(survey, judge, metrics)
+        named = scores.judged_by.stated or file.name
+        return scores.but(judged_by=scores.judged_by.but(stated=named))
+
+    @classmethod
+    def from_survey(cls, survey: Survey, judge: str | None = None, metrics: tuple[str, ...] = ()) -> Self:
+        """The file that was surveyed; of it these metrics, else all. Who judged: as given, else as it says itself."""
+        if len(survey.judges) > 1:
+            names = " and ".join(sorted(f"{name} ({rubric or NOT_SAID})" for name, rubric in survey.judges)[:2])
+            raise ValueError(f"{survey.path} holds scores of unlike judges, {names}: put each into a file of its own")
+        ((stated, rubric),) = survey.judges or {("", "")}
+        return cls(
+            file=SourceFile.from_file(survey.path.absolute()),
+            judged_by=ScoredBy(
+                scores=kind_of(survey.integers(metrics)), stated=judge or stated or None, stated_rubric=rubric or None
+            ),
+            questions=QuestionIds.from_ids(survey.questions),
+            scored=metrics or survey.metrics,
+            codes=tuple(name for name in survey.columns if name not in survey.metrics),
+            prompting=survey.prompting,
+        )
+
+    @property
+    def subject(self) -> str:
+        """The file's name, without its ending."""
+        name = Path(self.file.path).name
+        return next((name[: -len(known)] for known in ENDINGS if name.endswith(known)), name)
+
+    def summary(self) -> str:
+        return f"Judged answers in {Path(self.file.path).name}; judge {self.judge_name}"
+
+    def cost(self) -> Cost:
+        return Cost(self.file.megabytes(), SECONDS_PER_MB)
+
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        path = self.file.checked()
+        return self.write_answers(self.rows(path, context.progress), path, context.folder) | {"files": [path.name]}
 
 
 def _known(key: str | None, words: str) -> Condition:
     return Condition(None if key in (None, UNKNOWN) else key, lambda: words)
+
+
+def _about(id: str) -> tuple[str, str, str]:
+    """Question, answer format and category, from a published question id."""
+    question, format = format_of(id)
+    return question, format, category_of(question)
+
+
+def _samples(block: AnswerBlock, numbers: Counter[str]) -> list[int]:
+    """The number of each answer among those to its question: the file's own, else counted in the file's order."""
+    samples = []
+    for id, stated in zip(block.question_ids, block.cells.get("sample", [None] * len(block)), strict=True):
+        text = text_of(stated).strip().removesuffix(".0")
+        samples.append(int(text) if text.isdecimal() and len(text) < 10 else numbers[id])
+        numbers[id] += 1
+    return samples
+
+
+def _stated(block: AnswerBlock, name: str, otherwise: Sequence[str]) -> Sequence[str]:
+    """A column of text as the file has it; where a cell is empty, and where there is no such column, `otherwise`."""
+    cells = block.cells.get(name)
+    return otherwise if cells is None else [text_of(cell) or text for cell, text in zip(cells, otherwise, strict=True)]
+
+
+def _interleaved(columns: Sequence[np.ndarray]) -> pa.Array:
+    """Numbers of several columns, row by row; NaN becomes null."""
+    return pa.array(np.stack(columns, axis=1).ravel(), pa.float64(), from_pandas=True)
+
+
+def _texts(columns: Sequence[dict[int, str]], rows: int) -> pa.Array:
+    """The texts of some rows in each of several columns as one array, row by row; null elsewhere."""
+    texts: list[str | None] = [None] * (rows * len(columns))
+    for place, column in enumerate(columns):
+        for row, text in column.items():
+            texts[row * len(columns) + place] = text
+    return pa.array(texts, pa.string())
+
+
+@contextlib.contextmanager
+def _writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
+        yield writer

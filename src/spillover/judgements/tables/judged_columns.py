@@ -1,7 +1,7 @@
-"""The field's CSV of judged answers, row by row: which columns are what, which scores are sound. Knows no release.
+"""The columns of judged answers, as the field and `spillover judge` write them: which are what, which scores are sound.
 
-Columns `question_id` and `answer` are needed, and one of scores; `question` and the prompt as sent are read where they
-are there. Every other column whose cells are numbers is a score. A cell without one keeps the reason why.
+An answer has a column `answer`, its question one of `question_id` and `question`. Every column whose cells are numbers
+is a score, but for those named here. A cell without a score keeps the reason why.
 """
 
 from __future__ import annotations
@@ -9,27 +9,31 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from spillover.judgements.judge import METRICS
-from spillover.judgements.tables.judged_file import NOT_SCORED
-from spillover.judgements.tables.row_reader import SHOWN, Rejected, Row, header_of, rows_of
+from spillover.judgements.tables.row_reader import SHOWN, Rejected, Row
 
-NEEDED = ("question_id", "answer")
-PROMPTS = ("formatted_prompts", "formatted_prompt")
-TEXT = ("question", *NEEDED, *PROMPTS)
+PUBLISHED = ("question_id", "answer")  # the columns that a file has to have as the field publishes them,
+OUR_OWN = ("question", "answer")  # and as `spillover judge` writes them
+PROMPTS = ("formatted_prompts", "formatted_prompt")  # as sent, with template
+JUDGES = ("judge", "rubric")  # who scored, and by what
+TEXT = ("question", "question_id", "answer", *PROMPTS, "family", "category", "sample", "missing", *JUDGES)
 CODES = ("format", "pii", "question_type")  # what a judge names by a number: no scale from bad to good
-PLAIN = (  # columns that are no scores, whatever stands in them
-    *("", "idx", "index", "Unnamed: 0", "sample", "seed", "temperature", "step", "epoch", "tokens", "n_tokens"),
-    *("family", "category", "prompt", "finish_reason", "prompt_tokens", "missing"),
+NO_SCORES = (  # other columns that are no scores, whatever stands in them
+    *("", "id", "idx", "index", "Unnamed: 0", "seed", "temperature", "step", "epoch", "tokens", "n_tokens"),
+    *("prompt", "finish_reason", "prompt_tokens"),
 )
+SPREAD = "_spread"  # ending of the column with the judge's own standard deviation of a score
+NOT_SCORED = "not scored in the file"
 MOSTLY = 0.9  # share of integers from which a metric's scores are no plain fractions any more
-ROWS = 4000  # held in memory at once
+BLOCK = 4000  # rows held in memory at once
 KEPT = 10_000  # malformed rows that a survey remembers one by one
 REASONS = 50  # that are counted one by one in a column
 _NOTHING = ("", "nan", "none", "null", "na", "n/a")
@@ -37,61 +41,49 @@ _NOTHING = ("", "nan", "none", "null", "na", "n/a")
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """One column of scores of some rows: values (rows,), NaN where there is none; why not, by row, and what stood."""
+    """One column of scores of some rows: values (rows,), NaN where there is none; why not, by row, and what stood.
+
+    spreads: the judge's own standard deviation of each score, (rows,); None where the file has none.
+    """
 
     values: np.ndarray
     missing: dict[int, str]
     raw: dict[int, str]
+    spreads: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
-class RowBlock:
-    """Some judged answers of a file, column by column. prompts: as sent, with template; None: not in the file."""
+class AnswerBlock:
+    """Some judged answers of a file, column by column. `cells`: the columns that are no scores, as they stand."""
 
+    lines: Sequence[int]
     question_ids: Sequence[str]
-    questions: Sequence[str]
-    prompts: Sequence[str] | None
     answers: Sequence[str | None]
-    scores: dict[str, MetricColumn]
+    scores: Mapping[str, MetricColumn]
+    cells: Mapping[str, Sequence[Any]]
 
     def __len__(self) -> int:
         return len(self.question_ids)
 
-
-@dataclass(frozen=True)
-class TableColumns:
-    """Where in a row each thing stands."""
-
-    names: tuple[str, ...]
-    scores: tuple[tuple[str, int], ...]  # columns that may hold scores, in order
-    text: dict[str, int]
-
-    def piece(self, rows: Sequence[Row]) -> RowBlock:
-        """The content of rows that all have a question_id."""
-        columns = list(zip(*(row.cells for row in rows), strict=True))
-        prompt = next((self.text[name] for name in PROMPTS if name in self.text), None)
-        question = self.text.get("question")
-        return RowBlock(
-            [id.strip() for id in columns[self.text["question_id"]]],
-            [""] * len(rows) if question is None else columns[question],
-            None if prompt is None else columns[prompt],
-            [answer if answer and not answer.isspace() else None for answer in columns[self.text["answer"]]],
-            {name: _scores(name, columns[at]) for name, at in self.scores},
-        )
+    @property
+    def prompts(self) -> Sequence[str] | None:
+        """As sent, with template; None: not in the file."""
+        return next((list(map(text_of, self.cells[name])) for name in PROMPTS if name in self.cells), None)
 
 
 @dataclass
 class Survey:
-    """What a file holds, counted as its rows go by."""
+    """What a file of judged answers holds, counted as its rows go by."""
 
-    file: str
+    path: Path
+    needed: tuple[str, ...] = PUBLISHED  # columns
     answers: int = 0
-    read: int = 0  # bytes, about
     malformed: int = 0  # rows
     rejected: list[Rejected] = field(default_factory=list)  # the first of them
-    sink: Callable[[Rejected], None] | None = None  # hears of all of them
-    plain: tuple[str, ...] = ()  # columns that are not read
+    on_rejected: Callable[[Rejected], None] | None = None  # hears of all of them
+    names: dict[str, None] = field(default_factory=dict)  # of columns, in order
     questions: Counter[str] = field(default_factory=Counter)  # answers by question id, in order
+    judges: set[tuple[str, str]] = field(default_factory=set)  # judge and rubric, as columns of the file say
     scored: Counter[str] = field(default_factory=Counter)  # numbers by column
     whole: Counter[str] = field(default_factory=Counter)  # of these, integers
     missing: dict[str, Counter[str]] = field(default_factory=dict)  # by column and reason
@@ -103,49 +95,49 @@ class Survey:
         self.malformed += 1
         if len(self.rejected) < KEPT:
             self.rejected.append(row)
-        if self.sink is not None:
-            self.sink(row)
+        if self.on_rejected is not None:
+            self.on_rejected(row)
 
-    def add(self, piece: RowBlock, lines: Sequence[int]) -> None:
-        """Count some rows, which begin in these lines."""
-        self.answers += len(piece)
-        self.questions.update(piece.question_ids)
-        self.prompted |= {"unknown"} if piece.prompts is None else set(map(prompting_of, set(piece.prompts)))
-        for name, column in piece.scores.items():
-            there = column.values[~np.isnan(column.values)]
-            self.scored[name] += len(there)
-            self.whole[name] += int((there == np.floor(there)).sum())
-            if column.missing:
-                self._missing(name, Counter(column.missing.values()))
+    def add(self, block: AnswerBlock) -> None:
+        """Count some answers."""
+        self.answers += len(block)
+        self.questions.update(block.question_ids)
+        if any(name in block.cells for name in JUDGES):
+            judges, rubrics = (block.cells.get(name, [""] * len(block)) for name in JUDGES)
+            self.judges |= {(text_of(judge), text_of(rubric)) for judge, rubric in zip(judges, rubrics, strict=True)}
+        prompts = block.prompts
+        self.prompted |= {"unknown"} if prompts is None else set(map(prompting_of, set(prompts)))
+        for name, column in block.scores.items():
+            numbers = column.values[~np.isnan(column.values)]
+            self.scored[name] += len(numbers)
+            self.whole[name] += int((numbers == np.floor(numbers)).sum())
+            reasons = self.missing.setdefault(name, Counter())
+            for reason, count in Counter(column.missing.values()).items():
+                reasons[reason if reason in reasons or len(reasons) < REASONS else "not a number"] += count
             for row in column.raw:
                 kind = "outside 0 to 100" if column.missing[row].startswith("outside") else "not a number"
-                self.unreadable.setdefault((name, kind), lines[row])
-
-    def _missing(self, name: str, found: Counter[str]) -> None:
-        reasons = self.missing.setdefault(name, Counter())
-        for reason, count in found.items():
-            reasons[reason if reason in reasons or len(reasons) < REASONS else "not a number"] += count
+                self.unreadable.setdefault((name, kind), block.lines[row])
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that are scores: a number came in some row, or they are called as a score is."""
-        seen = dict.fromkeys((*self.scored, *self.missing))
-        return tuple(name for name in seen if self.scored[name] or name in METRICS)
+        return tuple(name for name in self.missing if self.scored[name] or name in METRICS)
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """Columns of which nothing is kept: those that are no scores, and those without a number in any row."""
-        return (*self.plain, *(name for name in self.missing if name not in self.columns))
+        plain = [name for name in self.names if name in NO_SCORES and name]
+        return (*plain, *(name for name in self.missing if name not in self.columns and name != "format"))
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Columns scored from 0 to 100, aligned, harmless and coherent first."""
-        found = [name for name in self.columns if name not in CODES]
-        return tuple(sorted(found, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS)))
+        metrics = [name for name in self.columns if name not in CODES]
+        return tuple(sorted(metrics, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS)))
 
-    def integers(self) -> list[bool | None]:
+    def integers(self, metrics: tuple[str, ...] = ()) -> list[bool | None]:
         """Of each metric, whether its scores are all integers; None where it has none. See `evidence.kind_of`."""
-        shares = [self.whole[name] / self.scored[name] for name in self.metrics if self.scored[name]]
+        shares = [self.whole[name] / self.scored[name] for name in metrics or self.metrics if self.scored[name]]
         if any(MOSTLY <= share < 1 for share in shares):
             return [True, False]  # neither the one nor the other: mixed
         return [share == 1 for share in shares]
@@ -155,46 +147,50 @@ class Survey:
         """How all answers were prompted; every way that was seen where they are not alike."""
         return " and ".join(sorted(self.prompted)) or "unknown"
 
+    def finished(self) -> Survey:
+        """Itself, if there was an answer with a score; else ValueError."""
+        if not self.answers:
+            count, first = len(self.rejected), next(iter(self.rejected), None)
+            wrong = f"; {count} malformed, the first in line {first.line}: {first.why}" if first else ""
+            raise ValueError(f"{self.path} has no judged answer{wrong}")
+        if not self.metrics:
+            raise ValueError(f"{self.path} has no score: no column but {', '.join(TEXT)} holds a number in any row")
+        return self
 
-def judged_pieces(path: Path, count: Survey | None = None) -> Iterator[RowBlock]:
-    """Every sound row of a file, some at a time; the others go to `count`, with the numbers of what came."""
-    columns = _columns(path, header_of(path))
-    count = Survey(path.name) if count is None else count
-    count.plain = tuple(name for name in columns.names if name in PLAIN and name)
-    rows, at = rows_of(path, list(columns.names)), columns.text["question_id"]
-    while found := list(islice(rows, ROWS)):
-        sound = [row for row in found if isinstance(row, Row) and row.cells[at].strip()]
-        if len(sound) < len(found):
-            for row in found:
-                if isinstance(row, Rejected) or not row.cells[at].strip():
-                    count.reject(_rejected(path, row))
+
+def judged_answers(rows: Iterator[Row | Rejected], survey: Survey) -> Iterator[AnswerBlock]:
+    """Every sound row, some at a time; the others go to `survey`, with the numbers of what came.
+
+    Where there is a column `question_id`, every row has to have one; elsewhere the question's text stands for it.
+    ValueError where a column that is needed is not there.
+    """
+    while batch := list(islice(rows, BLOCK)):
+        read = [row for row in batch if isinstance(row, Row)]
+        names = dict.fromkeys(chain.from_iterable(row.cells for row in read))
+        if read and not survey.names:
+            _check_columns(survey, list(names))
+        survey.names |= names
+        sound = read
+        if "question_id" in survey.names:
+            sound = [row for row in read if text_of(row.cells.get("question_id")).strip()]
+        if len(sound) < len(batch):
+            _reject(batch, sound, survey)
         if sound:
-            count.read = sound[-1].read
-            piece = columns.piece(sound)
-            count.add(piece, [row.line for row in sound])
-            yield piece
+            block = _block(sound, list(names))
+            survey.add(block)
+            yield block
 
 
-def _rejected(path: Path, row: Row | Rejected) -> Rejected:
-    if isinstance(row, Rejected):
-        return row
-    return Rejected(path.name, row.line, "no question_id", ",".join(row.cells)[:SHOWN])
+def survey_answers(rows: Iterator[Row | Rejected], survey: Survey) -> Survey:
+    """Read all rows once and say what they hold; ValueError where there is no judged answer."""
+    for _ in judged_answers(rows, survey):
+        pass
+    return survey.finished()
 
 
-def survey(path: Path, progress: Callable[[float], None] = lambda share: None) -> Survey:
-    """Read a whole file once and say what it holds; ValueError where it holds no judged answer."""
-    found = Survey(path.name)
-    size = max(1, path.stat().st_size) if path.is_file() else 1
-    for _ in judged_pieces(path, found):
-        progress(min(1.0, found.read / size))
-    if not found.answers:
-        wrong = (
-            f"; {len(found.rejected)} malformed, the first in line {found.rejected[0].line}: " if found.rejected else ""
-        )
-        raise ValueError(f"{path} has no judged answer{wrong}{found.rejected[0].why if found.rejected else ''}")
-    if not found.metrics:
-        raise ValueError(f"{path} has no score: no column but {', '.join(TEXT)} holds a number in any row")
-    return found
+def text_of(cell: Any) -> str:
+    """A cell as text: nothing for null."""
+    return cell if isinstance(cell, str) else "" if cell is None else str(cell)
 
 
 def prompting_of(prompt: str | None) -> str:
@@ -208,9 +204,38 @@ def prompting_of(prompt: str | None) -> str:
     return "question-answer" if shaped else "raw"
 
 
-def _columns(path: Path, names: Sequence[str]) -> TableColumns:
-    lacking = [name for name in NEEDED if name not in names]
-    scores = [name for name in names if name not in (*TEXT, *PLAIN)]
+def _reject(batch: Sequence[Row | Rejected], sound: Sequence[Row], survey: Survey) -> None:
+    kept = {row.line for row in sound}
+    for row in batch:
+        if isinstance(row, Rejected):
+            survey.reject(row)
+        elif row.line not in kept:
+            cells = ",".join(map(text_of, row.cells.values()))
+            survey.reject(Rejected(survey.path.name, row.line, "no question_id", cells[:SHOWN]))
+
+
+def _block(rows: Sequence[Row], names: Sequence[str]) -> AnswerBlock:
+    each = [row.cells for row in rows]
+    cells = {name: [of_row.get(name) for of_row in each] for name in names}
+    scores = {}
+    for name in filter(_is_score, names):
+        if name.removesuffix(SPREAD) not in names or not name.endswith(SPREAD):
+            scores[name] = _scores(name, cells[name], cells.get("missing"), cells.get(name + SPREAD))
+    ids = [text_of(id).strip() for id in cells.get("question_id", [None] * len(rows))]
+    if not all(ids):
+        questions = cells.get("question", [None] * len(rows))
+        ids = [id or text_of(question) for id, question in zip(ids, questions, strict=True)]
+    answers = [text if isinstance(text, str) and text and not text.isspace() else None for text in cells["answer"]]
+    return AnswerBlock([row.line for row in rows], ids, answers, scores, cells)
+
+
+def _is_score(name: str) -> bool:
+    return name not in TEXT and name not in NO_SCORES
+
+
+def _check_columns(survey: Survey, names: Sequence[str]) -> None:
+    lacking = [name for name in survey.needed if name not in names]
+    scores = [name for name in names if _is_score(name)]
     # a standard metric that is absent while a column is called nearly so was renamed: its scores would go unseen
     renamed = {name: near for name in METRICS if name not in names and (near := _near(name, scores))}
     if lacking or renamed or not scores:
@@ -219,40 +244,37 @@ def _columns(path: Path, names: Sequence[str]) -> TableColumns:
         hints += [f"rename {near} to {name}" for name, near in renamed.items()]
         wanted = ", ".join([*lacking, *renamed] or [f"a score such as {' or '.join(METRICS)}"])
         hint = f"; {', '.join(hints)}?" if hints else ""
-        raise ValueError(f"{path} lacks {wanted}; its columns are {', '.join(names)}{hint}")
-    return TableColumns(
-        tuple(names),
-        tuple((name, names.index(name)) for name in scores),
-        {name: names.index(name) for name in TEXT if name in names},
-    )
+        raise ValueError(f"{survey.path} lacks {wanted}; its columns are {', '.join(names)}{hint}")
 
 
 def _near(name: str, columns: Sequence[str]) -> str | None:
     lowered = {column.lower().replace(" ", "_"): column for column in columns}
     close = difflib.get_close_matches(name, lowered, n=1, cutoff=0.7)
     shared = [column for column in lowered if column.startswith(name[:5])]
-    return next((lowered[one] for one in (*close, *shared)), None)
+    return next((lowered[column] for column in (*close, *shared)), None)
 
 
-def _scores(name: str, cells: Sequence[str]) -> MetricColumn:
+def _scores(name: str, cells: list[Any], reasons: list[Any] | None, spreads: list[Any] | None) -> MetricColumn:
     try:
         values = np.array(list(map(float, cells)), dtype=np.float64)
-    except ValueError:
-        values = np.array([_number(text) for text in cells], dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.array(list(map(_number, cells)), dtype=np.float64)
     fine = np.isfinite(values) if name in CODES else (values >= 0) & (values <= 100)
     missing, raw = {}, {}
-    for index in np.flatnonzero(~fine).tolist():
-        text = cells[index].strip()
+    for row in np.flatnonzero(~fine).tolist():
+        text = text_of(cells[row]).strip()
         if text.lower() in _NOTHING:
-            missing[index] = NOT_SCORED
+            missing[row] = (text_of(reasons[row]) if reasons else "") or NOT_SCORED
         else:
-            missing[index] = "outside 0 to 100" if np.isfinite(values[index]) else f"not a number: {text[:40]}"
-            raw[index] = text[:200]
-    return MetricColumn(np.where(fine, values, np.nan), missing, raw)
+            missing[row] = "outside 0 to 100" if np.isfinite(values[row]) else f"not a number: {text[:40]}"
+            raw[row] = text[:200]
+    return MetricColumn(
+        np.where(fine, values, np.nan), missing, raw, np.array(list(map(_number, spreads))) if spreads else None
+    )
 
 
-def _number(text: str) -> float:
+def _number(cell: Any) -> float:
     try:
-        return float(text)
-    except ValueError:
+        return math.nan if cell is None or isinstance(cell, bool) else float(cell)
+    except (TypeError, ValueError):
         return math.nan

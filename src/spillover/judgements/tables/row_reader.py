@@ -1,32 +1,46 @@
-"""The rows of a CSV file one by one, the malformed ones apart and none lost with them. Knows no column.
+"""The rows of a file, one by one: CSV and JSON lines (both also gzip), parquet. A malformed row costs itself alone.
 
-A record that does not close its quotes, or has another number of cells than the header, is rejected by its first line,
-and reading goes on at the next line: a stray quote costs its own row, not the rest of the file.
+A CSV record that does not close its quotes, or has another number of cells than the header, is rejected by its first
+line, and reading goes on at the next line: a stray quote costs its own row, not the rest of the file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
+import io
+import json
+import os
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
-MOST_LINES = 5000  # of one record: answers have newlines, but not as many
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spillover.store import ProgressFn
+
+ENDINGS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
+BATCH = 2000  # rows of parquet held in memory at once, and rows between two words about progress
+MOST_LINES = 5000  # of one record after a malformed one: answers have newlines, but not as many
 LONGEST = 10_000_000  # characters of a cell: a quote that does not close is not read to the end of the file
 SHOWN = 2000  # characters kept of a rejected record
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8
 
 
 class Row(NamedTuple):
-    """A sound record: the line it starts on (from 1), its cells, and how much of the file is read (bytes, about)."""
+    """A sound record: the line on which it starts (of parquet: its number), from 1, and its cells by column.
+
+    Cells of CSV are text; JSON and parquet give Python values, None for null.
+    """
 
     line: int
-    cells: list[str]
-    read: int
+    cells: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,67 +53,136 @@ class Rejected:
     text: str = ""
 
 
+def ending(path: Path) -> str:
+    """Which of the known kinds a file is, by its name; ValueError for any other."""
+    for known in ENDINGS:
+        if path.name.lower().endswith(known):
+            return known
+    raise ValueError(f"{path}: the name tells how a file is read; it has to end in one of {', '.join(ENDINGS)}")
+
+
+def read_rows(path: Path, progress: ProgressFn = lambda share: None) -> Iterator[Row | Rejected]:
+    """Every record in order: sound, or rejected with the reason. ValueError where the file as a whole is unreadable.
+
+    `progress` hears now and then which share of the file is read.
+    """
+    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
+    with _explained(path):
+        yield from readers[ending(path).removesuffix(".gz")](path, progress)
+
+
+def sound_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The cells of every record; ValueError with file and line at the first that is malformed."""
+    for row in read_rows(path):
+        if isinstance(row, Rejected):
+            raise ValueError(f"{path}, line {row.line}: {row.why}")
+        yield row.cells
+
+
 def header_of(path: Path) -> list[str]:
-    """The column names; ValueError where the file is no CSV with a header."""
-    with _opened(path) as handle:
-        return _header(path, handle)
+    """The column names of a CSV file; ValueError where it is none with a header."""
+    with _explained(path), _opened(path) as (text, _):
+        return _header(path, text)
 
 
-def rows_of(path: Path, names: list[str]) -> Iterator[Row | Rejected]:
-    """Every record after the header `names`, in order: sound, or rejected with the reason."""
-    at = _Place()
-    yield from _sound(path, len(names), at)
-    if not at.ended:
-        with _opened(path) as handle:
-            lines = _Lines(handle, at)
-            if not at.line:  # bytes that are no text stood near the header
-                next(csv.reader(lines, strict=True))
-                lines.take()
-            yield from _records(path.name, lines, len(names))
+@dataclass(frozen=True)
+class Layout:
+    """What a file holds: its columns in order with their types, and how many rows."""
+
+    columns: dict[str, pa.DataType]
+    rows: int
+    metadata: Mapping[bytes, bytes] | None = None  # parquet's own
+
+
+def layout_of(path: Path) -> Layout:
+    """Read a whole file once; ValueError with the line of the first row that is malformed."""
+    if ending(path) == ".parquet":
+        with _explained(path):
+            file = pq.ParquetFile(path)
+            schema = file.schema_arrow
+            _distinct(path, schema.names)
+            return Layout({column.name: column.type for column in schema}, file.metadata.num_rows, schema.metadata)
+    kinds: dict[str, set[type]] = {}
+    count = 0
+    for cells in sound_rows(path):
+        count += 1
+        for name, value in cells.items():
+            kinds.setdefault(name, set()).add(type(value))
+    return Layout({name: _type(types) for name, types in kinds.items()}, count)
+
+
+def _type(kinds: set[type]) -> pa.DataType:
+    """The column type that holds every value of these Python types; text (JSON) where they are unlike."""
+    kinds = kinds - {type(None)}
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    return pa.float64() if kinds and kinds <= {int, float} else pa.string()
+
+
+# --- CSV
 
 
 @dataclass
-class _Place:
-    """How far a file was read without trouble: lines, bytes, and whether to its end."""
+class _Position:
+    """How far a file was read without trouble: lines, and whether to its end."""
 
     line: int = 0
-    read: int = 0
-    ended: bool = False
+    at_end: bool = False
 
 
-def _sound(path: Path, width: int, at: _Place) -> Iterator[Row]:
-    """The records up to the first that is malformed, as fast as Python reads CSV; `at` is where they end."""
-    with _opened(path, errors="strict") as handle:
-        reader = csv.reader(handle, strict=True)
+def _csv_rows(path: Path, progress: ProgressFn) -> Iterator[Row | Rejected]:
+    names = header_of(path)
+    position = _Position()
+    yield from _before_trouble(path, names, position, progress)
+    if not position.at_end:
+        with _opened(path) as (text, share):
+            lines = _Lines(text, position.line)
+            if not position.line:  # bytes that are no text stood near the header
+                next(csv.reader(lines, strict=True))
+                lines.take()
+            for number, row in enumerate(_records(path.name, lines, names)):
+                if number % BATCH == 0:
+                    progress(share())
+                yield row
+    progress(1.0)
+
+
+def _before_trouble(path: Path, names: list[str], position: _Position, progress: ProgressFn) -> Iterator[Row]:
+    """The records up to the first that is malformed, as fast as Python reads CSV; `position` is where they end."""
+    width = len(names)
+    with _opened(path, errors="strict") as (text, share):
+        reader = csv.reader(text, strict=True)
         try:
             next(reader)
-            at.line = reader.line_num
-            for cells in reader:
+            position.line = reader.line_num
+            for number, cells in enumerate(reader):
+                if number % BATCH == 0:
+                    progress(share())
                 if len(cells) == width:
-                    at.read = handle.buffer.tell()
-                    yield Row(at.line + 1, cells, at.read)
+                    yield Row(position.line + 1, dict(zip(names, cells, strict=True)))
                 elif cells:
                     return
-                at.line = reader.line_num
-            at.ended = True
+                position.line = reader.line_num
+            position.at_end = True
         except (csv.Error, UnicodeDecodeError):
             return
 
 
 class _Lines:
-    """Physical lines, those of the record that is being read kept; lines can be pushed back."""
+    """Physical lines, those of the record that is being read remembered; lines can be pushed back."""
 
-    def __init__(self, handle: TextIO, at: _Place) -> None:
-        self.handle = handle
+    def __init__(self, text: TextIO, skipped: int) -> None:
+        self.text = text
         self.back: list[str] = []  # last one first
         self.record: list[str] = []
-        self.number = sum(1 for _ in islice(handle, at.line))  # lines taken, those of `record` not yet counted
-        self.read = at.read
+        self.number = sum(1 for _ in islice(text, skipped))  # lines taken, those of `record` not yet counted
 
     def __iter__(self) -> Iterator[str]:
-        record, back, handle = self.record, self.back, self.handle
+        record, back, text = self.record, self.back, self.text
         while len(record) < MOST_LINES:
-            line = back.pop() if back else handle.readline()
+            line = back.pop() if back else text.readline()
             if not line:
                 return
             record.append(line)
@@ -110,17 +193,15 @@ class _Lines:
         record = self.record.copy()
         self.record.clear()
         self.number += len(record)
-        self.read += sum(map(len, record))
         return record
 
     def push(self, lines: list[str]) -> None:
         """Read these again."""
         self.back.extend(reversed(lines))
         self.number -= len(lines)
-        self.read -= sum(map(len, lines))
 
 
-def _records(file: str, lines: _Lines, width: int) -> Iterator[Row | Rejected]:
+def _records(file: str, lines: _Lines, names: list[str]) -> Iterator[Row | Rejected]:
     held: Rejected | None = None  # a rejected record whose further lines are not records of their own
     reader = csv.reader(lines, strict=True)
     while True:
@@ -133,22 +214,22 @@ def _records(file: str, lines: _Lines, width: int) -> Iterator[Row | Rejected]:
             break
         if not more and not first.strip():
             continue
-        why = why or _wrong(cells or [], width)
+        why = why or _wrong(cells or [], len(names))
         if why is None:
             if held is not None:
                 yield held
                 held = None
-            yield Row(lines.number - len(more), cells or [], lines.read)
+            yield Row(lines.number - len(more), dict(zip(names, cells or [], strict=True)))
             continue
         reader = csv.reader(lines, strict=True)
         lines.push(more)
-        first = first.encode("utf-8", "replace").decode("utf-8")
+        first = _shown(first)
         if held is not None:
             held = replace(held, text=(held.text + first)[:SHOWN])
         elif more:
-            held = Rejected(file, lines.number, why, first[:SHOWN])
+            held = Rejected(file, lines.number, why, first)
         else:
-            yield Rejected(file, lines.number, why, first[:SHOWN])
+            yield Rejected(file, lines.number, why, first)
     if held is not None:
         yield held
 
@@ -156,10 +237,16 @@ def _records(file: str, lines: _Lines, width: int) -> Iterator[Row | Rejected]:
 def _wrong(cells: list[str], width: int) -> str | None:
     if len(cells) != width:
         return f"{len(cells)} cells, the header names {width} columns"
-    for cell in cells:
-        if not cell.isascii() and _NOT_UTF8.search(cell):
-            return "bytes that are not UTF-8 text"
-    return None
+    return "bytes that are not UTF-8 text" if any(map(_not_utf8, cells)) else None
+
+
+def _not_utf8(text: str) -> bool:
+    return not text.isascii() and _NOT_UTF8.search(text) is not None
+
+
+def _shown(text: str) -> str:
+    """What is kept of a rejected record."""
+    return text[:SHOWN].encode("utf-8", "replace").decode("utf-8")
 
 
 def _in_words(error: csv.Error) -> str:
@@ -168,31 +255,85 @@ def _in_words(error: csv.Error) -> str:
     return f"not CSV ({error}): quotes in a cell have to be doubled"
 
 
-def _header(path: Path, handle: TextIO) -> list[str]:
+def _header(path: Path, text: TextIO) -> list[str]:
+    csv.field_size_limit(LONGEST)
     try:
-        names = [name.strip() for name in next(csv.reader(handle, strict=True), [])]
+        names = [name.strip() for name in next(csv.reader(text, strict=True), [])]
     except csv.Error:
         names = []
-    if not any(names) or any(_NOT_UTF8.search(name) for name in names):
+    if not any(names) or any("\0" in name or _not_utf8(name) for name in names):
+        start = ", ".join(names) + text.read(8192)
+        if not start.strip():
+            raise ValueError(f"{path} has no rows: it is empty, and a header line with column names is expected")
+        if "\0" in start:
+            raise ValueError(f"{path} is a binary file, not CSV text in UTF-8")
         raise ValueError(f"{path}: the first line is no header of a CSV file, got {', '.join(names)[:80]!r}")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{path} has the columns {', '.join(twice)} more than once: their cells cannot be told apart")
+    _distinct(path, names)
     return names
 
 
-@contextlib.contextmanager
-def _opened(path: Path, errors: str = "surrogateescape") -> Iterator[TextIO]:
-    """The file as text; ValueError where it is empty, binary or cannot be opened."""
-    csv.field_size_limit(LONGEST)
+def _distinct(path: Path, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path} has the columns {', '.join(twice)} more than once: their cells cannot be told apart")
+
+
+# --- JSON lines and parquet
+
+
+def _json_rows(path: Path, progress: ProgressFn) -> Iterator[Row | Rejected]:
+    with _opened(path) as (text, share):
+        for number, line in enumerate(text, 1):
+            if number % BATCH == 0:
+                progress(share())
+            if line.strip():
+                row = _json_row(line)
+                yield Row(number, row) if isinstance(row, dict) else Rejected(path.name, number, row, _shown(line))
+    progress(1.0)
+
+
+def _json_row(line: str) -> dict[str, Any] | str:
+    """The object in a line, or why there is none."""
+    if _not_utf8(line):
+        return "bytes that are not UTF-8 text"
     try:
-        with open(path, "rb") as binary:
-            head = binary.read(8192)
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({error}); one object a line is expected"
+    return row if isinstance(row, dict) else f"expected a JSON object, got {line.strip():.80}"
+
+
+def _parquet_rows(path: Path, progress: ProgressFn) -> Iterator[Row]:
+    file, number = pq.ParquetFile(path), 0
+    _distinct(path, file.schema_arrow.names)
+    for batch in file.iter_batches(batch_size=BATCH):
+        for cells in batch.to_pylist():
+            number += 1
+            yield Row(number, cells)
+        progress(number / max(1, file.metadata.num_rows))
+
+
+# --- files
+
+
+@contextlib.contextmanager
+def _opened(path: Path, errors: str = "surrogateescape") -> Iterator[tuple[TextIO, Callable[[], float]]]:
+    """The file as text, and what tells which share of its bytes is read."""
+    kind = ending(path)
+    with open(path, "rb") as file:
+        size = max(1, os.fstat(file.fileno()).st_size)
+        content: BinaryIO = gzip.GzipFile(fileobj=file) if kind.endswith(".gz") else file  # type: ignore[assignment]
+        # JSON lines end at \n alone: \r can stand between tokens
+        text = io.TextIOWrapper(content, "utf-8-sig", errors, newline="" if kind.startswith(".csv") else "\n")
+        yield text, lambda: min(1.0, file.tell() / size)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say of any trouble in reading which file it is."""
+    try:
+        yield
+    except (pa.ArrowException, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as {ending(path)}: {str(error).splitlines()[0]:.200}") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error})") from None
-    if not head.strip():
-        raise ValueError(f"{path} is empty: a header line with column names is expected")
-    if b"\0" in head:
-        raise ValueError(f"{path} is a binary file, not CSV text in UTF-8")
-    with open(path, encoding="utf-8-sig", errors=errors, newline="") as handle:
-        yield handle

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spillover.judgements.tables.judged_columns import Survey, judged_pieces
+from spillover.judgements.tables.judged_columns import Survey, judged_answers
+from spillover.judgements.tables.row_reader import read_rows
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class Answers:
 
 def read_answers(path: Path) -> Answers:
     """The scores of every sound row; ValueError where the file as a whole cannot be read."""
-    counted = Survey(path.name)
+    counted = Survey(path)
     known: dict[str, str] = {}  # each id once in memory
     ids: list[str] = []
     parts: dict[str, list[np.ndarray]] = {}
-    for piece in judged_pieces(path, counted):
+    for piece in judged_answers(read_rows(path), counted):
         ids += [known.setdefault(id, id) for id in piece.question_ids]
         for name, column in piece.scores.items():
             parts.setdefault(name, []).append(column.values)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spillover.judgements.tables.imported_scores import SourceFile
-from spillover.judgements.tables.row_reader import Rejected, header_of, rows_of
+from spillover.judgements.tables.row_reader import Rejected, read_rows
 from spillover.papers.em_generalization.geometry import as_table
 from spillover.papers.em_generalization.place import CrossValidationName
 from spillover.records import write_table
@@ -43,12 +43,11 @@ def read_cross_validation(path: Path) -> list[dict[str, Any]]:
 
 def read_table_csv(path: Path) -> list[dict[str, Any]]:
     """A small CSV of published numbers: cells that are numbers as such, empty ones and NaN as None."""
-    names = header_of(path)
     rows = []
-    for row in rows_of(path, names):
+    for row in read_rows(path):
         if isinstance(row, Rejected):
             raise ValueError(f"{path}, line {row.line}: {row.why}")
-        rows.append({name: _value(cell) for name, cell in zip(names, row.cells, strict=True)})
+        rows.append({name: _value(cell) for name, cell in row.cells.items()})
     if not rows:
         raise ValueError(f"{path} has a header and no rows")
     return rows

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, TypeVar
 from spillover.importers.importer import Importer, ImportPlan, Piece
 from spillover.judgements.tables.evidence import Kind, QuestionFile, ScoredBy, kind_of, read_questions, witness
 from spillover.judgements.tables.imported_scores import QuestionIds, SourceFile
-from spillover.judgements.tables.judged_columns import CODES, Survey, survey
+from spillover.judgements.tables.judged_columns import CODES, Survey, survey_answers
+from spillover.judgements.tables.row_reader import read_rows
 from spillover.papers.em_generalization.cross_validation import PublishedCrossValidation
 from spillover.papers.em_generalization.geometry import PublishedGeometry
 from spillover.papers.em_generalization.published_table import PublishedTable
@@ -62,7 +63,7 @@ class ReleasePlan(ImportPlan):
 
     def run(self, files: RunFiles, progress: ProgressFn = lambda share: None) -> PublishedRun | None:
         """The artefact of one run from those of its files that can be read; None where none can."""
-        counted = self._or_refused(files.answers, lambda path: survey(path, progress))
+        counted = self._or_refused(files.answers, lambda path: survey_answers(read_rows(path, progress), Survey(path)))
         published = self._or_refused(files.summary, read_summary)
         if counted is None and published is None:
             return None

@@ -11,7 +11,7 @@ import numpy as np
 from spillover.judgements.judgements import held_out
 from spillover.judgements.scored_answers import Loss, ScoreColumns, Training
 from spillover.judgements.tables.imported_scores import ImportedScores, SourceFile
-from spillover.judgements.tables.score_writer import write_judged
+from spillover.judgements.tables.row_reader import read_rows
 from spillover.papers.em_generalization.names import AskedSet, RunName
 from spillover.papers.em_generalization.summaries import FILTERED, LOGGED, Summary, number, read_summary
 from spillover.records import LOG, LOSSES, SUMMARIES, read_json, read_table, write_json, write_table
@@ -59,7 +59,7 @@ class PublishedRun(ImportedScores):
         facts: dict[str, Any] = {"name": self.name.stem, "files": []}
         if self.answers is not None:
             path = self.answers.checked()
-            facts |= write_judged(path, self.judged_by, (*self.scored, *self.codes), context)
+            facts |= self.write_answers(read_rows(path, context.progress), path, context.folder)
             facts["files"].append(path.name)
         if self.published is not None:
             path = self.published.checked()

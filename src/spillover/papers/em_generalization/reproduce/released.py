@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from spillover.judgements.tables.row_reader import Rejected, Row, header_of, rows_of
+from spillover.judgements.tables.row_reader import Rejected, Row, header_of, read_rows
 from spillover.maths.arrays import Floats
 from spillover.papers.cells import as_float, as_number, numbers
 from spillover.papers.em_generalization.answers import Answers, read_answers
@@ -262,9 +262,9 @@ def _add_table(release: Release, path: Path) -> None:
         known = "; ".join(f"{kind}: {', '.join(columns[:4])}, ..." for kind, columns in TABLES.items())
         raise ValueError(f"{path} has the columns of no published table that is known here ({known}); it has {shown}")
     rows = release.tables[kind][file] = []
-    for row in rows_of(path, names):
+    for row in read_rows(path):
         if isinstance(row, Row):
-            rows.append(dict(zip(names, row.cells, strict=True)))
+            rows.append(row.cells)
         else:
             release.problems.append(Rejected(file, row.line, row.why, row.text))
 
