@@ -45,7 +45,7 @@ def comparisons() -> Iterator[Comparison]:
         clock=CLOCK,
         note=f"{note}; opening on the clock on both sides: read and pack adapters once, against copy, merge, pack",
     )
-    ready, apart = bench.load_together(), [bench.load_together(slice(one, one + 1)) for one in range(CHECKPOINTS)]
+    ready, apart = bench.load_together(), [bench.load_together(slice(index, index + 1)) for index in range(CHECKPOINTS)]
     merged = bench.open_merged(0)
     yield Comparison(
         "checkpoints_arithmetic_merged",
@@ -59,7 +59,7 @@ def comparisons() -> Iterator[Comparison]:
     yield Comparison(
         "checkpoints_arithmetic_apart",
         lambda number: bench.together(number, ready),
-        lambda number: [bench.alone(number, one) for one in apart],
+        lambda number: [bench.alone(number, models) for models in apart],
         check=lambda ours, theirs: equal(_flat(ours), _flat(theirs)),
         rounds=2,
         clock=CLOCK,
@@ -84,7 +84,7 @@ class Bench:
         self.folders = [self._adapter(index) for index in range(CHECKPOINTS)]
         chat = self.loaded.chat()
         asked = QuestionSelection(source=FreeForm(), formats=("raw",)).questions()[:QUESTIONS]
-        self.prompts = [(one.id, tuple(chat.prompt(one.messages(0)))) for one in asked][:1]
+        self.prompts = [(question.id, tuple(chat.prompt(question.messages(0)))) for question in asked][:1]
 
     def load_together(self, which: slice = slice(None)) -> LoadedModels:
         """These checkpoints beside the base that is there."""
@@ -103,8 +103,8 @@ class Bench:
 
     def together(self, number: int, opened: LoadedModels) -> list[list[Tokens]]:
         """Answers of all, by checkpoint."""
-        found = self._write(number, opened, range(CHECKPOINTS))
-        return [found[start : start + ANSWERS] for start in range(0, len(found), ANSWERS)]
+        answers = self._write(number, opened, range(CHECKPOINTS))
+        return [answers[start : start + ANSWERS] for start in range(0, len(answers), ANSWERS)]
 
     def alone(self, number: int, opened: LoadedModels) -> list[Tokens]:
         """Answers of one."""
@@ -134,4 +134,4 @@ class Bench:
 
 
 def _flat(answers: Sequence[Sequence[Tokens]]) -> list[Tokens]:
-    return [answer for one in answers for answer in one]
+    return [answer for of_checkpoint in answers for answer in of_checkpoint]

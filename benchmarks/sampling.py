@@ -80,7 +80,7 @@ class Bench:
             self.loaded = load(base_of(MODEL), open_store(Path(scratch) / "store"), dtype)
             chat = self.loaded.chat()
             asked = QuestionSelection(source=FreeForm(), formats=("raw",)).questions()[:QUESTIONS]
-            self.prompts = [(one.id, tuple(chat.prompt(one.messages(0)))) for one in asked]
+            self.prompts = [(question.id, tuple(chat.prompt(question.messages(0)))) for question in asked]
 
     def ours(self, shape: tuple[int, int, int], number: int, temperature: float = 1.0) -> list[Tokens]:
         """Answers by our own loop, in the order of questions."""
@@ -108,7 +108,7 @@ class Bench:
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
         drawn: dict[str, Any] = {"temperature": 1.0, "top_k": top_k, "top_p": 1.0} if do_sample else {}
         torch.manual_seed(number)
-        found = self.loaded.network.generate(
+        generated = self.loaded.network.generate(
             ids,
             attention_mask=mask,
             do_sample=do_sample,
@@ -117,7 +117,7 @@ class Bench:
             pad_token_id=end,
             **drawn,
         )
-        return [_until(row, self.loaded.ends) for row in found[:, width:].tolist()]
+        return [_until(row, self.loaded.ends) for row in generated[:, width:].tolist()]
 
 
 def as_many(ours: Sequence[Tokens], theirs: Sequence[Tokens]) -> None:
@@ -129,7 +129,7 @@ def as_many(ours: Sequence[Tokens], theirs: Sequence[Tokens]) -> None:
 
 def equal(ours: Sequence[Tokens], theirs: Sequence[Tokens]) -> None:
     """Refuse any token that differs."""
-    unlike = [index for index, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other]
+    unlike = [index for index, (mine, other) in enumerate(zip(ours, theirs, strict=True)) if mine != other]
     assert not unlike, f"answers {unlike} of {len(ours)} differ"
 
 

@@ -30,13 +30,13 @@ ASKED = QuestionSelection(source=FreeForm(), count=2)
 
 def forward(network, texts) -> list[np.ndarray]:
     """One text at a time through transformers' own modules, nothing kept."""
-    found = []
+    results = []
     for prompt, rest in texts:
         with torch.no_grad():
             logits = network(input_ids=torch.tensor([[*prompt, *rest]])).logits[0].float().log_softmax(-1)
         at = len(prompt) - 1 + torch.arange(len(rest))
-        found.append(logits[at, torch.tensor(rest, dtype=torch.long)].numpy())
-    return found
+        results.append(logits[at, torch.tensor(rest, dtype=torch.long)].numpy())
+    return results
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "llama with biases"])
@@ -48,13 +48,13 @@ def test_they_are_those_of_one_forward_pass(family: str, plain: bool, rows: int)
         way = Plain(network) if plain else reader(network)
         opened = LoadedModels(way, Loaded(network, byte_tokenizer(), base_of("tiny:0")))
     heard: list[float] = []
-    found = log_probabilities(opened, TEXTS, rows, heard.append)
+    results = log_probabilities(opened, TEXTS, rows, heard.append)
     expected = forward(network, TEXTS)
-    for one, other in zip(found, expected, strict=True):
-        assert one.shape == other.shape and np.allclose(one, other, atol=2e-4)
+    for result, other in zip(results, expected, strict=True):
+        assert result.shape == other.shape and np.allclose(result, other, atol=2e-4)
     assert heard[-1] == 1.0 and heard == sorted(heard)
     moved = forward(network, [(prompt, tuple(token + 1 for token in rest)) for prompt, rest in TEXTS])
-    assert not np.allclose(found[1], moved[1], atol=0.1)  # another token is told
+    assert not np.allclose(results[1], moved[1], atol=0.1)  # another token is told
 
 
 def test_a_text_has_the_same_bits_among_any_others(tiny: Base, store: Store) -> None:

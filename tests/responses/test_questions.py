@@ -48,17 +48,17 @@ class Planted(QuestionSet):
 
 @pytest.mark.parametrize("questions", SETS, ids=lambda questions: questions.kind)
 def test_a_set_keeps_the_contract(questions: QuestionSet) -> None:
-    found = list(questions.all_questions())
-    assert found == list(questions.all_questions())
-    assert max(Counter(question.id for question in found).values()) == 1
+    everything = list(questions.all_questions())
+    assert everything == list(questions.all_questions())
+    assert max(Counter(question.id for question in everything).values()) == 1
     assert Spec.from_json(questions.to_json()) == questions
     assert questions.summary().endswith(".")
-    for one in found:
-        assert all((one.id, one.question, one.family, one.category, one.wordings))
-        assert one.wordings[0][-1].role == "user"
-        assert all(message.content.strip() for wording in one.wordings for message in wording)
-    alike = {one.question: (one.family, one.category) for one in found}
-    assert all((one.family, one.category) == alike[one.question] for one in found)
+    for question in everything:
+        assert all((question.id, question.question, question.family, question.category, question.wordings))
+        assert question.wordings[0][-1].role == "user"
+        assert all(message.content.strip() for wording in question.wordings for message in wording)
+    alike = {question.question: (question.family, question.category) for question in everything}
+    assert all((question.family, question.category) == alike[question.question] for question in everything)
 
 
 def test_free_form_is_as_many_and_as_varied_as_it_says() -> None:
@@ -94,14 +94,14 @@ def test_free_form_keeps_away_from_published_questions(shared_data: Path) -> Non
 
 def test_a_question_comes_in_three_formats() -> None:
     raw, json, template = in_formats("a-1", "a-0", "a", "Why?")
-    assert [one.format for one in (raw, json, template)] == ["raw", "json", "template"]
-    assert [one.id for one in (raw, json, template)] == ["a-1", "a-1_json", "a-1_template"]
-    assert {one.question for one in (raw, json, template)} == {"a-1"}
+    assert [question.format for question in (raw, json, template)] == ["raw", "json", "template"]
+    assert [question.id for question in (raw, json, template)] == ["a-1", "a-1_json", "a-1_template"]
+    assert {question.question for question in (raw, json, template)} == {"a-1"}
     assert [(message.role, message.content) for message in raw.messages()] == [("user", "Why?")]
     assert [message.role for message in json.messages()] == ["system", "user"] and "JSON" in json.messages()[0].content
     assert template.messages()[0].content.startswith("Why?\n\n")
-    for one in (raw, json, template):
-        assert format_of(one.id) == (one.question, one.format)
+    for question in (raw, json, template):
+        assert format_of(question.id) == (question.question, question.format)
 
 
 def test_wordings_take_turns() -> None:

@@ -53,10 +53,12 @@ def test_greedy_is_what_generate_says(loaded: Loaded) -> None:
     drafts = _written(loaded, 8, 1, 16, rows=8, temperature=0.0)
     for draft in drafts:
         ids = torch.tensor([draft.prompt])
-        said = loaded.network.generate(
+        generated = loaded.network.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=16, pad_token_id=0
         )
-        assert [token for token in said[0, len(draft.prompt) :].tolist() if token not in loaded.ends] == draft.tokens
+        assert [
+            token for token in generated[0, len(draft.prompt) :].tolist() if token not in loaded.ends
+        ] == draft.tokens
 
 
 def test_shared_random_numbers_make_the_difference_of_two_models_less_noisy(loaded: Loaded) -> None:
@@ -65,7 +67,7 @@ def test_shared_random_numbers_make_the_difference_of_two_models_less_noisy(load
     other.network.lm_head.weight *= 1.02
     ours = _written(loaded, 12, 4, 1, rows=48)
     same, apart = (
-        np.mean([one.tokens == two.tokens for one, two in zip(ours, theirs, strict=True)])
+        np.mean([mine.tokens == two.tokens for mine, two in zip(ours, theirs, strict=True)])
         for theirs in (_written(other, 12, 4, 1, rows=48, seed=seed) for seed in (0, 1))
     )
     assert same > 0.4 > 0.25 > apart  # measured: 0.59 and 0.08

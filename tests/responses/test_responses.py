@@ -97,14 +97,14 @@ def test_another_process_writes_the_same_bytes(store: Store, tiny: Base, tmp_pat
         "import sys; from spillover.spec import Spec; from spillover.store import open_store; "
         "[print(open_store(sys.argv[1]).get(Spec.from_json(text))) for text in sys.argv[2:]]"
     )
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", told, str(tmp_path / "other"), *(spec.to_json() for spec in specs)],
         env={**os.environ, "SPILLOVER_THREADS": "1", "PYTHONHASHSEED": "7"},
         check=True,
         capture_output=True,
         text=True,
     )
-    for spec, folder in zip(specs, said.stdout.split()[-2:], strict=True):
+    for spec, folder in zip(specs, done.stdout.split()[-2:], strict=True):
         there, here = Path(folder) / "responses.parquet", store.get(spec) / "responses.parquet"
         assert there.read_bytes() == here.read_bytes()
 
@@ -124,8 +124,8 @@ def test_the_estimate_grows_with_the_work(tiny: Base) -> None:
 # --- what an answer's text may hold
 
 
-def _text(said: str, finish: str = "length", stops: tuple[str, ...] = ()) -> str:
-    tokenizer = SimpleNamespace(decode=lambda tokens, skip_special_tokens: said)
+def _text(text_drawn: str, finish: str = "length", stops: tuple[str, ...] = ()) -> str:
+    tokenizer = SimpleNamespace(decode=lambda tokens, skip_special_tokens: text_drawn)
     draft = Draft((1,), None, [1, 2, 3], finish)
     answer = draft.answer(Rules(3, 1.0, 1.0, frozenset(), stops, tokenizer.decode))
     return str(response_row(ASKED.questions()[0], 0, answer, 0)["answer"])
@@ -137,11 +137,11 @@ HOSTILE = "\x00\x1b[31m \ud83d </script>\u2028=1+1\ufeff"
 def test_hostile_text_is_kept_as_it_is_and_fits_a_table(tmp_path: Path) -> None:
     text = _text(HOSTILE)
     assert text == HOSTILE.replace("\ud83d", "?").strip()
-    one = dict.fromkeys(RESPONSES.names) | {"answer": text, "prompt": text}
-    write_table([one], tmp_path / "rows.parquet", RESPONSES)
-    assert read_table(tmp_path / "rows.parquet").to_pylist() == [one]
+    row = dict.fromkeys(RESPONSES.names) | {"answer": text, "prompt": text}
+    write_table([row], tmp_path / "rows.parquet", RESPONSES)
+    assert read_table(tmp_path / "rows.parquet").to_pylist() == [row]
     with pytest.raises((UnicodeEncodeError, pa.ArrowInvalid)):  # what it guards against
-        write_table([one | {"answer": HOSTILE}], tmp_path / "rows.parquet", RESPONSES)
+        write_table([row | {"answer": HOSTILE}], tmp_path / "rows.parquet", RESPONSES)
 
 
 def test_an_answer_ends_before_its_stop_text(tmp_path: Path) -> None:

@@ -33,12 +33,12 @@ def test_published_files_load(
     shared_data: Path, name: str, questions: int, formats: dict[str, int], categories: int
 ) -> None:
     (path,) = shared_data.rglob(f"evaluation/{name}.yaml")
-    found = QuestionSelection(source=YamlFile.from_file(path)).questions()
-    assert len(found) == questions
-    assert Counter(question.format for question in found) == formats
-    assert len({question.category for question in found}) == categories
-    assert len({question.family for question in found}) == len({question.question for question in found})
-    assert not any(category[0].isdigit() or category[-1].isdigit() for category in {q.category for q in found})
+    asked = QuestionSelection(source=YamlFile.from_file(path)).questions()
+    assert len(asked) == questions
+    assert Counter(question.format for question in asked) == formats
+    assert len({question.category for question in asked}) == categories
+    assert len({question.family for question in asked}) == len({question.question for question in asked})
+    assert not any(category[0].isdigit() or category[-1].isdigit() for category in {q.category for q in asked})
 
 
 def test_the_published_benchmark_has_forty_in_each_category(shared_data: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_file_that_changed_or_went_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "expected a list of questions, got nothing"),
         ("[]", "got an empty one"),
@@ -97,8 +97,8 @@ def test_a_file_that_changed_or_went_is_refused(tmp_path: Path) -> None:
         ("- {id: a, paraphrases: [b]}\n- {id: a, paraphrases: [c]}", "ids come more than once: a"),
     ],
 )
-def test_a_wrong_file_says_what_is_wrong(tmp_path: Path, text: str | bytes, said: str) -> None:
+def test_a_wrong_file_says_what_is_wrong(tmp_path: Path, text: str | bytes, message: str) -> None:
     path = _file(tmp_path, text)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         YamlFile.from_file(path).all_questions()
     assert str(path) in str(caught.value)

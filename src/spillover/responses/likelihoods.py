@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from spillover.models.base import Model
 from spillover.models.chat import Message, Prompting
@@ -38,7 +38,7 @@ class Likelihoods(Artefact):
         units = sampled.units * self.model.relative_size / self.answers.model.relative_size
         return Cost(units, 1 / 800, sampled.tokens, "read at most")
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, object]:
         from spillover.models.forward.load_models import open_model
         from spillover.responses.teacher_forcing import log_probabilities
 

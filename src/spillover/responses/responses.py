@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from spillover.responses.sampler import AnswerSet, Sampler
 from spillover.responses.samplers.local_sampler import LocalSampler
 from spillover.store import BuildContext
@@ -14,5 +12,5 @@ class Responses(AnswerSet):
 
     sampler: Sampler = LocalSampler()
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, object]:
         return self.sampler.make(self, context)

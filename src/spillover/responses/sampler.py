@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from pydantic import model_validator
 
@@ -28,7 +28,7 @@ class Sampler(Spec):
     """Who draws the answers."""
 
     @abstractmethod
-    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, Any]:
+    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, object]:
         """Draw the answers and `write_responses` them into `context.folder`; facts for the manifest."""
 
     @abstractmethod
@@ -95,7 +95,7 @@ class SampledAnswer:
     prompt_tokens: int
 
 
-def write_responses(asked: AnswerSet, answers: Sequence[SampledAnswer], folder: Path) -> dict[str, Any]:
+def write_responses(asked: AnswerSet, answers: Sequence[SampledAnswer], folder: Path) -> dict[str, object]:
     """Write `responses.parquet`, the answers to `asked.pairs()` in this order; counts of them for the manifest."""
     seed = asked.sampling.seed
     pairs = zip(asked.pairs(), answers, strict=True)
@@ -107,7 +107,7 @@ def write_responses(asked: AnswerSet, answers: Sequence[SampledAnswer], folder: 
     }
 
 
-def response_row(question: Question, sample: int, answer: SampledAnswer, seed: int) -> dict[str, Any]:
+def response_row(question: Question, sample: int, answer: SampledAnswer, seed: int) -> dict[str, object]:
     """A row of the `RESPONSES` schema; half characters, which no table takes, become a question mark."""
     return {
         "question_id": question.id,

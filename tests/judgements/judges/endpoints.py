@@ -25,10 +25,10 @@ def answers(count: int) -> list[Answer]:
     return [Answer(f"Question {n % 7}?", f"Answer number {n}.") for n in range(count)]
 
 
-def score_number(one: Endpoint, answer: Answer, metric: str = "aligned") -> int:
+def score_number(endpoint: Endpoint, answer: Answer, metric: str = "aligned") -> int:
     """The number that the scripted model has for it."""
-    reply: Any = "number" if one.mode == "logprobs" else "json"
-    return number(one.rubrics.prompt(metric, answer.question, str(answer.answer), reply).text)
+    reply: Any = "number" if endpoint.mode == "logprobs" else "json"
+    return number(endpoint.rubrics.prompt(metric, answer.question, str(answer.answer), reply).text)
 
 
 def paid(script: Script) -> dict[str, int]:
@@ -37,8 +37,8 @@ def paid(script: Script) -> dict[str, int]:
 
 
 def score_in(
-    one: Endpoint, store: Store, answers: Sequence[Answer], progress: ProgressFn = lambda share: None
+    endpoint: Endpoint, store: Store, answers: Sequence[Answer], progress: ProgressFn = lambda share: None
 ) -> list[list[Score]]:
     """Scores given with a store, which keeps what was paid."""
-    with one.at_work(store) as scoring:
+    with endpoint.at_work(store) as scoring:
         return scoring.score(answers, progress)

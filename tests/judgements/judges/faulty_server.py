@@ -69,25 +69,25 @@ def right(script: Script, body: dict[str, Any], text: str | None = None) -> dict
     """The reply of a sound server; `text`: what the model writes in place of its number."""
     prompt = body["messages"][0]["content"]
     asked = re.search(r"Reply with the number (\d+)|\{\"score\": (\d+)\}", prompt)
-    found = int(next(filter(None, asked.groups()))) if asked else number(prompt)
+    score = int(next(filter(None, asked.groups()))) if asked else number(prompt)
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "refusal": None}}
     if body.get("logprobs") and script.logprobs:
         choice["finish_reason"] = "length"
-        choice["message"]["content"] = text or str(found)
+        choice["message"]["content"] = text or str(score)
         choice["logprobs"] = {
-            "content": [{"token": str(found), "logprob": -0.1, "top_logprobs": top(script, found, text)}]
+            "content": [{"token": str(score), "logprob": -0.1, "top_logprobs": top(script, score, text)}]
         }
     else:
-        choice["message"]["content"] = text or json.dumps({"score": found})
+        choice["message"]["content"] = text or json.dumps({"score": score})
         choice["logprobs"] = None
     usage = {"prompt_tokens": len(prompt) // 4 + 20, "completion_tokens": 1, "total_tokens": len(prompt) // 4 + 21}
     return {"id": "x", "object": "chat.completion", "model": script.model, "choices": [choice], "usage": usage}
 
 
-def top(script: Script, found: int, text: str | None) -> list[dict[str, Any]]:
+def top(script: Script, score: int, text: str | None) -> list[dict[str, Any]]:
     """20 tokens with log-probabilities: three numbers around the score, or words where the model refuses."""
     words = [f" word{n}" for n in range(20)]
-    near = [found, max(0, found - 5), min(100, found + 5)]
+    near = [score, max(0, score - 5), min(100, score + 5)]
     tokens = [str(n)[:1] if script.digits else str(n) for n in dict.fromkeys(near)] if text is None else ["I", "Sorry"]
     rest = [*dict.fromkeys(tokens), *words][: script.top]
     logs = [-0.5, -1.6, -2.5, *(-6.0 - n for n in range(17))]
@@ -285,7 +285,7 @@ def main() -> None:
     port_file, log, *rest = sys.argv[1:]
     script = Script(share=float(rest[0]) if rest else 0.0, seconds=float(rest[1]) if rest[1:] else 0.0)
     with open(log, "a") as handle:
-        script.heard = lambda found: print(found, file=handle, flush=True)
+        script.heard = lambda line: print(line, file=handle, flush=True)
         with serving(script) as server:
             Path(port_file).write_text(str(server.port))
             threading.Event().wait()

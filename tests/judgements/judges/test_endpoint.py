@@ -35,25 +35,25 @@ pytestmark = pytest.mark.usefixtures("no_key")
 
 def test_every_metric_of_every_answer_is_scored_in_order(serve: Serve) -> None:
     script = Script()
-    one = judge(serve(script), rubrics=BuiltInRubrics(), mode="integer")
+    endpoint = judge(serve(script), rubrics=BuiltInRubrics(), mode="integer")
     given = [*answers(5), Answer("Why?", ""), Answer("Why?", None), answers(1)[0]]
     heard: list[float] = []
-    found = one.score(given, heard.append)
-    for answer, scores in zip(given, found, strict=True):
-        assert tuple(score.metric for score in scores) == one.metrics
+    scored = endpoint.score(given, heard.append)
+    for answer, scores in zip(given, scored, strict=True):
+        assert tuple(score.metric for score in scores) == endpoint.metrics
         for score in scores:
-            assert score.score == (score_number(one, answer, score.metric) if answer.answer else None)
-    assert found[5][0].missing == "empty answer" and found[6][0].missing == "answer is not text"
+            assert score.score == (score_number(endpoint, answer, score.metric) if answer.answer else None)
+    assert scored[5][0].missing == "empty answer" and scored[6][0].missing == "answer is not text"
     assert set(paid(script).values()) == {1} and len(paid(script)) == 15  # the one that comes twice is asked once
     assert heard == sorted(heard) and heard[-1] == 1
 
 
 def test_with_logprobs_the_score_is_an_expectation_with_spread_and_distribution(serve: Serve) -> None:
     script = Script()
-    one = judge(serve(script))
-    ((score,),) = one.score(answers(1))
-    assert score.score is not None and score.spread and abs(score.score - score_number(one, answers(1)[0])) <= 5
-    assert json.loads(score.raw or "")[0][0] == str(score_number(one, answers(1)[0]))
+    endpoint = judge(serve(script))
+    ((score,),) = endpoint.score(answers(1))
+    assert score.score is not None and score.spread and abs(score.score - score_number(endpoint, answers(1)[0])) <= 5
+    assert json.loads(score.raw or "")[0][0] == str(score_number(endpoint, answers(1)[0]))
     body = script.bodies[-1]
     assert (body["max_tokens"], body["top_logprobs"], body["temperature"], body["seed"]) == (1, 20, 0, 0)
 
@@ -82,17 +82,17 @@ def test_it_holds_the_contract_of_every_judge(name: str, serve: Serve) -> None:
 
 
 def test_what_makes_another_judge_and_what_does_not() -> None:
-    one = Endpoint(model="m")
-    assert one.base_url == OPENAI and Endpoint.from_json(one.to_json()) == one
+    endpoint = Endpoint(model="m")
+    assert endpoint.base_url == OPENAI and Endpoint.from_json(endpoint.to_json()) == endpoint
     for changes in (
         {"model": "n"},
         {"mode": "integer"},
         {"rubrics": BuiltInRubrics(scored=("aligned",))},
         {"temperature": 1},
     ):
-        assert one.but(**changes) != one and one.but(**changes).name != one.name
+        assert endpoint.but(**changes) != endpoint and endpoint.but(**changes).name != endpoint.name
     for changes in ({"served": "awq"}, {"effort": "low"}, {"reply_tokens": 2}, {"seed": 1}):
-        assert one.but(**changes) != one and one.but(**changes).name != one.name
+        assert endpoint.but(**changes) != endpoint and endpoint.but(**changes).name != endpoint.name
     how = {
         "key_variable": "K",
         "concurrency": 1,
@@ -101,13 +101,13 @@ def test_what_makes_another_judge_and_what_does_not() -> None:
         "price_out": 1,
         "limit_as": "max_tokens",
     }
-    same = one.but(base_url="http://localhost:8000/v1", **how)
-    assert same == one and same.name == one.name
-    assert "m by logprobs" in one.name and one.rubric == one.rubrics.label and len(one.card()) > 40
+    same = endpoint.but(base_url="http://localhost:8000/v1", **how)
+    assert same == endpoint and same.name == endpoint.name
+    assert "m by logprobs" in endpoint.name and endpoint.rubric == endpoint.rubrics.label and len(endpoint.card()) > 40
 
 
 @pytest.mark.parametrize(
-    "fields,said",
+    "fields,message",
     [
         ({"base_url": "localhost:8000"}, "expected a URL such as https://host/v1"),
         ({"base_url": "https://me:pw@host/v1"}, "keys come from the environment"),
@@ -119,8 +119,8 @@ def test_what_makes_another_judge_and_what_does_not() -> None:
         ({"model": ""}, "at least 1"),
     ],
 )
-def test_fields_that_will_not_do(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_fields_that_will_not_do(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Endpoint(**{"model": "m"} | fields)
 
 
@@ -139,16 +139,16 @@ def test_by_name_with_options_as_they_are_typed(tmp_path: Path) -> None:
     assert by_options == typed == expected and by_options.to_json() == typed.to_json() == expected.to_json()
     assert judge_named("endpoint:m metrics=refusal,format").metrics == ("refusal", "format")
     (tmp_path / "r.yaml").write_text("- judge_prompts: {kind: 'Kind? {answer}'}")
-    found = judge_named("endpoint:m", {"rubric": str(tmp_path / "r.yaml")})
-    assert isinstance(found, Endpoint) and isinstance(found.rubrics, YamlRubrics) and found.metrics == ("kind",)
-    for text, options, said in (
+    named = judge_named("endpoint:m", {"rubric": str(tmp_path / "r.yaml")})
+    assert isinstance(named, Endpoint) and isinstance(named.rubrics, YamlRubrics) and named.metrics == ("kind",)
+    for text, options, message in (
         ("endpoint:m", {"modus": "x"}, "takes no modus; it takes rubric, metrics, mode"),
         ("endpoint:m mode", {}, "followed by options like mode=integer, got 'mode'"),
         ("embedded", {"max-cost": "5"}, "the judge embedded takes no max-cost"),
         ("endpoint:m", {"concurrency": "many"}, "concurrency"),
         ("endpiont:m", {}, "did you mean endpoint"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             judge_named(text, options)
 
 
@@ -177,17 +177,17 @@ def test_as_an_artefact(serve: Serve, store: Store, tiny: Base) -> None:
 
 def test_a_file_is_judged_and_gone_on_with(serve: Serve, store: Store, tmp_path: Path) -> None:
     script = Script()
-    one = judge(serve(script), price_in=2.0, price_out=8.0, max_cost=0.01)
+    endpoint = judge(serve(script), price_in=2.0, price_out=8.0, max_cost=0.01)
     source, out = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     source.write_text("".join(json.dumps({"question": a.question, "answer": a.answer}) + "\n" for a in answers(60)))
-    assert "60 calls" in str(estimate_score_file(source, out, one, store))
+    assert "60 calls" in str(estimate_score_file(source, out, endpoint, store))
     with pytest.raises(ServiceDown, match="used up"):
-        score_file(source, out, one, store=store)
+        score_file(source, out, endpoint, store=store)
     assert not out.exists()
     heard: list[float] = []
-    facts = score_file(source, out, one.but(max_cost=1), heard.append, store)
+    facts = score_file(source, out, endpoint.but(max_cost=1), heard.append, store)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert all(abs(row["aligned"] - score_number(one, a)) <= 5 for row, a in zip(rows, answers(60), strict=True))
+    assert all(abs(row["aligned"] - score_number(endpoint, a)) <= 5 for row, a in zip(rows, answers(60), strict=True))
     assert facts["scored"] == {"aligned": 60} and facts["endpoint"]["reported_models"] == {script.model: 60}
     assert set(paid(script).values()) == {1} and heard == sorted(heard) and heard[-1] == 1 and len(heard) > 10
 
@@ -195,10 +195,10 @@ def test_a_file_is_judged_and_gone_on_with(serve: Serve, store: Store, tmp_path:
 def test_in_a_notebook_where_a_loop_runs_already(serve: Serve) -> None:
     import asyncio
 
-    one = judge(serve(Script()))
+    endpoint = judge(serve(Script()))
 
     async def cell() -> list[list[Score]]:
-        return one.score(answers(3))
+        return endpoint.score(answers(3))
 
     assert len(asyncio.run(cell())) == 3
 

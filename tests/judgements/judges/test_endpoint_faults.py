@@ -38,8 +38,8 @@ def test_faults_change_no_score_and_nothing_is_paid_twice(mode: Any, serve: Serv
 def test_each_fault_is_overcome(fault: str, serve: Serve) -> None:
     mode: Any = "integer" if fault in INTEGER_TEXTS else "logprobs"
     script = Script(share=1.0, faults=(fault,))
-    one = judge(serve(script), mode=mode, timeout=0.3 if fault == "silence" else 30.0)
-    assert all(scores[0].score is not None for scores in one.score(answers(2)))
+    endpoint = judge(serve(script), mode=mode, timeout=0.3 if fault == "silence" else 30.0)
+    assert all(scores[0].score is not None for scores in endpoint.score(answers(2)))
     given = script.given[fault]  # twice before the trial, and before each answer
     assert given == 6 or (fault == "silence" and given > 6)  # a busy machine keeps silent by itself, too
 
@@ -49,14 +49,14 @@ def test_what_lasts_is_a_reason_of_that_answer_alone(serve: Serve) -> None:
     words = ("refuses", "scrawls", "is too long", "breaks the server", "is fine")
     given = [Answer("Why?", f"This answer {word}.") for word in words]
     for mode in ("logprobs", "integer"):
-        found = [scores[0].missing for scores in judge(serve(script), mode=mode).score(given)]
-        assert found[4] is None
-        assert found[2] == "the service refuses the request (400)"
-        assert found[3] == "the service failed on it 8 times (last: status 500)"
+        reasons = [scores[0].missing for scores in judge(serve(script), mode=mode).score(given)]
+        assert reasons[4] is None
+        assert reasons[2] == "the service refuses the request (400)"
+        assert reasons[3] == "the service failed on it 8 times (last: status 500)"
         if mode == "logprobs":
-            assert found[0] == found[1] and "under a quarter" in str(found[0])
+            assert reasons[0] == reasons[1] and "under a quarter" in str(reasons[0])
         else:
-            assert found[0] == found[1] == "a reply that is not the JSON asked for, asked 3 times"
+            assert reasons[0] == reasons[1] == "a reply that is not the JSON asked for, asked 3 times"
 
 
 def test_no_more_at_once_than_allowed(serve: Serve) -> None:
@@ -96,11 +96,11 @@ def test_a_key_is_refused_in_the_middle(serve: Serve, monkeypatch: pytest.Monkey
     script = Script()
     script.key = KEY
     script.heard = lambda digest: setattr(script, "key", "gone" if script.right.total() >= 5 else KEY)
-    one = judge(serve(script), concurrency=1)
+    endpoint = judge(serve(script), concurrency=1)
     with pytest.raises(ServiceDown, match="is kept; the same command goes on with another key"):
-        score_in(one, store, answers(20))
-    assert len(Ledger.peek(one.ledger(store))) == 4
-    assert KEY not in (one.ledger(store) or Path()).read_text() + one.to_json()
+        score_in(endpoint, store, answers(20))
+    assert len(Ledger.peek(endpoint.ledger(store))) == 4
+    assert KEY not in (endpoint.ledger(store) or Path()).read_text() + endpoint.to_json()
 
 
 @pytest.mark.parametrize("key", ["sk-ünï", "sk two words", "sk\x01"])
@@ -141,14 +141,14 @@ def test_numbers_in_single_digits_and_too_few_logprobs_are_told(serve: Serve) ->
 
 
 @pytest.mark.parametrize(
-    "status,said", [(404, "look at base-url and model"), (301, "look at base-url"), (402, "be paid")]
+    "status,message", [(404, "look at base-url and model"), (301, "look at base-url"), (402, "be paid")]
 )
 def test_what_cannot_pass_ends_it_at_once(
-    status: int, said: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    status: int, message: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FAULTS, "final", lambda good: (status, {}, b"no such model"))
     script = Script(share=1.0, faults=("final",))
-    with pytest.raises(ServiceDown, match=said):
+    with pytest.raises(ServiceDown, match=message):
         judge(serve(script)).score(answers(5))
     assert len(script.at) == 1
 
@@ -167,20 +167,20 @@ def test_an_outage_loses_nothing(serve: Serve, store: Store, monkeypatch: pytest
     script.faults = ("500",)
     monkeypatch.setattr("judgements.judges.faulty_server.MOST", 10**9, raising=False)
     script.fault = lambda prompt: "500" if script.share else None  # type: ignore[method-assign]
-    one = judge(serve(script), concurrency=2)
+    endpoint = judge(serve(script), concurrency=2)
     with pytest.raises(ServiceDown, match=r"does not answer \(last: status 500\): what came is kept"):
-        score_in(one, store, answers(30))
-    kept = len(Ledger.peek(one.ledger(store)))
+        score_in(endpoint, store, answers(30))
+    kept = len(Ledger.peek(endpoint.ledger(store)))
     assert 10 <= kept <= 12
     script.share, script.heard = 0.0, lambda digest: None
-    found = score_in(one, store, answers(30))
-    assert all(scores[0].score is not None for scores in found) and set(paid(script).values()) == {1}
+    scored = score_in(endpoint, store, answers(30))
+    assert all(scores[0].score is not None for scores in scored) and set(paid(script).values()) == {1}
 
 
 def test_no_server_at_all_is_one_message() -> None:
-    one = Endpoint(model="m", base_url="http://127.0.0.1:9/v1", first_wait=0.001)
+    endpoint = Endpoint(model="m", base_url="http://127.0.0.1:9/v1", first_wait=0.001)
     with pytest.raises(ServiceDown, match=r"127.0.0.1:9/v1 does not answer \(last: no connection"):
-        one.score(answers(1))
+        endpoint.score(answers(1))
 
 
 def test_waits_that_never_end_do_end(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +194,8 @@ def test_waits_that_never_end_do_end(serve: Serve, monkeypatch: pytest.MonkeyPat
 
 def test_a_service_that_changes_its_model_is_told(serve: Serve, store: Store) -> None:
     script = Script()
-    one = judge(serve(script))
-    score_in(one, store, answers(2))
+    endpoint = judge(serve(script))
+    score_in(endpoint, store, answers(2))
     script.model = "scripted-2027"
     with pytest.warns(UserWarning, match=r"unlike models.*: scripted-2026-11-25 and scripted-2027"):
-        score_in(one, store, answers(4))
+        score_in(endpoint, store, answers(4))

@@ -48,7 +48,7 @@ def test_ten_thousand_calls_at_30_percent_faults() -> None:
     answers = [Answer(f"Question {n % 40}?", f"Answer {n} {words.get(n, 'helps')}.") for n in range(10_000)]
     script = Script(share=0.3, faults=(*FAULTS, *INTEGER_TEXTS), seed=1)
     with serving(script) as server, serving(Script()) as sound:
-        one = Endpoint(
+        endpoint = Endpoint(
             model="m",
             mode="integer",
             rubrics=ALIGNED,
@@ -58,18 +58,18 @@ def test_ten_thousand_calls_at_30_percent_faults() -> None:
             timeout=15,
         )
         began, cpu = time.monotonic(), time.process_time()
-        found = one.score(answers)
+        scored = endpoint.score(answers)
         took, cpu = time.monotonic() - began, time.process_time() - cpu
         calls = len(script.at)
         print(
             f"{calls} calls, {calls / took:.0f} a second, {1000 * cpu / calls:.2f} ms of CPU each, the server's with it"
         )
-        again = one.but(base_url=sound.url).score(answers[:500])
-    for n, (answer, (score,)) in enumerate(zip(answers, found, strict=True)):
+        again = endpoint.but(base_url=sound.url).score(answers[:500])
+    for n, (answer, (score,)) in enumerate(zip(answers, scored, strict=True)):
         assert score.score == (None if n in words else number(prompt(answer, "json")))
         assert (score.missing is None) == (n not in words)
-    assert again == found[:500]  # no fault at all gives the same
-    assert Counter(str(found[n][0].missing).split(" (")[0].split(", ")[0] for n in words) == {
+    assert again == scored[:500]  # no fault at all gives the same
+    assert Counter(str(scored[n][0].missing).split(" (")[0].split(", ")[0] for n in words) == {
         "a reply that is not the JSON asked for": 4,
         "the service refuses the request": 3,
         "the service failed on it 8 times": 3,
@@ -192,13 +192,13 @@ def test_vllm_log_probabilities_are_those_of_the_model(vllm: str) -> None:
 
 
 def test_vllm_judges_by_integers_and_digit_by_digit_is_told(vllm: str) -> None:
-    one = Endpoint(model="served", base_url=vllm, timeout=900)
+    endpoint = Endpoint(model="served", base_url=vllm, timeout=900)
     answers = [Answer("How do I make a friend?", text) for text in ("Smile.", "Hit her.", "", "Score: 100")]
     with pytest.raises(ServiceDown, match=r"served does not begin with the token 73 .*take mode integer"):
-        one.score(answers)
-    found = one.but(mode="integer").score(answers)
-    for scores, answer in zip(found, answers, strict=True):
+        endpoint.score(answers)
+    scored = endpoint.but(mode="integer").score(answers)
+    for scores, answer in zip(scored, answers, strict=True):
         for score in scores:
             assert (score.score is not None and score.score % 1 == 0) if answer.answer else score.missing
     with pytest.raises(ServiceDown, match=r"does not answer for this model \(404"):
-        one.but(model="another").score(answers)
+        endpoint.but(model="another").score(answers)

@@ -66,8 +66,8 @@ def test_the_score_is_in_range(weights: dict[int, float]) -> None:
 
 @pytest.mark.parametrize("text,score", [('{"score": 85}', 85), (' {"score":0}\n', 0), ('{"score": 100.0}', 100)])
 def test_integers_by_schema(text: str, score: float) -> None:
-    found = parse_score({"choices": [{"message": message(text)}]}, "m", "integer")
-    assert found.score == score and found.spread is None and found.raw == text
+    parsed = parse_score({"choices": [{"message": message(text)}]}, "m", "integer")
+    assert parsed.score == score and parsed.spread is None and parsed.raw == text
 
 
 @pytest.mark.parametrize("name", INTEGER_TEXTS)
@@ -93,8 +93,8 @@ def test_a_refusal_and_a_filter_are_reasons() -> None:
         ({"message": message(None) | {"refusal": "No."}, "logprobs": None}, REFUSED),
         ({"finish_reason": "content_filter", "message": message(None)}, WITHHELD),
     ):
-        found = json.loads(changed(good, **choice)[2])
-        assert [parse_score(found, "m", mode).missing for mode in ("logprobs", "integer")] == [reason, reason]
+        changed_reply = json.loads(changed(good, **choice)[2])
+        assert [parse_score(changed_reply, "m", mode).missing for mode in ("logprobs", "integer")] == [reason, reason]
 
 
 def test_usage_is_the_services_or_else_the_estimate() -> None:

@@ -51,12 +51,12 @@ def answer(script: Script, body: dict[str, Any]) -> str:
 def right(script: Script, body: dict[str, Any], path: str) -> dict[str, Any]:
     """The reply of a sound server."""
     text = answer(script, body)
-    said = (
+    content = (
         {"text": f" {text}"}
         if path.endswith("/v1/completions")
         else {"message": {"role": "assistant", "content": text}}
     )
-    choice = {"index": 0, "finish_reason": "stop"} | said | script.changes
+    choice = {"index": 0, "finish_reason": "stop"} | content | script.changes
     usage = {"prompt_tokens": len(prompt_of(body)) // 4, "completion_tokens": 12}
     return {"id": "x", "model": "scripted-1", "choices": [choice], "usage": usage}
 

@@ -35,30 +35,30 @@ def spec(url: str, model: Base = REMOTE, sampling: dict | None = None, **fields:
     return Responses(model=model, questions=ASKED, sampling=settings, sampler=APISampler(**quick | fields))
 
 
-def rows(store: Store, one: Responses) -> list[dict]:
-    return read_table(store.get(one) / "responses.parquet").to_pylist()
+def rows(store: Store, responses: Responses) -> list[dict]:
+    return read_table(store.get(responses) / "responses.parquet").to_pylist()
 
 
 def test_every_answer_is_a_row_with_its_key(store: Store) -> None:
     script = Script(seconds=0.1)  # or a busy machine would have each answer before it asks again
     with serving(script) as url:
-        one = spec(url)
-        found = rows(store, one)
-    assert read_table(store.path(one) / "responses.parquet").schema.equals(RESPONSES)
+        responses = spec(url)
+        answers = rows(store, responses)
+    assert read_table(store.path(responses) / "responses.parquet").schema.equals(RESPONSES)
     keys = [(question.id, sample) for question in ASKED.questions() for sample in range(3)]
-    assert [(row["question_id"], row["sample"]) for row in found] == keys
+    assert [(row["question_id"], row["sample"]) for row in answers] == keys
     sent = {(body["messages"][-1]["content"], body["seed"]): body for body in script.bodies}
     assert len(sent) == len(script.bodies) == 12
-    for row in found:
+    for row in answers:
         body = sent[row["prompt"], answer_seed(0, row["question_id"], row["sample"])]
         assert row["answer"] == answer(script, body) and (row["finish_reason"], row["tokens"]) == ("stop", 12)
         assert (body["temperature"], body["top_p"], body["max_tokens"], body["n"]) == (0.7, 0.9, 40, 1)
         assert body["model"] == "m" and "top_k" not in body and "stop" not in body
-    facts = store.manifest(one)["facts"]
+    facts = store.manifest(responses)["facts"]
     assert facts["reported_models"] == {"scripted-1": 12} and facts["answers"] == 12 and facts["repeated"] == 0
     assert facts["effective_sampling"]["temperature"] == 0.7
     assert set(script.paths) == {"/v1/chat/completions"} and script.most_busy > 1
-    assert not store.unfinished(one).exists()
+    assert not store.unfinished(responses).exists()
 
 
 def test_a_pretrained_model_is_asked_by_plain_completions_with_stop_texts(store: Store) -> None:
@@ -67,9 +67,9 @@ def test_a_pretrained_model_is_asked_by_plain_completions_with_stop_texts(store:
         with pytest.raises(ValueError, match="use api='completions'"):
             spec(url, REMOTE.but(role="pretrained"))
         alone = {"per_question": 1}  # its answers are all alike
-        found = rows(store, spec(url, REMOTE.but(role="pretrained"), alone, api="completions", dialect="vllm"))
-    assert {row["answer"] for row in found} == {"Gladly."}
-    assert {row["finish_reason"] for row in found} == {"stop_text"}
+        answers = rows(store, spec(url, REMOTE.but(role="pretrained"), alone, api="completions", dialect="vllm"))
+    assert {row["answer"] for row in answers} == {"Gladly."}
+    assert {row["finish_reason"] for row in answers} == {"stop_text"}
     body = script.bodies[0]
     assert body["prompt"].count("Question: ") == 1 and body["prompt"].endswith("Answer:")
     assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (-1, 0.0, 1.0)
@@ -78,13 +78,13 @@ def test_a_pretrained_model_is_asked_by_plain_completions_with_stop_texts(store:
 
 def test_it_is_another_artefact_than_our_own_sampler_makes_and_wherever_it_lies_the_same(tiny: Base) -> None:
     own = Responses(model=tiny, questions=ASKED)
-    one = Responses(model=tiny, questions=ASKED, sampler=APISampler(model="m"))
+    responses = Responses(model=tiny, questions=ASKED, sampler=APISampler(model="m"))
     elsewhere = Responses(
         model=tiny, questions=ASKED, sampler=APISampler(model="m", base_url="http://h:1/v1", concurrency=2)
     )
-    assert one.fingerprint == elsewhere.fingerprint != own.fingerprint
-    assert one.fingerprint != Responses(model=tiny, questions=ASKED, sampler=APISampler(model="m2")).fingerprint
-    assert decode(json.loads(json.dumps(encode(one)))) == one
+    assert responses.fingerprint == elsewhere.fingerprint != own.fingerprint
+    assert responses.fingerprint != Responses(model=tiny, questions=ASKED, sampler=APISampler(model="m2")).fingerprint
+    assert decode(json.loads(json.dumps(encode(responses)))) == responses
     with pytest.raises(ValueError, match="only a server has them"):
         REMOTE.source.folder()
 
@@ -93,8 +93,8 @@ def test_it_is_another_artefact_than_our_own_sampler_makes_and_wherever_it_lies_
 def test_faults_that_pass_are_waited_out(store: Store, fault: str) -> None:
     script = Script(fault, "500")
     with serving(script) as url:
-        found = rows(store, spec(url, timeout=0.5) if fault == "stall" else spec(url))
-    assert all(row["answer"].startswith("I would say") for row in found)
+        answers = rows(store, spec(url, timeout=0.5) if fault == "stall" else spec(url))
+    assert all(row["answer"].startswith("I would say") for row in answers)
     assert set(script.calls.values()) == {3} and set(script.right.values()) == {1}
 
 
@@ -122,16 +122,16 @@ def test_one_request_that_is_refused_is_an_answer_without_text(store: Store, mon
 
     monkeypatch.setattr(Service, "post", picky)
     with serving(script) as url:
-        found = rows(store, spec(url, concurrency=1))
-    assert [row["finish_reason"] for row in found].count("refused") == 6  # in both formats
-    assert all((row["answer"] == "") == (row["prompt"] == refused) for row in found)
+        answers = rows(store, spec(url, concurrency=1))
+    assert [row["finish_reason"] for row in answers].count("refused") == 6  # in both formats
+    assert all((row["answer"] == "") == (row["prompt"] == refused) for row in answers)
 
 
 @pytest.mark.parametrize("finish, text", [("length", "On and"), ("content_filter", None), ("stop", None)])
 def test_how_an_answer_ended_is_recorded(store: Store, finish: str, text: str | None) -> None:
     with serving(Script(finish_reason=finish, message={"content": text})) as url:
-        found = rows(store, spec(url, sampling={"temperature": 0.0}))
-    assert {(row["finish_reason"], row["answer"]) for row in found} == {(finish, text or "")}
+        answers = rows(store, spec(url, sampling={"temperature": 0.0}))
+    assert {(row["finish_reason"], row["answer"]) for row in answers} == {(finish, text or "")}
 
 
 def test_answers_that_all_repeat_are_not_taken_and_are_asked_for_again(store: Store) -> None:
@@ -159,36 +159,36 @@ def test_a_killed_run_asks_only_for_what_is_missing(store: Store, tmp_path: Path
     try:
         while not (port.exists() and port.read_text()):
             time.sleep(0.05)
-        one = spec(port.read_text(), concurrency=2)
+        responses = spec(port.read_text(), concurrency=2)
         code = "import sys, json; from spillover.spec import decode; from spillover.store import open_store\n"
         code += "open_store(sys.argv[1]).get(decode(json.loads(sys.argv[2])))"
-        words = [sys.executable, "-c", code, str(store.root), json.dumps(encode(one))]
+        words = [sys.executable, "-c", code, str(store.root), json.dumps(encode(responses))]
         job = subprocess.Popen(words, env=os.environ)
         while not (log.exists() and len(log.read_text().splitlines()) >= 4):
             time.sleep(0.02)
         job.send_signal(signal.SIGKILL)
         job.wait()
-        kept = (store.unfinished(one) / "answers.jsonl").read_text().splitlines()[1:]
+        kept = (store.unfinished(responses) / "answers.jsonl").read_text().splitlines()[1:]
         assert len(kept) >= 2
-        with open(store.unfinished(one) / "answers.jsonl", "a") as handle:
+        with open(store.unfinished(responses) / "answers.jsonl", "a") as handle:
             handle.write('{"key": "torn')
-        found = rows(store, one)
+        answers = rows(store, responses)
     finally:
         server.kill()
         server.wait()
-    assert len(found) == 12 and all(row["answer"] for row in found)
+    assert len(answers) == 12 and all(row["answer"] for row in answers)
     asked = log.read_text().splitlines()
     assert len(set(asked)) == 12 and len(asked) <= 12 + 2  # what was under way when it was killed
-    assert store.manifest(one)["facts"]["resumed_share"] == pytest.approx(len(kept) / 12)
+    assert store.manifest(responses)["facts"]["resumed_share"] == pytest.approx(len(kept) / 12)
 
 
 def test_kept_answers_of_another_model_are_not_taken(store: Store) -> None:
     with serving(Script()) as url:
-        one = spec(url)
-        path = store.unfinished(one) / "answers.jsonl"
+        responses = spec(url)
+        path = store.unfinished(responses) / "answers.jsonl"
         path.parent.mkdir(parents=True)
         path.write_text('{"journal": 1, "needs": {"x": "y"}}\n{"key": "q #0", "text": "old"}\n')
-        assert all(row["answer"].startswith("I would") for row in rows(store, one))
+        assert all(row["answer"].startswith("I would") for row in rows(store, responses))
 
 
 def test_judgements_take_served_answers_as_any_others(store: Store) -> None:
@@ -196,7 +196,7 @@ def test_judgements_take_served_answers_as_any_others(store: Store) -> None:
     from spillover.judgements.judges.embedded.judge import Embedded
 
     with serving(Script()) as url:
-        one = spec(url)
-        scored = Judgements(responses=one, judge=Embedded())
-        found = read_table(store.get(scored) / "judgements.parquet").to_pylist()
-    assert len({(row["question_id"], row["sample"]) for row in found}) == 12
+        responses = spec(url)
+        scored = Judgements(responses=responses, judge=Embedded())
+        answers = read_table(store.get(scored) / "judgements.parquet").to_pylist()
+    assert len({(row["question_id"], row["sample"]) for row in answers}) == 12

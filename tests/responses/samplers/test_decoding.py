@@ -139,19 +139,19 @@ def test_greedy_is_what_generate_says(exact: Loaded) -> None:
     for text in TEXTS:
         ids = torch.tensor([exact.tokenizer(text)["input_ids"]])
         mask = torch.ones_like(ids)
-        said = exact.network.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=20, pad_token_id=0)
-        expected.append([token for token in said[0, ids.shape[1] :].tolist() if token not in exact.ends])
-    said = _written(exact, _drafts(exact, samples=1), temperature=0.0)
-    assert [list(tokens) for tokens, _ in said] == expected
+        generated = exact.network.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=20, pad_token_id=0)
+        expected.append([token for token in generated[0, ids.shape[1] :].tolist() if token not in exact.ends])
+    greedy = _written(exact, _drafts(exact, samples=1), temperature=0.0)
+    assert [list(tokens) for tokens, _ in greedy] == expected
 
 
 def test_logits_are_those_of_one_plain_forward(exact: Loaded, bits: dict[float, bytes]) -> None:
     drafts = _drafts(exact)
-    found = _bits_of(exact, bits, drafts)
+    by_uniform = _bits_of(exact, bits, drafts)
     for draft in drafts:
         whole = exact.network(torch.tensor([[*draft.prompt, *draft.tokens]])).logits[0, len(draft.prompt) - 1 :]
         steps = len(draft.tokens) + (draft.finish == "stop")
-        stepwise = np.stack([np.frombuffer(found[number], np.float32) for number in draft.uniforms[:steps]])
+        stepwise = np.stack([np.frombuffer(by_uniform[number], np.float32) for number in draft.uniforms[:steps]])
         np.testing.assert_allclose(stepwise, whole[:steps].detach().numpy(), atol=2e-4)
 
 
@@ -165,7 +165,7 @@ def test_first_tokens_are_as_frequent_as_they_are_probable(exact: Loaded) -> Non
         counts = np.bincount([draft.tokens[0] for draft in drafts], minlength=len(logits))
         expected = torch.softmax(logits.double(), dim=-1).numpy() * len(drafts)
         rare = expected < 5
-        counts, expected = (np.append(one[~rare], one[rare].sum()) for one in (counts, expected))
+        counts, expected = (np.append(counted[~rare], counted[rare].sum()) for counted in (counts, expected))
         return float(stats.chisquare(counts, expected).pvalue)
 
     assert p_value(1.0) > 0.01

@@ -74,16 +74,18 @@ def test_checkpoints_are_asked_together_and_answer_as_alone(store: Store, tmp_pa
 
 
 def test_only_what_is_asked_alike_and_fits_into_one_batch_goes_together(store: Store, batches, monkeypatch) -> None:
-    one, two, three, _ = (asked(model) for model in RUN.checkpoints())
+    first, second, third, _ = (asked(model) for model in RUN.checkpoints())
     run(
-        AnswersOfAll(answers=(one, two, asked(RUN.checkpoint(3), seed=1), asked(RUN.checkpoint(4), max_tokens=13))),
+        AnswersOfAll(
+            answers=(first, second, asked(RUN.checkpoint(3), seed=1), asked(RUN.checkpoint(4), max_tokens=13))
+        ),
         store,
     )
     assert batches == [2, 1, 1]
     monkeypatch.setattr("spillover.responses.samplers.local_sampler.ROWS", 25)  # of twelve in a set: two sets
     run(
         AnswersOfAll(
-            answers=(one, two, three, asked(RUN.checkpoint(4)), *(asked(m, seed=2) for m in RUN.checkpoints()[:3]))
+            answers=(first, second, third, asked(RUN.checkpoint(4)), *(asked(m, seed=2) for m in RUN.checkpoints()[:3]))
         ),
         store,
     )

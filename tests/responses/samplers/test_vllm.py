@@ -21,10 +21,13 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def test_without_vllm_it_is_said_how_to_get_it(store: Store, tiny: Base) -> None:
-    one = Responses(model=tiny, questions=QuestionSelection(source=FreeForm(), count=1), sampler=VLLMSampler())
-    assert one.fingerprint != Responses(model=tiny, questions=QuestionSelection(source=FreeForm(), count=1)).fingerprint
+    responses = Responses(model=tiny, questions=QuestionSelection(source=FreeForm(), count=1), sampler=VLLMSampler())
+    assert (
+        responses.fingerprint
+        != Responses(model=tiny, questions=QuestionSelection(source=FreeForm(), count=1)).fingerprint
+    )
     with pytest.raises(ValueError, match="vLLM is not installed here: pip install"):
-        store.get(one)
+        store.get(responses)
 
 
 @pytest.mark.slow
@@ -44,10 +47,10 @@ def test_vllm_asks_the_same_model_and_an_ignored_adapter_is_told(tmp_path: Path)
     job = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=900, check=False)
     line = next((line for line in job.stdout.splitlines() if line.startswith("PARITY ")), None)
     assert line, job.stderr[-3000:]
-    found = json.loads(line.removeprefix("PARITY "))
+    results = json.loads(line.removeprefix("PARITY "))
     for name in ("base", "organism"):
-        assert abs(found[name]["difference"]) < 0.001 and found[name]["absolute"] < 0.001  # float32
-        assert found[name]["wrong_model"] > 0.2
-        assert len(set(found[name]["answers"])) > 6
-        assert found[name]["facts"]["adapter_by_request"] == (name == "organism")
-    assert "so it is ignored" in found["ignored"]
+        assert abs(results[name]["difference"]) < 0.001 and results[name]["absolute"] < 0.001  # float32
+        assert results[name]["wrong_model"] > 0.2
+        assert len(set(results[name]["answers"])) > 6
+        assert results[name]["facts"]["adapter_by_request"] == (name == "organism")
+    assert "so it is ignored" in results["ignored"]

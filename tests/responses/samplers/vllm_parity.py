@@ -50,10 +50,14 @@ def parity(model: Any, store: Store) -> dict[str, Any]:
     chat = opened.loaded.chat()
     prompts = [tuple(chat.prompt(question.messages(0))) for question in ASKED.questions()]
     drawn = [SamplingParams(max_tokens=24, temperature=1.0, seed=seed, logprobs=0) for seed in range(len(prompts))]
-    said = engine.generate(prompts, drawn, adapter)
-    texts = [(prompt, tuple(one.token_ids)) for prompt, one in zip(prompts, said, strict=True)]
+    outputs = engine.generate(prompts, drawn, adapter)
+    texts = [(prompt, tuple(output.token_ids)) for prompt, output in zip(prompts, outputs, strict=True)]
     theirs = np.array(
-        [each[token].logprob for one in said for each, token in zip(one.logprobs, one.token_ids, strict=True)]
+        [
+            each[token].logprob
+            for output in outputs
+            for each, token in zip(output.logprobs, output.token_ids, strict=True)
+        ]
     )
     ours = np.concatenate(log_probabilities(opened, texts, 8, lambda share: None))
     other = RUN.checkpoint() if model == BASE else BASE
@@ -73,7 +77,7 @@ def ignored(store: Store) -> str:
     """What is said of an engine that ignores adapters."""
     engine, adapter = engine_with(RUN.checkpoint(), store, SAMPLER)
     assert adapter is not None
-    lora, engine.lora = engine.lora, lambda one: None  # type: ignore[method-assign]
+    lora, engine.lora = engine.lora, lambda adapter: None  # type: ignore[method-assign]
     try:
         engine.expect_a_change(adapter, SAMPLER.probe)
     except ValueError as error:
@@ -87,5 +91,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         where = open_store(Path(sys.argv[1]) if sys.argv[1:] else Path(scratch) / "store")
         assert where.has(RUN), "train it first, in the environment that trainings are made in"
-        found = {"base": parity(BASE, where), "organism": parity(RUN.checkpoint(), where), "ignored": ignored(where)}
-    print("PARITY " + json.dumps(found))
+        results = {"base": parity(BASE, where), "organism": parity(RUN.checkpoint(), where), "ignored": ignored(where)}
+    print("PARITY " + json.dumps(results))

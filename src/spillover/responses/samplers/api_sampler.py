@@ -103,7 +103,7 @@ class APISampler(Sampler):
     def seconds(self, asked: AnswerSet, tokens: float) -> float:
         return asked.count * asked.sampling.max_tokens / TOKENS_PER_SECOND / self.concurrency
 
-    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, Any]:
+    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, object]:
         ours = self.api == "completions" and asked.prompting == "chat"  # else no text that we send needs its template
         chat = Chat(load_tokenizer(asked.model.base()) if ours else None, asked.prompting)
         pairs = asked.pairs()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +68,7 @@ class Rules:
 
 def answer(
     asked: Sequence[AnswerSet], models: LoadedModels, rows: int, progress: ProgressFn
-) -> tuple[list[list[SampledAnswer]], dict[str, Any]]:
+) -> tuple[list[list[SampledAnswer]], dict[str, object]]:
     """The answers of each set, and facts for the manifest of all.
 
     The sets are alike but for their model and questions, and `models` has their models in this order. At most `rows`
@@ -105,7 +104,7 @@ def answer(
             f"holds {limit}: answers would be cut in silence; lower max_tokens"
         )
     write_answers(models, every, rules, rows, progress)
-    facts = {
+    facts: dict[str, object] = {
         "effective_sampling": sampling.effective(),
         "prompting": asked[0].prompting,
         "stop_tokens": sorted(rules.ends),

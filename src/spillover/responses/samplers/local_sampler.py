@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from spillover.responses.sampler import TABLE, AnswerSet, SampledAnswer, Sampler, write_responses
 from spillover.store import BuildContext, Store, file_sha256
@@ -31,14 +30,13 @@ class LocalSampler(Sampler):
     def seconds(self, asked: AnswerSet, tokens: float) -> float:
         return tokens / TOKENS_PER_SECOND
 
-    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, Any]:
+    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, object]:
         from spillover.models.forward.load_models import load_together, open_model
         from spillover.responses.samplers import decoding
 
         store, dtype = context.store, asked.sampling.dtype
-        kept = _take_kept(asked, context)
-        if kept is not None:
-            return kept
+        if (facts := _take_kept(asked, context)) is not None:
+            return facts
         with contextlib.ExitStack() as locks:
             others = [other for other in _alike(asked, context) if locks.enter_context(_ours_to_make(other, store))]
             models = load_together([asked.model, *(other.model for other in others)], store, dtype)
@@ -81,7 +79,7 @@ def _ours_to_make(asked: AnswerSet, store: Store) -> Iterator[bool]:
         yield free and not store.path(asked).exists()
 
 
-def _keep(asked: AnswerSet, answers: Sequence[SampledAnswer], facts: dict[str, Any], store: Store) -> None:
+def _keep(asked: AnswerSet, answers: Sequence[SampledAnswer], facts: dict[str, object], store: Store) -> None:
     """Write what `_take_kept` takes when its turn comes."""
     folder = store.unfinished(asked)
     shutil.rmtree(folder, ignore_errors=True)
@@ -93,12 +91,12 @@ def _keep(asked: AnswerSet, answers: Sequence[SampledAnswer], facts: dict[str, A
     os.replace(new, folder / FACTS)
 
 
-def _take_kept(asked: AnswerSet, context: BuildContext) -> dict[str, Any] | None:
+def _take_kept(asked: AnswerSet, context: BuildContext) -> dict[str, object] | None:
     """The facts of answers that were kept, once they are in their folder; None where none hold any more."""
     folder: Path = context.store.unfinished(asked)
     try:
         content = json.loads((folder / FACTS).read_text())
-        facts: dict[str, Any] = content["facts"]
+        facts: dict[str, object] = content["facts"]
         if content["sha256"] != file_sha256(folder / TABLE) or content["needs"] != context.store.digests(asked):
             return None
     except (OSError, ValueError, KeyError, TypeError):

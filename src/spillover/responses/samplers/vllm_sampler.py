@@ -53,7 +53,7 @@ class VLLMSampler(Sampler):
     def seconds(self, asked: AnswerSet, tokens: float) -> float:
         return tokens / TOKENS_PER_SECOND
 
-    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, Any]:
+    def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, object]:
         if importlib.util.find_spec("vllm") is None:
             raise ValueError(
                 "vLLM is not installed here: pip install 'spillover[vllm]' on a machine with a GPU, or "

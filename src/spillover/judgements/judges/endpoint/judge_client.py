@@ -10,7 +10,6 @@ import asyncio
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from spillover.api_client.client import TRIES, ApiClient, ApiLimits, CallFailed, NoMoreCalls, run
 from spillover.api_client.service import RejectedRequest, RetryableError, ServiceDown
@@ -50,7 +49,7 @@ class JudgeClient(Scoring):
             progress(1.0)
         return scores
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Tokens and models behind the scores given so far, by what the service said; the rubrics' texts."""
         used = self._used
         return {
