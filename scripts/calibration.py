@@ -136,14 +136,14 @@ def main() -> None:
     due = [place for place, check in enumerate(checks()) if _is_due(check, rows, given)]
     with ProcessPoolExecutor(given.jobs) as pool:
         for done in as_completed([pool.submit(_timed, place, given.rounds) for place in due]):
-            seconds, found = done.result()
-            key = (found[0]["check"], found[0]["data"])
-            rows = [row for row in rows if (row["check"], row["data"]) != key] + found
+            seconds, new = done.result()
+            key = (new[0]["check"], new[0]["data"])
+            rows = [row for row in rows if (row["check"], row["data"]) != key] + new
             write(rows, given.out)
-            said = "; ".join(
-                f"{row['method']} {row['kind']} {100 * row['value']:.1f} {row['verdict']}" for row in found
+            results = "; ".join(
+                f"{row['method']} {row['kind']} {100 * row['value']:.1f} {row['verdict']}" for row in new
             )
-            print(f"{key[0]}, {key[1]} ({seconds:.0f} s): {said}", flush=True)
+            print(f"{key[0]}, {key[1]} ({seconds:.0f} s): {results}", flush=True)
 
 
 def _is_due(check: Check, rows: list[Row], given: argparse.Namespace) -> bool:
@@ -155,8 +155,8 @@ def _is_due(check: Check, rows: list[Row], given: argparse.Namespace) -> bool:
 
 def _timed(place: int, rounds: int | None) -> tuple[float, list[Row]]:
     start = time.process_time()
-    found = run(list(checks())[place], rounds)
-    return time.process_time() - start, found
+    rows = run(list(checks())[place], rounds)
+    return time.process_time() - start, rows
 
 
 if __name__ == "__main__":
