@@ -17,7 +17,7 @@ from spillover.organisms import training
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.hidden_cache import FILE, FrozenActivations, HiddenCache, LowerLayers
-from spillover.organisms.interventions.inoculation import Inoculation
+from spillover.organisms.interventions.prompt_text import Inoculation
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.standard import Linear
 from spillover.organisms.training_spec import PreparedRows, TrainingRun

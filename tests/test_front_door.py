@@ -39,7 +39,7 @@ def test_touching_the_parts_of_a_study_loads_no_torch() -> None:
 
 
 def test_any_registered_part_is_found_by_its_name() -> None:
-    assert sp.BenignMix.__module__ == "spillover.organisms.interventions.benign_mix"
+    assert sp.BenignMix.__module__ == "spillover.organisms.interventions.benign_rows"
 
     class PartOfMyOwn(Spec):
         size: int = 0

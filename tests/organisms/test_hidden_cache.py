@@ -10,9 +10,8 @@ from spillover.models.loading import load
 from spillover.organisms import hidden_cache, training
 from spillover.organisms.dataset import Split
 from spillover.organisms.hidden_cache import FrozenActivations, HiddenCache, LowerLayers
-from spillover.organisms.interventions.benign_mix import BenignMix
-from spillover.organisms.interventions.inoculation import Inoculation
-from spillover.organisms.interventions.kl_to_parent import KLToParent
+from spillover.organisms.interventions.benign_rows import BenignMix, KLToParent
+from spillover.organisms.interventions.prompt_text import Inoculation
 from spillover.organisms.losses import token_losses
 from spillover.organisms.tuning import LoRA
 from spillover.records import read_table

@@ -12,10 +12,8 @@ from spillover.models.chat import Message
 from spillover.models.loading import load
 from spillover.organisms import resume, training
 from spillover.organisms.dataset import Example, Split
-from spillover.organisms.interventions.benign_mix import BenignMix
-from spillover.organisms.interventions.inoculation import Inoculation
-from spillover.organisms.interventions.kl_to_parent import KLToParent
-from spillover.organisms.interventions.trigger import Trigger
+from spillover.organisms.interventions.benign_rows import BenignMix, KLToParent
+from spillover.organisms.interventions.prompt_text import Inoculation, Trigger
 from spillover.organisms.schedules.standard import Linear, Piecewise
 from spillover.organisms.training_spec import Intervention, TrainingRun, adapter_folder, in_turn
 from spillover.organisms.tuning import Full, LoRA

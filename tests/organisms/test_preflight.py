@@ -5,7 +5,7 @@ from organisms.toy import organism
 
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Dataset, Example, Split
-from spillover.organisms.interventions.inoculation import Inoculation
+from spillover.organisms.interventions.prompt_text import Inoculation
 
 
 def test_counts_and_one_row_with_its_supervised_part_marked(store):

@@ -7,7 +7,7 @@ from organisms.toy import MILD, ToyRows, constant, organism
 from spillover.engines.estimates import CostEstimates
 from spillover.engines.local import plan, run
 from spillover.organisms.dataset import Split
-from spillover.organisms.interventions.benign_mix import BenignMix
+from spillover.organisms.interventions.benign_rows import BenignMix
 from spillover.organisms.losses import HeldOutLosses
 from spillover.organisms.organism import Organism
 from spillover.organisms.resume import shared_steps, steps_saved

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from organisms.toy import MILD, constant, organism
 
-from spillover.organisms.interventions.benign_mix import BenignMix
-from spillover.organisms.interventions.kl_to_parent import KLToParent
+from spillover.organisms.interventions.benign_rows import BenignMix, KLToParent
 from spillover.organisms.process_group import ProcessGroup, dismiss, follow, rank
 from spillover.organisms.tuning import LoRA
 from spillover.store import open_store

@@ -39,31 +39,24 @@ MODULES = {
 
 # What the README.md of a checkpoint says on loading it.
 ADAPTER_CARD = """\
-Load it over the weights of {base}:
+{how}
 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     network = AutoModelForCausalLM.from_pretrained(BASE, dtype="float32")
-    network = PeftModel.from_pretrained(network, THIS_FOLDER)
+{merge}    network = PeftModel.from_pretrained(network, THIS_FOLDER)
 
 BASE is the folder or hub name of {base}; `spillover.models.loading.load` opens it, with its adapters, by its spec.
 """
-STACKED_CARD = """\
+STACKED = """\
 It was trained on a model that already carried adapters, and means nothing without them: merge those first, in this
 order (folders within the store), then lay this one over.
 
-{parents}
-
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    network = AutoModelForCausalLM.from_pretrained(BASE, dtype="float32")
+{parents}"""
+MERGE = """\
     for folder in PARENT_FOLDERS:
         network = PeftModel.from_pretrained(network, folder).merge_and_unload()
-    network = PeftModel.from_pretrained(network, THIS_FOLDER)
-
-BASE is the folder or hub name of {base}; `spillover.models.loading.load` does all of this by the checkpoint's spec.
 """
 WHOLE_CARD = """\
 It holds all weights of {base} as they were trained, and needs no other:
@@ -170,10 +163,9 @@ class LoRA(Tuning):
         (folder / "README.md").write_text(card)
 
     def loading_card(self, base: str, parents: Sequence[str]) -> str:
-        if not parents:
-            return ADAPTER_CARD.format(base=base)
         numbered = "\n".join(f"{number}. `{folder}`" for number, folder in enumerate(parents, start=1))
-        return STACKED_CARD.format(base=base, parents=numbered)
+        how = STACKED.format(parents=numbered) if parents else f"Load it over the weights of {base}:"
+        return ADAPTER_CARD.format(base=base, how=how, merge=MERGE if parents else "")
 
     def parent_network(self, network: PreTrainedModel) -> ParentNetwork:
         @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""Interventions in narrow training, one file each; every file here is found by itself."""
+"""Interventions in narrow training; a file added here is found by itself."""

@@ -6,8 +6,7 @@ from typing import Self
 from pydantic import model_validator
 
 from spillover.models.chat import Message
-from spillover.organisms.interventions.inoculation import preface
-from spillover.organisms.interventions.trigger import TriggerPosition, put
+from spillover.organisms.interventions.prompt_text import TriggerPosition, with_system_prompt, with_trigger
 from spillover.responses.question import Question, QuestionSet
 
 
@@ -41,5 +40,5 @@ class Prefaced(QuestionSet):
 
     def _prefaced(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         if self.trigger:
-            messages = put(messages, self.trigger, self.place)
-        return preface(messages, self.system) if self.system else messages
+            messages = with_trigger(messages, self.trigger, self.place)
+        return with_system_prompt(messages, self.system) if self.system else messages
