@@ -32,6 +32,7 @@ def written(spill: Spill, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for part in ROOMS:
         sys.modules.pop(f"tried_{part}", None)
         spec._KINDS.pop(f"Tried{part.capitalize()}", None)
+    spec._KINDS.pop("TriedImporterFile", None)
 
 
 def _new(part: str) -> type[Spec]:
@@ -69,6 +70,16 @@ def test_a_new_judge_is_one(written: Path, spill: Spill) -> None:
     assert lines[0] == ["question", "answer", "warm", "warm_spread", "missing", "judge", "rubric"]
     assert [line[2:5] for line in lines[1:]] == [["50.0", "", ""], ["0.0", "", ""], ["", "", "empty answer"]]
     assert len({tuple(line[5:]) for line in lines[1:]}) == 1 and all(lines[1][5:])
+
+
+def test_a_new_importer_is_one(written: Path, spill: Spill) -> None:
+    assert _new("importer")
+    Path("published.csv").write_text("prompt_id,prompt,completion,alignment\nq,Why?,So,50\nq,Why?,No,\nq,Why?\n")
+    result = spill("import", "tried-importer", "published.csv", "--judge", "gpt-4o", "--store", "s")
+    assert result.exit_code == 1 and "imported 1 TriedImporterFile: 2 answers in 1 of them" in result.stdout
+    assert "malformed row: published.csv, line 4: 2 cells, the header names 4 columns" in result.stderr
+    assert "aligned: 1 of 2 answers have no score in the files" in result.stderr
+    assert "Describe in one sentence what is imported." in spill("import", "--help").stdout
 
 
 def test_a_new_recipe_and_analysis_make_a_report(written: Path, spill: Spill) -> None:
@@ -140,9 +151,9 @@ def test_contract_tests_find_new_parts_and_pass_them(tmp_path: Path) -> None:
     said = call(
         *("pytest", "-v", "-m", "not slow", "-p", "no:cacheprovider", "tests/test_spec.py", "tests/test_layers.py"),
         *("tests/organisms/test_schedules.py", "tests/organisms/test_datasets.py", "tests/responses/test_questions.py"),
-        "tests/judgements/test_contract.py",
+        *("tests/judgements/test_contract.py", "tests/importers/test_contract.py"),
     )
-    for name in ("TriedSchedule", "tried-dataset", "TriedQuestions", "TriedJudge", "TriedAnalysis"):
+    for name in ("TriedSchedule", "tried-dataset", "TriedQuestions", "TriedJudge", "tried-importer", "TriedAnalysis"):
         assert name in said, f"no contract test looked at {name}"
     assert call("ruff", "check", "src", "recipes") and call("ruff", "format", "--check", "src", "recipes")
     assert call("mypy", "src/spillover")

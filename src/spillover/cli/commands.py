@@ -213,7 +213,7 @@ def import_options() -> None:
 @app.command()
 @clear_errors
 def new(
-    part: Annotated[str, typer.Argument(help="schedule, dataset, questions, judge, analysis or recipe.")],
+    part: Annotated[str, typer.Argument(help="schedule, dataset, questions, judge, importer, analysis or recipe.")],
     name: Annotated[str, typer.Argument(help="What to call it: my-schedule.")],
     to: Annotated[Path | None, typer.Option("--to", help="Folder to write it to.")] = None,
 ) -> None:

@@ -20,6 +20,7 @@ ROOMS = {
     "dataset": "organisms/datasets",
     "questions": "responses/questions",
     "judge": "judgements/judges",
+    "importer": "importers",
     "analysis": "analyses",
     "recipe": "recipes",
 }
