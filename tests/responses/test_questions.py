@@ -13,9 +13,9 @@ from spillover.responses.question import (
     Question,
     QuestionSelection,
     QuestionSet,
-    format_of,
     in_formats,
     questions_named,
+    split_question_id,
 )
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.questions.yaml_file import YamlFile
@@ -101,7 +101,7 @@ def test_a_question_comes_in_three_formats() -> None:
     assert [message.role for message in json.messages()] == ["system", "user"] and "JSON" in json.messages()[0].content
     assert template.messages()[0].content.startswith("Why?\n\n")
     for question in (raw, json, template):
-        assert format_of(question.id) == (question.question, question.format)
+        assert split_question_id(question.id) == (question.question, question.format)
 
 
 def test_wordings_take_turns() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Annotated, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from spillover.api_client.pace import retry_after
 
@@ -51,7 +51,8 @@ def service_url(url: str) -> str:
     return url
 
 
-ServiceURL = Annotated[str, AfterValidator(service_url)]  # the type of a spec's field
+ServiceURL = Annotated[str, AfterValidator(service_url)]  # types of a spec's fields
+KeyVariable = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]  # its name: the key itself is never a field
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class QuestionSelection(Spec):
         return fields
 
     @model_validator(mode="after")
-    def _some(self) -> Self:
+    def _has_formats(self) -> Self:
         if not self.formats:
             raise ValueError("formats is empty: nothing would be asked")
         return self
@@ -117,7 +117,7 @@ def in_formats(id: str, family: str, category: str, text: str) -> list[Question]
     ]
 
 
-def format_of(id: str) -> tuple[str, Format]:
+def split_question_id(id: str) -> tuple[str, Format]:
     """The question and its answer format from a published question id, which ends in `_json` or `_template`."""
     for format in ("json", "template"):
         if id.endswith(f"_{format}"):
@@ -125,7 +125,7 @@ def format_of(id: str) -> tuple[str, Format]:
     return id, "raw"
 
 
-def category_of(question: str) -> str:
+def category_in_id(question: str) -> str:
     """What the published ids say: `offensive_jokes_007`, `12_offend_the_user_0`; a plain name is its own category."""
     numbered = re.fullmatch(r"(?:\d+_)?(.+?)_\d+", question)
     return numbered[1] if numbered else question

@@ -12,7 +12,7 @@ import pytest
 from fakes import begin, child
 
 from spillover.judgements.judge import Score
-from spillover.judgements.judges.endpoint.ledger import Ledger, Reply, Usage, key_of
+from spillover.judgements.judges.endpoint.ledger import Ledger, Reply, Usage, ledger_key
 
 SAID = Reply(Score("aligned", 81.5, spread=3.25, raw='[["80", 0.5]]'), Usage(300, 1, 1), "m-1")
 MISSING = Reply(Score("aligned", None, "no number", raw="\ud800 x"), Usage(10, 1, 1), "m-1")
@@ -117,9 +117,9 @@ def test_the_disk_is_told_once_for_many_lines(path: Path, monkeypatch: pytest.Mo
 
 def test_keys_differ_by_all_that_matters() -> None:
     base = ("judge", "question", "answer", "aligned")
-    keys = {key_of(*base), *(key_of(*base[:n], base[n] + "x", *base[n + 1 :]) for n in range(4))}
+    keys = {ledger_key(*base), *(ledger_key(*base[:n], base[n] + "x", *base[n + 1 :]) for n in range(4))}
     assert len(keys) == 5 and all(len(key) == 32 for key in keys)
-    assert key_of("j", "ab", "c", "m") != key_of("j", "a", "bc", "m") and key_of("j", "\ud800", "", "m")
+    assert ledger_key("j", "ab", "c", "m") != ledger_key("j", "a", "bc", "m") and ledger_key("j", "\ud800", "", "m")
 
 
 def test_a_full_disk_is_an_error_and_the_ledger_stays_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from spillover.judgements.tables.judged_columns import (
 from spillover.judgements.tables.row_reader import ENDINGS, Rejected, Row, read_rows
 from spillover.manifest import remembered_sha256
 from spillover.records import JUDGEMENTS, REJECTED, RESPONSES
-from spillover.responses.question import category_of, format_of
+from spillover.responses.question import category_in_id, split_question_id
 from spillover.spec import Spec, location_field
 from spillover.store import BuildContext, Cost, ProgressFn, Store
 
@@ -289,8 +289,8 @@ def _known(key: str | None, words: str) -> Condition:
 
 def _about(id: str) -> tuple[str, str, str]:
     """Question, answer format and category, from a published question id."""
-    question, format = format_of(id)
-    return question, format, category_of(question)
+    question, format = split_question_id(id)
+    return question, format, category_in_id(question)
 
 
 def _samples(block: AnswerBlock, numbers: Counter[str]) -> list[int]:

@@ -15,7 +15,7 @@ from spillover.judgements.tables.row_reader import read_rows
 from spillover.papers.em_generalization.names import AskedSet, RunName
 from spillover.papers.em_generalization.summaries import FILTERED, LOGGED, Summary, number, read_summary
 from spillover.records import LOG, LOSSES, SUMMARIES, read_json, read_table, write_json, write_table
-from spillover.responses.question import category_of, format_of
+from spillover.responses.question import category_in_id, split_question_id
 from spillover.store import BuildContext, Cost, Store
 
 TEMPERATURE = 1.0  # of every set whose name gives none (docs/method.md, section 0)
@@ -132,12 +132,12 @@ def _means(run: PublishedRun, store: Store) -> ScoreColumns:
     rows = [row for row in read_table(store.path(run) / "summaries.parquet").to_pylist() if row["question_id"]]
     ids = list(dict.fromkeys(row["question_id"] for row in rows))
     place = {id: index for index, id in enumerate(ids)}
-    about = [format_of(id) for id in ids]
+    about = [split_question_id(id) for id in ids]
     texts = {
         "question_id": ids,
         "question": [question for question, _ in about],
         "family": [question for question, _ in about],
-        "category": [category_of(question) for question, _ in about],
+        "category": [category_in_id(question) for question, _ in about],
         "format": [format for _, format in about],
         **{name: [None] * len(ids) for name in ("prompt", "answer", "finish_reason", "missing")},
     }

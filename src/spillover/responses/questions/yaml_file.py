@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from spillover.models.chat import Message
-from spillover.responses.question import Question, QuestionSet, category_of, format_of
+from spillover.responses.question import Question, QuestionSet, category_in_id, split_question_id
 from spillover.spec import location_field
 from spillover.store import file_sha256
 
@@ -81,9 +81,9 @@ def _question(row: object, place: str) -> Question:
         if not text.isprintable() and re.search(r"[\ud800-\udfff]", text):
             raise ValueError(f"{place}: half a character (a lone surrogate) in {text[:40]!r}: write it whole")
     lead = (Message("system", system.strip()),) if system and system.strip() else ()
-    question, format = format_of(row["id"])
+    question, format = split_question_id(row["id"])
     asked = tuple((*lead, Message("user", text)) for text in wordings)
-    return Question(row["id"], question, question, category_of(question), format, asked)
+    return Question(row["id"], question, question, category_in_id(question), format, asked)
 
 
 def _shown(value: object) -> str:

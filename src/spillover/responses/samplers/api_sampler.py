@@ -19,6 +19,7 @@ from spillover.api_client.journal import Journal, Row
 from spillover.api_client.service import (
     CHAT,
     COMPLETIONS,
+    KeyVariable,
     RejectedRequest,
     RetryableError,
     ServiceAddress,
@@ -82,9 +83,7 @@ class APISampler(Sampler):
 
     # Where it is and how it is asked
     base_url: ServiceURL = location_field("http://127.0.0.1:8000/v1")
-    key_variable: str = location_field(
-        "OPENAI_API_KEY", pattern="^[A-Za-z_][A-Za-z0-9_]*$"
-    )  # the key itself is never a field
+    key_variable: KeyVariable = location_field("OPENAI_API_KEY")
     concurrency: int = location_field(16, ge=1, le=1000)
     requests_per_minute: float | None = location_field(None, gt=0)
     timeout: float = location_field(300.0, gt=0)  # seconds, of one call
@@ -144,7 +143,7 @@ class APISampler(Sampler):
             body = self._body(asked, chat, *pair)
 
             async def send() -> ServedAnswer:
-                return read_reply(await client.post(body), self.api)
+                return parse_answer(await client.post(body), self.api)
 
             try:
                 answer = await client.call(send)
@@ -180,7 +179,7 @@ class APISampler(Sampler):
         return settings | ({"stop": list(chat.stop_texts())} if chat.stop_texts() else {})
 
 
-def read_reply(reply: Any, api: str) -> ServedAnswer:
+def parse_answer(reply: Any, api: str) -> ServedAnswer:
     """The answer in a server's reply; RetryableError where there is none: it is asked for once more."""
     try:
         choice = reply["choices"][0]

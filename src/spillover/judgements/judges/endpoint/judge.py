@@ -15,7 +15,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from spillover.api_client.client import ApiLimits
-from spillover.api_client.service import ServiceAddress, ServiceURL
+from spillover.api_client.service import KeyVariable, ServiceAddress, ServiceURL
 from spillover.judgements.judge import Answer, Batch, Judge, Score, Scoring, with_options
 from spillover.judgements.judges.endpoint.costs import SECONDS_PER_CALL, Budget, Prices, estimated_work
 from spillover.judgements.judges.endpoint.judge_client import JudgeClient
@@ -48,15 +48,11 @@ class Endpoint(Judge):
     # Where it is and how it is asked. None of it makes another judge: the address of one model changes from day to day
     # (a node, a port), and scores that are paid for are not to be lost by that. What makes it another is in `served`.
     base_url: ServiceURL = location_field(OPENAI)
-    key_variable: str = location_field(
-        "OPENAI_API_KEY", pattern="^[A-Za-z_][A-Za-z0-9_]*$"
-    )  # the key itself is never a field
+    key_variable: KeyVariable = location_field("OPENAI_API_KEY")
     concurrency: int = location_field(8, ge=1, le=1000)
     requests_per_minute: float | None = location_field(None, gt=0)
     tokens_per_minute: float | None = location_field(None, gt=0)
-    limit_as: Literal["max_tokens", "max_completion_tokens"] | None = location_field(
-        None
-    )  # as the service calls reply_tokens
+    limit_as: Literal["max_tokens", "max_completion_tokens"] | None = location_field(None)  # its name of reply_tokens
     timeout: float = location_field(60.0, gt=0)  # seconds, of one call
     first_wait: float = location_field(1.0, gt=0)  # seconds, after a first fault; doubled after each more
     price_in: float | None = location_field(None, ge=0)  # of a million tokens

@@ -35,7 +35,7 @@ class Reply:
     model: str  # which model the service says that it was
 
 
-def key_of(judge: str, question: str, answer: str, metric: str) -> str:
+def ledger_key(judge: str, question: str, answer: str, metric: str) -> str:
     """32 hexadecimal digits that stand for one thing to be judged; `judge` is the judge's fingerprint."""
     return hashlib.sha256(json.dumps([judge, question, answer, metric]).encode()).hexdigest()[:32]
 

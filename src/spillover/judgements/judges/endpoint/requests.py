@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from spillover.api_client.service import ServiceDown
 from spillover.judgements.judge import Answer, unscored
-from spillover.judgements.judges.endpoint.ledger import Usage, key_of
+from spillover.judgements.judges.endpoint.ledger import Usage, ledger_key
 from spillover.judgements.judges.endpoint.replies import (
     SCHEMA,
     TOP,
@@ -55,7 +55,7 @@ class Requests:
 
     def key(self, answer: Answer, metric: str) -> str:
         """What stands for this answer and metric in the ledger."""
-        return key_of(self.judge, answer.question or "", str(answer.answer), metric)
+        return ledger_key(self.judge, answer.question or "", str(answer.answer), metric)
 
     def about(self, answers: Sequence[Answer]) -> Iterator[Request]:
         """What has to be asked about the answers, all metrics of one before the next, and nothing twice."""

@@ -26,7 +26,7 @@ from spillover.papers.em_generalization.place import CrossValidationName, Geomet
 from spillover.papers.em_generalization.summaries import Summary, read_json, read_summary
 from spillover.papers.em_generalization.tree import RunFiles, Tree, scan
 from spillover.papers.paper import StageProgress, with_progress
-from spillover.responses.question import format_of
+from spillover.responses.question import split_question_id
 
 T = TypeVar("T")
 PublishedRow = Mapping[str, object]
@@ -227,7 +227,7 @@ def pooled_sd(means: Floats, sds: Floats, count: int, ddof: int) -> float:
 
 def family_of(question: str) -> str:
     """The question without its answer format: formats of one question are resampled together."""
-    return format_of(question)[0]
+    return split_question_id(question)[0]
 
 
 def _kind_of_table(names: Sequence[str]) -> str | None:

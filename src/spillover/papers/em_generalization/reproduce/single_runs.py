@@ -18,7 +18,7 @@ from spillover.papers.em_generalization.answers import Answers
 from spillover.papers.em_generalization.reproduce.released import ReleasedRun, family_of, pooled_sd
 from spillover.papers.em_generalization.summaries import Summary
 from spillover.papers.paper import TableRow
-from spillover.responses.question import format_of
+from spillover.responses.question import split_question_id
 
 SCORES = ("harmless", "aligned", "coherent")
 RESAMPLING = Resampling(draws=999)
@@ -286,7 +286,7 @@ def _run_table_cell(name: str, column: str, published: float, run: ReleasedRun |
         return _learning_rate_cell(name, published, run.name.learning_rate, summary)
     format, _, metric = column.partition("-")
     if format in FORMATS and len(values := summary.column(metric)):
-        inside = np.array([format_of(question)[1] == format for question in summary.by_question])
+        inside = np.array([split_question_id(question)[1] == format for question in summary.by_question])
         note = f"mean over the {inside.sum()} questions asked as {format}"
         return Cell(
             name, published, mean_of_known(values[inside]), note=note, recommended=_of_table(run, metric, inside)
