@@ -20,7 +20,7 @@ from spillover.maths.estimate import Resampling
 from spillover.maths.paired import difference
 
 ROUNDS = 1000
-HOW = Resampling(draws=999, bounds=(0, 100))
+CHOICE = Resampling(draws=999, bounds=(0, 100))
 Pair = tuple[float, float]
 
 
@@ -46,7 +46,7 @@ def means() -> None:
             held = np.zeros(4)
             for _ in range(ROUNDS):
                 values, family = clipped(rng, families, centre, spread, most)
-                est = ratio(values, np.ones(len(values)), family, resampling=HOW)
+                est = ratio(values, np.ones(len(values)), family, resampling=CHOICE)
                 sums, sizes = np.bincount(family, values), np.bincount(family)
                 ends = [(est.low, est.high), *rivals(sums, sizes, rng)]
                 held += [low <= truth <= high for low, high in ends]

@@ -1,4 +1,4 @@
-"""What is let in at the door."""
+"""What the checks of incoming arrays accept, refuse and return."""
 
 import numpy as np
 import pytest

@@ -22,6 +22,15 @@ import numpy as np
 from spillover.maths.arrays import Bools, Floats, Ints
 from spillover.maths.cross_validation import inner_splits
 
+EPS = float(np.finfo(np.float64).eps)
+RIDGE_ALPHAS = tuple(float(10.0**exponent) for exponent in np.arange(-1, 6.5, 0.5))
+LASSO_ALPHAS = tuple(float(10.0**exponent) for exponent in range(-4, 2))  # as published
+WELL_CONDITIONED = 1e5  # of a Gram matrix: its eigenvalues' relative error is eps times this
+TOGETHER = 256  # Lasso targets in one product: their coefficients stay within the processor's cache
+CHECK_EVERY = 5  # iterations of the Lasso
+FIRST_TUNING = 25  # iterations before the step is looked at again, then after twice as many
+RELAXATION = 1.8
+
 
 def standardised(inside: Floats, outside: Floats) -> tuple[Floats, Floats]:
     """Both (n, d) and (m, d) less the mean of `inside`, over its standard deviation: nothing is learnt outside."""
@@ -32,13 +41,8 @@ def standardised(inside: Floats, outside: Floats) -> tuple[Floats, Floats]:
 def spread(x: Floats) -> Floats:
     """Standard deviation (ddof 0) of each column; 1 where constant up to rounding, as in StandardScaler."""
     variance = x.var(axis=0)
-    eps = np.finfo(np.float64).eps
-    constant = variance <= len(x) * eps * variance + (len(x) * x.mean(axis=0) * eps) ** 2
+    constant = variance <= len(x) * EPS * variance + (len(x) * x.mean(axis=0) * EPS) ** 2
     return np.asarray(np.where(constant, 1.0, np.sqrt(variance)))
-
-
-RIDGE_ALPHAS = tuple(float(10.0**exponent) for exponent in np.arange(-1, 6.5, 0.5))
-WELL_CONDITIONED = 1e5  # of a Gram matrix: its eigenvalues' relative error is eps times this
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,11 @@ class _Factors:
         lowest = float(values[1] if wide and n > 1 else values[0]) if len(values) else 0.0  # centred rows: one is 0
         if top > WELL_CONDITIONED * (max(lowest, 0.0) + least):
             u, singular, vt = np.linalg.svd(self.z, full_matrices=False)
-            solid = singular > (singular[0] if len(singular) else 0.0) * max(n, d) * _EPS
+            solid = singular > (singular[0] if len(singular) else 0.0) * max(n, d) * EPS
             self.u, self.singular = u[:, solid], singular[solid]
             self.coordinates, self.outer = self.u.T @ self.y, other @ vt[solid].T  # (rank, T), (m, rank)
             return
-        solid = values > top * max(n, d) * _EPS
+        solid = values > top * max(n, d) * EPS
         self.singular, vectors = np.sqrt(values[solid]), vectors[:, solid]
         if wide:
             self.u = vectors
@@ -157,9 +161,6 @@ class _Factors:
         return losses
 
 
-_EPS = float(np.finfo(np.float64).eps)
-
-
 def _left_out_error(u: Floats, shrink: Floats, residual: Floats, blocks: list[Ints]) -> Floats:
     """Squared error with each group left out, sum_g |(I - H_gg)^-1 e_g|^2, H with intercept; inf if singular.
 
@@ -189,13 +190,6 @@ def _blocks(code: Ints) -> list[Ints]:
     groups = np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
     sizes = sorted({len(rows) for rows in groups})
     return [np.stack([rows for rows in groups if len(rows) == size]) for size in sizes]
-
-
-LASSO_ALPHAS = tuple(float(10.0**exponent) for exponent in range(-4, 2))  # as published
-TOGETHER = 256  # targets in one product: their coefficients stay within the processor's cache
-CHECK_EVERY = 5  # iterations
-FIRST_TUNING = 25  # iterations before the step is looked at again, then after twice as many
-RELAXATION = 1.8
 
 
 @dataclass(frozen=True)
