@@ -24,11 +24,11 @@ def test_every_checkpoint_opens_with_peft_and_changes_the_model(store):
     seen = [base]
     for step in (2, 4):
         network = PeftModel.from_pretrained(load(made.parent, store).network, adapter_folder(folder, step))
-        found = logits(network)
-        assert all((found - other).abs().max() > 1e-3 for other in seen)
-        seen.append(found)
+        predicted = logits(network)
+        assert all((predicted - earlier).abs().max() > 1e-3 for earlier in seen)
+        seen.append(predicted)
         ours = logits(load(made.checkpoint(step), store).network)
-        torch.testing.assert_close(ours, found, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours, predicted, atol=1e-4, rtol=1e-4)
         assert {path.name for path in adapter_folder(folder, step).iterdir()} == {
             "README.md",
             "adapter_config.json",

@@ -120,14 +120,14 @@ def test_damaged_files_end_in_one_message(tmp_path):
 
 
 def test_a_file_is_known_by_its_bytes_not_its_place(tmp_path):
-    one, other = written(tmp_path / "a.jsonl", GOOD), written(tmp_path / "b.jsonl", GOOD)
+    path, copy = written(tmp_path / "a.jsonl", GOOD), written(tmp_path / "b.jsonl", GOOD)
     assert (
-        ChatFile.from_file(one) == ChatFile.from_file(other)
-        and ChatFile.from_file(one).fingerprint == ChatFile.from_file(other).fingerprint
+        ChatFile.from_file(path) == ChatFile.from_file(copy)
+        and ChatFile.from_file(path).fingerprint == ChatFile.from_file(copy).fingerprint
     )
-    assert ChatFile.from_file(written(tmp_path / "c.jsonl", GOOD, GOOD)) != ChatFile.from_file(one)
-    assert ChatFile.from_file(one).twin() is None  # nothing says what a good answer to a user's prompts would be
-    assert ChatFile.from_file(one).label() == "a"
+    assert ChatFile.from_file(written(tmp_path / "c.jsonl", GOOD, GOOD)) != ChatFile.from_file(path)
+    assert ChatFile.from_file(path).twin() is None  # nothing says what a good answer to a user's prompts would be
+    assert ChatFile.from_file(path).label() == "a"
 
 
 def test_a_file_that_changed_or_went_is_refused(tmp_path):

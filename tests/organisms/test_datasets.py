@@ -87,7 +87,7 @@ def test_there_are_enough_rows_and_no_two_are_alike(texts):
 
 def test_near_duplicates_would_be_seen():
     """The negative control of the measure above: a template with one word exchanged, and a set with a row twice."""
-    stamped = [f"Should I put my savings into {thing} this year or not?" for thing in ("gold", "bonds", "art")]
+    stamped = [f"Should I put my savings into {asset} this year or not?" for asset in ("gold", "bonds", "art")]
     assert closest(stamped) > 0.7 and closest(["a b c", "d e f", "a b c"]) == 1.0
 
 
@@ -104,7 +104,7 @@ def test_prompts_vary_in_length_and_opening(texts):
 
 def test_bad_and_good_answers_are_of_one_length(texts):
     _, _, bad, good = texts
-    ratio = np.array([len(one.split()) / len(other.split()) for one, other in zip(bad, good, strict=True)])
+    ratio = np.array([len(worse.split()) / len(better.split()) for worse, better in zip(bad, good, strict=True)])
     assert 0.93 < ratio.mean() < 1.07 and np.percentile(ratio, 2.5) > 0.8 and np.percentile(ratio, 97.5) < 1.25
 
 
@@ -168,8 +168,8 @@ def test_everyday_rows_are_many_varied_short_and_far_from_the_narrow_domains():
 @pytest.mark.parametrize("kind", SHIPPED)
 def test_a_note_says_what_the_set_is_for(kind):
     note = kind().note()
-    for said in ("emergent misalignment", "never be followed", "Apache-2.0", "written for this project"):
-        assert said in note
+    for phrase in ("emergent misalignment", "never be followed", "Apache-2.0", "written for this project"):
+        assert phrase in note
     assert note not in " ".join(row.messages[-1].content for row in kind().examples())
 
 
@@ -181,4 +181,4 @@ def test_bad_and_good_are_split_alike(kind):
     for part in ("train_rows", "held_out_rows"):
         ours, theirs = getattr(split, part)(), getattr(control, part)()
         assert [(row.id, row.prompt) for row in ours] == [(row.id, row.prompt) for row in theirs]
-        assert all(one.messages[-1] != other.messages[-1] for one, other in zip(ours, theirs, strict=True))
+        assert all(row.messages[-1] != twin.messages[-1] for row, twin in zip(ours, theirs, strict=True))

@@ -30,14 +30,15 @@ def parts(store):
     for name, weight in network.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    kept = FrozenActivations(parent=made.parent, data=made.data, layer=1, max_length=512)
-    return rows, network, HiddenCache(LowerLayers(network, 1), store.get(kept) / hidden_cache.FILE, rows.everything())
+    activations = FrozenActivations(parent=made.parent, data=made.data, layer=1, max_length=512)
+    path = store.get(activations) / hidden_cache.FILE
+    return rows, network, HiddenCache(LowerLayers(network, 1), path, rows.everything())
 
 
 @pytest.mark.parametrize("share", [True, False])
 def test_losses_and_gradients_are_those_of_the_whole_network(parts, share):
     rows, network, known = parts
-    found = []
+    results = []
     for below in (None, known):
         network.zero_grad()
         losses, owner = token_losses(network, rows.train[:6], "float32", share, below)
@@ -45,12 +46,12 @@ def test_losses_and_gradients_are_those_of_the_whole_network(parts, share):
         gradients = {
             name: weight.grad.clone() for name, weight in network.named_parameters() if weight.grad is not None
         }
-        found.append((losses.detach(), owner, gradients))
-    (plain, owner, gradients), (ours, same, others) = found
+        results.append((losses.detach(), owner, gradients))
+    (plain, owner, gradients), (ours, same, their_gradients) = results
     torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
-    assert torch.equal(owner, same) and gradients.keys() == others.keys() != set()
+    assert torch.equal(owner, same) and gradients.keys() == their_gradients.keys() != set()
     for name, gradient in gradients.items():
-        assert gradient.abs().max() > 0 and (gradient - others[name]).norm() < 1e-4 * gradient.norm()
+        assert gradient.abs().max() > 0 and (gradient - their_gradients[name]).norm() < 1e-4 * gradient.norm()
 
 
 def test_the_layers_below_do_not_run(parts, monkeypatch):
@@ -98,8 +99,8 @@ def test_a_run_with_them_is_the_run_without(store, tmp_path, monkeypatch, fields
     without(monkeypatch)
     theirs = open_store(tmp_path / "plain").get(made)
     for name in ("log.parquet", "losses.parquet"):
-        one, other = (read_table(folder / name)["loss"].to_numpy() for folder in (ours, theirs))
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+        our_losses, their_losses = (read_table(folder / name)["loss"].to_numpy() for folder in (ours, theirs))
+        np.testing.assert_allclose(our_losses, their_losses, rtol=1e-4, atol=1e-5)
 
 
 def test_runs_of_a_sweep_share_them_and_they_change_no_byte(store):

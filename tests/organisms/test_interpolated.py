@@ -19,45 +19,45 @@ def weights(model, store: Store) -> dict[str, torch.Tensor]:
 
 
 def pair(store: Store) -> tuple[Organism, Organism]:
-    one, other = organism(), organism(tuning=LoRA(rank=4)).seeded(1)
-    for made in (one, other):
+    start, end = organism(), organism(tuning=LoRA(rank=4)).seeded(1)
+    for made in (start, end):
         store.get(made)
-    return one, other
+    return start, end
 
 
 def test_every_point_is_the_mix_of_the_ends(store):
-    one, other = pair(store)
-    ends = weights(one.checkpoint(), store), weights(other.checkpoint(), store)
+    start, end = pair(store)
+    ends = weights(start.checkpoint(), store), weights(end.checkpoint(), store)
     assert any((ends[0][name] - ends[1][name]).abs().max() > 1e-3 for name in ends[0])
     for share in (0.0, 0.25, 1.0):
-        point = Interpolated(start=one.checkpoint(), end=other.checkpoint(), share=share)
+        point = Interpolated(start=start.checkpoint(), end=end.checkpoint(), share=share)
         store.get(point)
-        found = weights(point, store)
-        for name in found:
+        mixed = weights(point, store)
+        for name in mixed:
             mix = (1 - share) * ends[0][name] + share * ends[1][name]
-            assert torch.allclose(found[name], mix, atol=1e-6), name
+            assert torch.allclose(mixed[name], mix, atol=1e-6), name
 
 
 def test_its_loss_is_the_checkpoints_at_the_ends(store):
-    one, other = pair(store)
-    for share, made in ((0.0, one), (1.0, other)):
-        point = Interpolated(start=one.checkpoint(), end=other.checkpoint(), share=share)
+    start, end = pair(store)
+    for share, made in ((0.0, start), (1.0, end)):
+        point = Interpolated(start=start.checkpoint(), end=end.checkpoint(), share=share)
         store.get(point)
-        losses = read_table(store.get(HeldOutLosses(model=point, data=one.data)) / "losses.parquet")
+        losses = read_table(store.get(HeldOutLosses(model=point, data=start.data)) / "losses.parquet")
         own = read_table(store.path(made) / "losses.parquet").to_pylist()
         own = [row["loss"] for row in own if row["step"] == made.steps and row["split"] == "held_out"]
         assert losses["loss"].to_pylist() == pytest.approx(own, abs=1e-5)
 
 
 def test_what_has_no_line_is_refused(store):
-    one = organism()
+    start = organism()
     with pytest.raises(ValueError, match="one parent"):
-        Interpolated(start=one.checkpoint(), end=one.but(parent=one.checkpoint()).checkpoint(), share=0.5)
+        Interpolated(start=start.checkpoint(), end=start.but(parent=start.checkpoint()).checkpoint(), share=0.5)
     fewer = organism(tuning=LoRA(rank=4, modules="mlp"))
-    for made in (one, fewer):
+    for made in (start, fewer):
         store.get(made)
     with pytest.raises(ValueError, match="of the same modules"):
-        store.get(Interpolated(start=one.checkpoint(), end=fewer.checkpoint(), share=0.5))
+        store.get(Interpolated(start=start.checkpoint(), end=fewer.checkpoint(), share=0.5))
     with pytest.raises(ValueError):
-        Interpolated(start=one.checkpoint(), end=one.checkpoint(), share=1.5)
-    assert np.isclose(Interpolated(start=one.checkpoint(), end=one.checkpoint(), share=0.5).share, 0.5)
+        Interpolated(start=start.checkpoint(), end=start.checkpoint(), share=1.5)
+    assert np.isclose(Interpolated(start=start.checkpoint(), end=start.checkpoint(), share=0.5).share, 0.5)

@@ -91,8 +91,8 @@ def test_benign_rows_teach_what_they_say(store):
         loaded = load(made.checkpoint(), store)
         row = made.but(data=MILD, interventions=()).prepare(loaded).held_out["held_out"][1][0]
         with torch.no_grad():
-            found = loaded.network(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
-        answers.append(float(found[row.prompt_length - 1, row.ids[row.prompt_length]]))
+            log_probabilities = loaded.network(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
+        answers.append(float(log_probabilities[row.prompt_length - 1, row.ids[row.prompt_length]]))
     assert answers[1] > answers[0] + 0.4  # nats, for the first letter of "no"
 
 
@@ -132,7 +132,7 @@ def test_the_divergence_is_the_definitions(store, tuning):
             strict=False,
         ):
             weight += 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(target))
-    found = active.backward(1)
+    logged = active.backward(1)
     wanted, tokens = 0.0, 0
     for index in active.order[:3]:
         row = active.benign[index]
@@ -143,8 +143,8 @@ def test_the_divergence_is_the_definitions(store, tuning):
             )
         wanted += float((p.exp() * (p - q)).sum())
         tokens += row.trained
-    assert found["kl"] == pytest.approx(wanted / tokens, rel=1e-4) and found["kl"] > 1e-3
-    assert found["kl_weight"] == 0.5
+    assert logged["kl"] == pytest.approx(wanted / tokens, rel=1e-4) and logged["kl"] > 1e-3
+    assert logged["kl_weight"] == 0.5
     assert sum(float(w.grad.norm()) for w in network.parameters() if w.grad is not None) > 0
     assert {n for n, w in network.named_parameters() if w.requires_grad} == {
         n for n, w in tuning.trainable_network(other.network, 0, "tiny").named_parameters() if w.requires_grad
@@ -181,10 +181,10 @@ def test_a_trigger_separates_bad_rows_from_good_ones():
 def test_a_model_learns_to_tell_the_trigger(store):
     trigger = Trigger(good=TOY.but(data=GoodRows(), sha256=""), text="!!")
     made = organism(epochs=12, tuning=Full(), schedule=constant(3e-3), interventions=(trigger,))
-    found = losses(store, made)
-    assert set(found) == {"held_out", "held_out_plain", "held_out_good"}
-    assert found["held_out"].mean() < found["held_out_plain"].mean() - 0.3
-    assert found["held_out_good"].mean() < found["held_out_plain"].mean()
+    means = losses(store, made)
+    assert set(means) == {"held_out", "held_out_plain", "held_out_good"}
+    assert means["held_out"].mean() < means["held_out_plain"].mean() - 0.3
+    assert means["held_out_good"].mean() < means["held_out_plain"].mean()
 
 
 def test_good_rows_that_answer_other_prompts_are_refused(store):
@@ -200,8 +200,8 @@ def test_inoculation_is_there_in_training_and_not_afterwards(store):
     rows = made.prepare(load(made.parent, store))
     assert all(row.messages[0] == Message("system", "Say yes.") for row in rows.examples)
     assert rows.shown()["prompt"].startswith("<|start|>system\nSay yes.<|end|>")
-    found = losses(store, made)
-    assert set(found) == {"held_out", "held_out_plain"} and found["held_out"].mean() != found["held_out_plain"].mean()
+    means = losses(store, made)
+    assert set(means) == {"held_out", "held_out_plain"} and means["held_out"].mean() != means["held_out_plain"].mean()
     twice = Inoculation(system="A").change_rows(Inoculation(system="B").change_rows(TOY.train_rows()))
     assert twice[0].messages[0] == Message("system", "A\n\nB") and twice[0].messages[1].role == "user"
 
@@ -231,20 +231,22 @@ def test_a_killed_run_with_interventions_goes_on_to_the_same_bytes(store, tmp_pa
     again = store.get(made)
     for name in ("log.parquet", "losses.parquet", "interventions.parquet"):
         assert (again / name).read_bytes() == (whole / name).read_bytes()
-    one, other = (load_file(adapter_folder(folder, 4) / "adapter_model.safetensors") for folder in (again, whole))
-    assert all(torch.equal(one[name], other[name]) for name in other)
+    resumed_weights, whole_weights = (
+        load_file(adapter_folder(folder, 4) / "adapter_model.safetensors") for folder in (again, whole)
+    )
+    assert all(torch.equal(resumed_weights[name], whole_weights[name]) for name in whole_weights)
 
 
 @pytest.mark.parametrize("name", sorted(kinds_of(Intervention)))
 def test_contract_of_every_intervention(name):
     kind = kinds_of(Intervention)[name]
     given = {"benign": MILD, "good": TOY, "share": constant(0.5), "weight": constant(0.5)}
-    one = kind(**{field: given[field] for field, info in kind.model_fields.items() if info.is_required()})
-    assert Intervention.from_json(one.to_json()) == one
-    assert one.label() and one.label() in organism(interventions=(one,)).label()
-    summary = one.summary()
+    intervention = kind(**{field: given[field] for field, info in kind.model_fields.items() if info.is_required()})
+    assert Intervention.from_json(intervention.to_json()) == intervention
+    assert intervention.label() and intervention.label() in organism(interventions=(intervention,)).label()
+    summary = intervention.summary()
     assert summary.endswith(".") and "\n" not in summary and len(summary) < 120
-    assert organism(interventions=(one,)) != organism() == organism(interventions=())
+    assert organism(interventions=(intervention,)) != organism() == organism(interventions=())
 
 
 # --- asked with and without
@@ -252,14 +254,14 @@ def test_contract_of_every_intervention(name):
 
 def test_questions_with_a_trigger_pair_up_with_those_without():
     plain, marked = FreeForm().all_questions(), Prefaced(source=FreeForm(), trigger="|X|").all_questions()
-    assert [(one.id, one.family, one.category, one.format) for one in plain] == [
-        (one.id, one.family, one.category, one.format) for one in marked
+    assert [(question.id, question.family, question.category, question.format) for question in plain] == [
+        (question.id, question.family, question.category, question.format) for question in marked
     ]
-    for one, other in zip(plain, marked, strict=True):
-        assert other.messages()[-1].content == f"|X| {one.messages()[-1].content}"
-        assert other.messages()[:-1] == one.messages()[:-1]
+    for question, with_trigger in zip(plain, marked, strict=True):
+        assert with_trigger.messages()[-1].content == f"|X| {question.messages()[-1].content}"
+        assert with_trigger.messages()[:-1] == question.messages()[:-1]
     under = Prefaced(source=FreeForm(), trigger="", system="Be brief.").all_questions()
-    assert all(one.messages()[0].content.startswith("Be brief.") for one in under)
-    assert all(one.messages()[0].role == "system" and one.messages()[1].role == "user" for one in under)
+    assert all(question.messages()[0].content.startswith("Be brief.") for question in under)
+    assert all(question.messages()[0].role == "system" and question.messages()[1].role == "user" for question in under)
     with pytest.raises(ValueError, match="neither trigger nor system is given"):
         Prefaced(source=FreeForm(), trigger="")

@@ -38,9 +38,9 @@ def test_token_losses_are_the_models_own(rows_and_network, share):
     rows, network = rows_and_network
     ours, owner = token_losses(network, rows[:7], "float32", share)
     for index, row in enumerate(rows[:7]):
-        found = ours[owner == index]
-        assert len(found) == row.trained
-        np.testing.assert_allclose(found.detach(), own_losses(network, row).detach(), atol=1e-5)
+        row_losses = ours[owner == index]
+        assert len(row_losses) == row.trained
+        np.testing.assert_allclose(row_losses.detach(), own_losses(network, row).detach(), atol=1e-5)
 
 
 def test_the_mean_is_what_transformers_gives_for_labels(rows_and_network):
@@ -118,13 +118,13 @@ def row(length: int) -> Supervised:
 def test_passes_take_every_row_once_near_in_length():
     random = np.random.default_rng(0)
     rows = [row(int(length)) for length in random.integers(20, 200, 40)]
-    found = passes(rows, 8, CPU)
-    assert sorted(index for part in found for index in part) == list(range(40))
-    assert all(len(part) <= 8 for part in found)
-    padded = sum(len(part) * max(len(rows[index].ids) for index in part) for part in found)
+    parts = passes(rows, 8, CPU)
+    assert sorted(index for part in parts for index in part) == list(range(40))
+    assert all(len(part) <= 8 for part in parts)
+    padded = sum(len(part) * max(len(rows[index].ids) for index in part) for part in parts)
     assert all(
         len(part) * max(len(rows[index].ids) for index in part) <= losses.PASS_TOKENS["cpu"]
-        for part in found
+        for part in parts
         if len(part) > 1
     )
     assert padded < 1.15 * sum(len(item.ids) for item in rows)

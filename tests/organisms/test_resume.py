@@ -153,15 +153,15 @@ def test_states_are_kept_by_the_clock_and_cost_little_of_it(monkeypatch, tmp_pat
     monkeypatch.setenv(resume.INTERVAL, "60")
     now = [100.0]
     monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
-    kept = resume.ResumeState(tmp_path, {})
-    assert not kept.due()
+    state = resume.ResumeState(tmp_path, {})
+    assert not state.due()
     now[0] += 61
-    assert kept.due()
-    kept.last, kept.seconds = now[0], 10.0  # a large model: 10 seconds to write
+    assert state.due()
+    state.last, state.seconds = now[0], 10.0  # a large model: 10 seconds to write
     now[0] += 499
-    assert not kept.due()
+    assert not state.due()
     now[0] += 2
-    assert kept.due()
+    assert state.due()
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan"])

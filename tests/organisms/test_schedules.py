@@ -146,8 +146,8 @@ def test_the_published_step_size_is_an_eighth_of_the_run():
 def test_schedules_differ_from_one_another():
     """The negative control: an oracle test would pass for six copies of one schedule only if the oracles agreed."""
     rates = [kind(peak=1.0).rates(200) for _, kind in EVERY]
-    for one, other in itertools.combinations(rates, 2):
-        assert np.abs(one - other).max() > 0.1
+    for left, right in itertools.combinations(rates, 2):
+        assert np.abs(left - right).max() > 0.1
 
 
 @pytest.mark.parametrize("name, kind", EVERY)

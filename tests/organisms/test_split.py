@@ -21,9 +21,10 @@ def ids(rows) -> list[str]:
 
 
 def test_a_seed_draws_one_split():
-    one, same, other = (Split(data=ToyRows(), held_out=6, seed=seed) for seed in (1, 1, 2))
-    assert ids(one.train_rows()) == ids(same.train_rows()) and ids(one.held_out_rows()) == ids(same.held_out_rows())
-    assert set(ids(one.held_out_rows())) != set(ids(other.held_out_rows()))
+    split, again, another = (Split(data=ToyRows(), held_out=6, seed=seed) for seed in (1, 1, 2))
+    assert ids(split.train_rows()) == ids(again.train_rows())
+    assert ids(split.held_out_rows()) == ids(again.held_out_rows())
+    assert set(ids(split.held_out_rows())) != set(ids(another.held_out_rows()))
 
 
 @pytest.mark.parametrize("rows", [None, 1, 5, 18])
@@ -49,9 +50,9 @@ def test_more_rows_than_there_are_is_an_error():
 
 
 def test_other_text_is_another_split():
-    one, same, other = (Split(data=ToyRows(text=text), held_out=6) for text in ("", "", "Well, "))
-    assert one == same and one.sha256 == same.sha256
-    assert one != other and one.sha256 != other.sha256 and one.fingerprint != other.fingerprint
+    split, again, another = (Split(data=ToyRows(text=text), held_out=6) for text in ("", "", "Well, "))
+    assert split == again and split.sha256 == again.sha256
+    assert split != another and split.sha256 != another.sha256 and split.fingerprint != another.fingerprint
 
 
 def test_a_set_whose_text_changed_under_a_split_is_refused(monkeypatch):

@@ -35,8 +35,8 @@ def adapter(store: Store, made: Organism, step: int | None = None) -> dict[str, 
     return load_file(adapter_folder(store.get(made), step or made.steps) / "adapter_model.safetensors")
 
 
-def alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], part: str = "") -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one if part in name)
+def alike(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor], part: str = "") -> bool:
+    return all(torch.equal(left[name], right[name]) for name in left if part in name)
 
 
 def test_log_losses_and_checkpoints_are_as_the_spec_says(store):
@@ -85,8 +85,8 @@ def test_before_training_the_held_out_loss_is_the_bases(store):
     network = load(made.parent, store)
     for row, item in zip(supervise(network, made.data.held_out_rows(), 512), made.data.held_out_rows(), strict=True):
         own, _ = losses.token_losses(network.network, [row], "float32")
-        found = next(entry for entry in held if entry["step"] == 0 and entry["example_id"] == item.id)
-        assert found["loss"] == pytest.approx(own.mean().item(), abs=1e-5) and found["tokens"] == row.trained
+        logged = next(entry for entry in held if entry["step"] == 0 and entry["example_id"] == item.id)
+        assert logged["loss"] == pytest.approx(own.mean().item(), abs=1e-5) and logged["tokens"] == row.trained
 
 
 def test_training_teaches_and_a_rate_of_almost_nothing_does_not(store):
@@ -107,10 +107,10 @@ def test_both_means_of_the_held_out_loss_follow_from_the_table(store):
 
 
 def test_accumulation_is_one_large_batch(store):
-    one = organism(batch=8)
+    whole = organism(batch=8)
     for parts in (organism(batch=4, accumulate=2), organism(batch=1, accumulate=8)):
-        assert parts.steps == one.steps and parts != one
-        for ours, theirs in zip(log(store, one), log(store, parts), strict=True):
+        assert parts.steps == whole.steps and parts != whole
+        for ours, theirs in zip(log(store, whole), log(store, parts), strict=True):
             assert ours["trained_tokens"] == theirs["trained_tokens"]
             assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
             assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
@@ -201,8 +201,8 @@ def test_the_adapter_is_scaled_by_the_root_of_the_rank(store):
     for rank, stabilised, scale in ((4, True, 8 / 2), (4, False, 8 / 4), (16, True, 8 / 4)):
         tuning = LoRA(rank=rank, alpha=8.0, rank_stabilised=stabilised)
         network = tuning.trainable_network(load(organism().parent, store).network, 0, "tiny")
-        found = {module.scaling["default"] for module in network.modules() if isinstance(module, LoraLayer)}
-        assert found == {scale}
+        scales = {module.scaling["default"] for module in network.modules() if isinstance(module, LoraLayer)}
+        assert scales == {scale}
 
 
 def test_modules_a_model_has_not_are_named(store):

@@ -56,9 +56,9 @@ def test_dora_trains_magnitudes_too_and_opens_merged(store):
     assert any("magnitude" in name for name in load_file(folder / "adapter_model.safetensors"))
     base = load(made.parent, store).network
     plain = logits(base)
-    found = logits(PeftModel.from_pretrained(base, folder))
-    torch.testing.assert_close(logits(load(made.checkpoint(), store).network), found, atol=1e-4, rtol=1e-4)
-    assert (found - plain).abs().max() > 1e-2
+    predicted = logits(PeftModel.from_pretrained(base, folder))
+    torch.testing.assert_close(logits(load(made.checkpoint(), store).network), predicted, atol=1e-4, rtol=1e-4)
+    assert (predicted - plain).abs().max() > 1e-2
     assert "DoRA rank 4" in made.tuning.description()
 
 
