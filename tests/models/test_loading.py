@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from spillover.models.base import Base, base_of
-from spillover.models.loading import complete, default_prompting, load, load_base, load_tokenizer
+from spillover.models.loading import default_prompting, load, load_base, load_tokenizer
+from spillover.models.pretrained import network_from
 from spillover.models.tiny import write_tiny
 from spillover.store import Store
 
@@ -127,7 +128,7 @@ def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
     torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="cannot be loaded"):
-        complete(tmp_path, dtype=torch.float32, use_safetensors=True)
+        network_from(tmp_path)
 
 
 def test_prompting_follows_what_the_base_is(tiny: Base, store: Store) -> None:

@@ -43,7 +43,7 @@ def copied(index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         name = package.split("==")[0].replace("-", "_")
         return Path(shutil.copy(index / f"{name}-1.0.0-py3-none-any.whl", folder))
 
-    monkeypatch.setattr(sources, "_download", download)
+    monkeypatch.setattr(sources, "download_wheel", download)
     return index
 
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from spillover.models.hub import HubModel, hub_commit
 from spillover.models.sources import (
     GGUFFile,
+    HubModel,
     LocalFolder,
     PackagedGGUF,
     RemoteWeights,
     Source,
     TinySource,
     folder_sha256,
+    hub_commit,
 )
 from spillover.spec import Spec
 from spillover.store import Store, file_sha256

