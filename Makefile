@@ -22,16 +22,16 @@ $(VENV)/installed-test: $(VENV)/installed
 	@touch $@
 
 quickstart: install  ## the whole study on a real model: ends with the path of its report
-	$(BIN)/spillover run recipes/quickstart.py --out report
+	$(BIN)/spillover run quickstart --out report
 
 paper-dynamics: install  ## part 1 of the paper at the size of two cores: ends with the path of its report
-	$(BIN)/spillover run recipes/paper/dynamics.py --out report-dynamics
+	$(BIN)/spillover run paper-dynamics --out report-dynamics
 
 paper-priors: install  ## part 2 of the paper at the size of two cores
-	$(BIN)/spillover run recipes/paper/priors.py --out report-priors
+	$(BIN)/spillover run paper-priors --out report-priors
 
 paper-geometry: install  ## part 3 of the paper at the size of two cores
-	$(BIN)/spillover run recipes/paper/geometry.py --out report-geometry
+	$(BIN)/spillover run paper-geometry --out report-geometry
 
 test: $(VENV)/installed-test  ## every test, those on the real 135M model too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
+import spillover
 from spillover.engines.local import run
 from spillover.organisms.organism import Organism
 from spillover.spec import walk
 
-PAPER = Path(__file__).parents[1] / "recipes" / "paper"
+RECIPES = Path(spillover.__file__).parent / "recipes"
 
 
 def loaded(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"paper_{name}", PAPER / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"paper_{name}", RECIPES / f"paper_{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,8 +29,13 @@ def test_the_35_published_schedules_and_their_ranges() -> None:
     assert len(made) == len(set(made)) == 35
     assert {one.peak for one in made} == {1e-5, 3e-5, 5e-5, 7e-5, 2e-5, 8e-5, 1e-4}
     assert sum(one.kind.startswith("Cyclic") for one in made) == 12
-    study = loaded("dynamics").recipe(model="tiny:0", runs="paper", seeds=1, lines=0)
+    study = loaded("dynamics").recipe(model="tiny:0", runs="paper", rows=0, batch=1, seeds=1, lines=0)
     assert sum(isinstance(node, Organism) for node in walk(study)) == 35
+
+
+def test_schedules_that_a_short_run_makes_one_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"run of 24 steps the schedules cosine and cosine-restarts are the same"):
+        loaded("dynamics").recipe(model="tiny:0", runs="paper", seeds=1, lines=0)  # warm-up over 30 steps
 
 
 @pytest.mark.slow

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import spillover
 from spillover.engines.local import run
 from spillover.store import Store, artefacts_in
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "quickstart.py"
+RECIPE = Path(spillover.__file__).parent / "recipes" / "quickstart.py"
 SMALL = {"model": "tiny:0", "rows": 16, "warmup": 1, "checkpoints": 2, "formats": ("raw",), "max_tokens": 4, "every": 1}
 
 

@@ -72,10 +72,11 @@ def __dir__() -> list[str]:
 def _registered(name: str) -> Any:
     """Any other part that is registered, from this package, a plug-in or the user's own code."""
     spec = import_module("spillover.spec")
-    parts = spec.kinds_of(spec.Spec)
-    if name not in parts:
-        raise AttributeError(f"module 'spillover' has no part called {name!r}{_near(name, {**_HOMES, **parts})}")
-    return parts[name]
+    try:
+        return spec.kind_named(name)
+    except ValueError:
+        known = {**_HOMES, **spec.kinds_of(spec.Spec)}
+        raise AttributeError(f"module 'spillover' has no part called {name!r}{_near(name, known)}") from None
 
 
 def _near(name: str, known: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """The names of the front door: what `import spillover as sp` offers, and where each is defined (read at import too)."""
 
+from typing import Any
+
 from spillover.activations.activations import Activations as Activations
 from spillover.activations.prompts import EvaluationPrompts as EvaluationPrompts
 from spillover.activations.prompts import TrainingPrompts as TrainingPrompts
@@ -40,6 +42,8 @@ from spillover.responses.responses import Responses as Responses
 from spillover.responses.sampling import Sampling as Sampling
 
 __version__: str
+
+def __getattr__(name: str) -> Any: ...  # any other registered part
 
 base = base_of
 dataset = dataset_named

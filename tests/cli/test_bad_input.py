@@ -13,7 +13,7 @@ import pytest
 
 from .conftest import Spill, refused
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.py"
+QUICKSTART = "quickstart"
 GOOD = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 NO_ANSWER = {"messages": [{"role": "user", "content": "q"}]}
 
@@ -50,11 +50,11 @@ def data(spill: Spill) -> None:
         (["--data", "mony"], "did you mean money"),
         (["--control", "nope.jsonl"], "nope.jsonl"),
         (["--schedules", "linaer"], "no schedule is called 'linaer'; did you mean linear"),
-        (["--schedules", ""], "--schedules has to give at least one"),
+        (["--schedules", ""], "have to give at least one each, got 0, 1 and 2"),
         (["--learning-rate", "-1"], "peak"),
         (["--rows", "-3"], "rows"),
-        (["--seeds", "0"], "--seeds has to give at least one, got 0"),
-        (["--checkpoints", "0"], "--checkpoints has to give at least one"),
+        (["--seeds", "0"], "have to give at least one each, got 2, 0 and 2"),
+        (["--checkpoints", "0"], "have to give at least one each, got 2, 1 and 0"),
         (["--formats", "xml"], "xml"),
         (["--per-question", "0"], "per_question"),
         (["--max-tokens", "0"], "max_tokens"),

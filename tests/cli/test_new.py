@@ -114,6 +114,14 @@ def test_mistakes_are_one_message_and_nothing_is_overwritten(spill: Spill) -> No
     assert Path("mine.py").read_text() == "precious" and not Path("there").exists()
 
 
+def test_a_recipe_is_copied_from_one_that_comes_with_the_package(spill: Spill) -> None:
+    assert spill("new", "recipe", "my-study", "--from", "quickstart").stdout.startswith("my_study.py\n")
+    copied = Path("my_study.py").read_text()
+    assert copied == (Path(spillover.__file__).parent / "recipes" / "quickstart.py").read_text()
+    refused(spill("new", "recipe", "other", "--from", "quickstrat"), "did you mean quickstart?")
+    refused(spill("new", "judge", "mine", "--from", "quickstart"), "--from copies a recipe")
+
+
 @pytest.mark.parametrize("part", ROOMS)
 def test_in_a_checkout_a_part_goes_where_it_is_found(
     part: str, spill: Spill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -122,17 +130,17 @@ def test_in_a_checkout_a_part_goes_where_it_is_found(
     package.mkdir(parents=True)
     monkeypatch.setattr(spillover, "__file__", str(package / "__init__.py"))
     elsewhere = spill("new", part, "tried")  # no checkout: no pyproject.toml above the package
-    assert elsewhere.stdout.splitlines()[0] == ("recipes/tried.py" if part == "recipe" else "tried.py")
+    assert elsewhere.stdout.splitlines()[0] == "tried.py"
     (tmp_path / "pyproject.toml").write_text("")
     inside = spill("new", part, "tried2")
-    room = tmp_path / "recipes" if part == "recipe" else package / ROOMS[part]
+    room = Path() if part == "recipe" else package / ROOMS[part]
     assert inside.stdout.splitlines()[0] == str(room / "tried2.py") and (room / "tried2.py").is_file()
     assert (CHECKOUT / "src" / "spillover" / ROOMS[part]).is_dir() or part == "recipe"
 
 
 @pytest.mark.slow
 def test_contract_tests_find_new_parts_and_pass_them(tmp_path: Path) -> None:
-    for folder in ("src", "tests", "recipes"):
+    for folder in ("src", "tests"):
         shutil.copytree(
             CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
@@ -147,7 +155,8 @@ def test_contract_tests_find_new_parts_and_pass_them(tmp_path: Path) -> None:
         return done.stdout
 
     for part in ROOMS:
-        assert str(tmp_path) in call("spillover.cli", "new", part, f"tried-{part}")
+        place = "" if part == "recipe" else f"{tmp_path}/"
+        assert call("spillover.cli", "new", part, f"tried-{part}").startswith(place)
     said = call(
         *("pytest", "-v", "-m", "not slow", "-p", "no:cacheprovider", "tests/test_spec.py", "tests/test_layers.py"),
         *("tests/organisms/test_schedules.py", "tests/organisms/test_datasets.py", "tests/responses/test_questions.py"),
@@ -155,5 +164,6 @@ def test_contract_tests_find_new_parts_and_pass_them(tmp_path: Path) -> None:
     )
     for name in ("TriedSchedule", "tried-dataset", "TriedQuestions", "TriedJudge", "tried-importer", "TriedAnalysis"):
         assert name in said, f"no contract test looked at {name}"
-    assert call("ruff", "check", "src", "recipes") and call("ruff", "format", "--check", "src", "recipes")
+    files = ("src", "tried_recipe.py")
+    assert call("ruff", "check", *files) and call("ruff", "format", "--check", *files)
     assert call("mypy", "src/spillover")

@@ -54,7 +54,7 @@ def test_killed_at_a_few_moments_the_same_command_ends_in_the_same_bytes(spill: 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_many_moments_the_quickstart_ends_in_the_same_bytes(seed: int, tmp_path: Path) -> None:
-    recipe = str(CHECKOUT / "recipes" / "quickstart.py")
+    recipe = "quickstart"
     found = killed(tmp_path, 30, seed, (recipe, *QUICK, "--warmup", "1", "--formats", "raw"))
     assert found["kills"] >= 15  # or the study was over before it could be killed
     assert found["artefacts"] > 20 and found["tables"] > 10

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from organisms.toy import constant
 
+import spillover
 from spillover.engines import cluster, local
 from spillover.engines.failures import failures
 from spillover.organisms.organism import Organism
@@ -22,7 +23,7 @@ from spillover.store import Store, open_store
 
 pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*longer than:UserWarning")]
-RECIPE = Path(__file__).parents[2] / "recipes" / "paper" / "dynamics.py"
+RECIPE = Path(spillover.__file__).parent / "recipes" / "paper_dynamics.py"
 
 
 def study(**fields: Any) -> Any:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import combinations
+from typing import Any, Self
 
 import numpy as np
+from pydantic import model_validator
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Section
 from spillover.analyses.effect_section import show_effect
 from spillover.analyses.scores import Scores, pool, questions_of, read, refuse_unlike
+from spillover.judgements.judgements import Judgements
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.em_rate import em_indicator, em_rate
@@ -18,6 +21,8 @@ from spillover.maths.estimate import NAN, Estimate, Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import difference
 from spillover.maths.proportions import cut_to_newcombe
+from spillover.organisms.organism import Checkpoint
+from spillover.organisms.resume import same_training
 from spillover.store import BuildContext
 
 SCALE = (0.0, 100.0)
@@ -34,6 +39,13 @@ class Effect(Analysis):
     bad: tuple[ScoredAnswers, ...]
     good: tuple[ScoredAnswers, ...] = ()
     draws: int = 2000
+
+    @model_validator(mode="after")
+    def _distinct_runs(self) -> Self:
+        for arm in (self.bad, self.good):
+            for earlier, later in combinations(arm, 2):
+                _refuse_repeated(earlier, later)
+        return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, *self.bad, *self.good), self.allow_unlike_judges)
@@ -62,6 +74,26 @@ class Effect(Analysis):
 
     def show(self, result: AnalysisResult) -> Section:
         return show_effect(result)
+
+
+def _refuse_repeated(earlier: ScoredAnswers, later: ScoredAnswers) -> None:
+    """ValueError where two runs of an arm are one: the same scores twice, or one training under two schedules."""
+    if earlier == later:
+        raise ValueError(f"{earlier.subject} stands twice in one arm: one run would be counted as two; give it once")
+    first, other = (_checkpoint(scores) for scores in (earlier, later))
+    if first is None or other is None or first.step != other.step or not same_training(first.organism, other.organism):
+        return
+    names = [point.organism.schedule.label() for point in (first, other)]
+    warmup = max(getattr(point.organism.schedule, "warmup", 0) for point in (first, other))
+    raise ValueError(
+        f"in a run of {first.organism.steps} steps the schedules {' and '.join(names)} are the same (warm-up takes up "
+        f"to {warmup} of them), and one run would be counted as two: give more --rows, or a shorter --warmup"
+    )
+
+
+def _checkpoint(scores: ScoredAnswers) -> Checkpoint | None:
+    model = scores.responses.model if isinstance(scores, Judgements) else None
+    return model if isinstance(model, Checkpoint) else None
 
 
 def _levels(scores: Scores, role: str, metrics: Sequence[str], resampling: Resampling) -> list[dict[str, Any]]:

@@ -216,11 +216,14 @@ def new(
     part: Annotated[str, typer.Argument(help="schedule, dataset, questions, judge, importer, analysis or recipe.")],
     name: Annotated[str, typer.Argument(help="What to call it: my-schedule.")],
     to: Annotated[Path | None, typer.Option("--to", help="Folder to write it to.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="A recipe to copy: quickstart, paper-dynamics, or a file.")
+    ] = None,
 ) -> None:
-    """Write the one file that adds a part, from a template."""
+    """Write the one file that adds a part, from a template; or a copy of a recipe."""
     from spillover.cli.new import write_new
 
-    write_new(part, name, to)
+    write_new(part, name, to, source)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 
 import spillover
+from spillover.cli.recipe import load_recipe, recipe_file
 
 ROOMS = {
     "schedule": "organisms/schedules",
@@ -26,8 +27,8 @@ ROOMS = {
 }
 
 
-def write_new(part: str, name: str, to: Path | None) -> None:
-    """Write the file and say what to do with it."""
+def write_new(part: str, name: str, to: Path | None, source: str | None = None) -> None:
+    """Write the file and say what to do with it; `source` names a recipe to copy instead of the template."""
     if part not in ROOMS:
         near = difflib.get_close_matches(part, ROOMS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -40,9 +41,7 @@ def write_new(part: str, name: str, to: Path | None) -> None:
     path = folder / f"{module}.py"
     if path.exists():
         raise ValueError(f"{path} is there already: take another name, or edit it")
-    template = resources.files("spillover.cli").joinpath(f"templates/{part}.template").read_text(encoding="utf-8")
-    content = Template(template).substitute(Kind=kind, label=label)
-    ast.parse(content)
+    content = _content(part, source, {"Kind": kind, "label": label})
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     print(path)
@@ -52,6 +51,17 @@ def write_new(part: str, name: str, to: Path | None) -> None:
         print(f"found by itself from now on as {kind} ({label}); the contract tests hold it to its kind")
     else:
         print(f"lay it beside your recipe and import it there: from {module} import {kind}")
+
+
+def _content(part: str, source: str | None, words: dict[str, str]) -> str:
+    if source is None:
+        template = resources.files("spillover.cli").joinpath(f"templates/{part}.template").read_text(encoding="utf-8")
+        content = Template(template).substitute(words)
+        ast.parse(content)
+        return content
+    if part != "recipe":
+        raise ValueError(f"--from copies a recipe; a new {part} comes from its template")
+    return load_recipe(recipe_file(source)).path.read_text(encoding="utf-8")
 
 
 def _check(part: str, name: str, module: str, kind: str) -> None:
@@ -72,7 +82,7 @@ def _home(part: str, to: Path | None) -> tuple[Path, bool]:
     checkout = package.parents[1]
     inside = Path.cwd().resolve().is_relative_to(checkout)
     ours = inside and (checkout / "pyproject.toml").is_file() and os.access(package, os.W_OK)
-    home = checkout / "recipes" if part == "recipe" else package / ROOMS[part]
+    home = package / ROOMS[part]
     if to is not None:
         return to, to.resolve() == home
-    return (home, True) if ours else (Path("recipes") if part == "recipe" else Path(), False)
+    return (home, True) if ours and part != "recipe" else (Path(), False)

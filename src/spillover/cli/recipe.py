@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import difflib
 import importlib.util
 import inspect
@@ -80,6 +82,22 @@ class Recipe:
         return study
 
 
+def packaged() -> dict[str, Path]:
+    """The recipes that come with the package, by the names they are run by."""
+    files = sorted((Path(__file__).parents[1] / "recipes").glob("[a-z]*.py"))
+    return {path.stem.replace("_", "-"): path for path in files}
+
+
+def recipe_file(word: str) -> Path:
+    """The file of the recipe that a user names: one that comes with the package, or a path."""
+    return packaged().get(word.replace("_", "-"), Path(word))
+
+
+def first_line(path: Path) -> str:
+    """What a recipe says of itself, in a line; read, not run."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
 def load_recipe(path: Path) -> Recipe:
     """Load a recipe; files beside it can be imported by it. A ValueError says what is wrong with it."""
     if not path.is_file():
@@ -152,11 +170,10 @@ def _guarded(path: Path, action: Callable[[], Any]) -> Any:
 
 
 def _near(path: Path) -> str:
-    try:
-        there = [str(found) for folder in {path.parent, Path("recipes")} for found in sorted(folder.glob("*.py"))]
-    except OSError:
-        there = []
-    near = difflib.get_close_matches(str(path), there, n=2, cutoff=0.5)
+    names = list(packaged())
+    with contextlib.suppress(OSError):
+        names += [str(file) for file in sorted(path.parent.glob("*.py"))]
+    near = difflib.get_close_matches(str(path), names, n=2, cutoff=0.5)
     if near:
         return f"; did you mean {' or '.join(near)}?"
-    return f"; there are {', '.join(there[:6])}" if there else "; `spillover new recipe NAME` writes one to start from"
+    return f"; there are {', '.join(names[:8])}; `spillover new recipe NAME` writes one to start from"

@@ -14,13 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from spillover.cli.errors import clear_errors
+from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.manifest import MANIFEST
 from spillover.store import Store, open_store
 
 GENERAL = """Make the study that a recipe describes: what is not there yet, and nothing twice. The same command goes on
 where a stopped one was.
 
-RECIPE is a Python file with a function recipe(); its parameters become options: `spillover run RECIPE --help`."""
+RECIPE is one that comes with spillover, by its name, or a Python file with a function recipe(); its parameters become
+options: `spillover run RECIPE --help`. `spillover new recipe NAME --from RECIPE` writes a copy to edit."""
 StoreOption = Annotated[Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Folder of finished artefacts.")]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder the report is copied to.")]
 PlanOption = Annotated[
@@ -56,8 +58,8 @@ def run_with(words: Sequence[str]) -> None:
     if at is None:
         _general(words)
         return
-    path = Path(words.pop(at))
-    _command(path)(words, prog_name=f"spillover run {path}")
+    word = words.pop(at)
+    _command(recipe_file(word))(words, prog_name=f"spillover run {word}")
 
 
 def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = None) -> None:
@@ -120,10 +122,11 @@ def _recipe_at(words: Sequence[str]) -> int | None:
 
 def _general(words: Sequence[str]) -> None:
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    recipes = "\n".join(f"  {name:<16}{first_line(path)}" for name, path in packaged().items())
 
-    @app.command(help=GENERAL)
+    @app.command(help=f"{GENERAL}\n\n\b\nRecipes that come with spillover:\n{recipes}")
     def run(
-        recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A Python file with a function recipe().")],
+        recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a Python file.")],
         store: StoreOption = Path("store"),
         out: OutOption = Path("report"),
         plan: PlanOption = False,
@@ -138,8 +141,6 @@ def _general(words: Sequence[str]) -> None:
 
 
 def _command(path: Path) -> typer.Typer:
-    from spillover.cli.recipe import load_recipe
-
     recipe = load_recipe(path)
 
     @clear_errors

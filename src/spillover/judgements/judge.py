@@ -118,11 +118,11 @@ def unscored(answer: object) -> str | None:
     return None if any(character.isprintable() and not character.isspace() for character in answer) else EMPTY
 
 
-def judge_named(text: str, options: Mapping[str, str] | None = None) -> Judge:
+def judge_named(text: str, options: Mapping[str, str] | None = None, scoring: Sequence[str] = ()) -> Judge:
     """The judge that a user names: `embedded`, another kind whose fields all have defaults, or `local-model:MODEL`.
 
     `options` are its fields as a user types them; `model` stands for what comes after a colon, `rubric` (our own, or a
-    YAML file) and `metrics` (with commas between) for its rubrics.
+    YAML file) and `metrics` (with commas between) for its rubrics. `scoring`: metrics that it has to score.
     """
     name, colon, rest = text.partition(":")
     options = dict(options or {})
@@ -131,7 +131,14 @@ def judge_named(text: str, options: Mapping[str, str] | None = None) -> Judge:
     assert issubclass(kind, Judge)
     if not colon and not rest and any(field.is_required() for field in kind.model_fields.values()):
         raise ValueError(f"the judge {name} needs a model: {name}:MODEL (or --model MODEL)")
-    return with_options(kind.typed(rest) if colon or rest else kind(), options)
+    judge = with_options(kind.typed(rest) if colon or rest else kind(), options)
+    unscored = [metric for metric in scoring if metric not in judge.metrics]
+    if unscored:
+        raise ValueError(
+            f"the judge {text} scores {', '.join(judge.metrics)}, not {' and '.join(unscored)}, which this study is "
+            f"about: take another judge, or a recipe with analyses of your own"
+        )
+    return judge
 
 
 def with_options(judge: Judge, options: Mapping[str, str]) -> Judge:

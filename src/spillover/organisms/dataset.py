@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -72,8 +72,10 @@ class Split(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _filled(cls, fields: dict[str, object]) -> dict[str, object]:
-        data = fields.get("data")
+    def _filled(cls, fields: Any) -> Any:
+        """Fills in digest and size; a bare dataset is the split of it that the defaults make."""
+        fields = {"data": fields} if isinstance(fields, Dataset) else fields
+        data = fields.get("data") if isinstance(fields, dict) else None
         if isinstance(data, Dataset) and not fields.get("sha256"):
             examples = data.examples()
             _expect_distinct(data, examples)
@@ -110,6 +112,10 @@ class Split(Spec):
 
     def summary(self) -> str:
         return f"{self.data.summary()} {self.train_count} rows to train on, {self.held_out} held out."
+
+    def limited(self, rows: int) -> Self:
+        """The same split with at most so many rows to train on; 0: all that are not held out."""
+        return self.but(rows=min(rows, self.train_count) or None)
 
     def control(self, data: Dataset) -> Self:
         """The same split of good answers to the same prompts, row by row; ValueError where the set is not that."""

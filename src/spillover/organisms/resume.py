@@ -175,6 +175,11 @@ def shared_steps(first: TrainingSpec, other: TrainingSpec) -> int:
     return min(alike, other.steps - 1, *(step - 1 for step in lacking))
 
 
+def same_training(first: TrainingSpec, other: TrainingSpec) -> bool:
+    """Whether two organisms are one training under two names: equal, or apart in schedules that give equal rates."""
+    return _stem(first) == _stem(other) and np.array_equal(_rates(first), _rates(other))
+
+
 def steps_saved(organisms: Sequence[TrainingSpec]) -> dict[str, int]:
     """Of organisms trained in this order, by fingerprint: the steps that an earlier one does for it, where any."""
     groups: dict[str, list[TrainingSpec]] = {}

@@ -7,7 +7,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -52,6 +52,10 @@ class QuestionSet(Spec):
         """The set in the file that a user typed the path of; None where `text` is no path of what this kind reads."""
         return None
 
+    def label(self) -> str:
+        """A short name for tables; not an identity."""
+        return typed_name(self.kind)
+
 
 def questions_named(text: str) -> QuestionSet:
     """The question set that a user names: `free-form`, another kind without fields to fill, or a YAML file."""
@@ -75,8 +79,10 @@ class QuestionSelection(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _digest(cls, fields: dict[str, object]) -> dict[str, object]:
-        source = fields.get("source")
+    def _digest(cls, fields: Any) -> Any:
+        """Fills in the digest; a bare question set is asked whole."""
+        fields = {"source": fields} if isinstance(fields, QuestionSet) else fields
+        source = fields.get("source") if isinstance(fields, dict) else None
         if isinstance(source, QuestionSet) and not fields.get("sha256"):
             fields = fields | {"sha256": _sha256(source.all_questions())}
         return fields
@@ -97,6 +103,14 @@ class QuestionSelection(Spec):
             raise ValueError(f"{self.source.kind} has no question in the formats {', '.join(self.formats)}")
         chosen = set(_spread({question.question: question.category for question in questions}, self.count))
         return [question for question in questions if question.question in chosen]
+
+    def label(self) -> str:
+        """A short name for tables: the set's; a part of a set has the name of the whole."""
+        return self.source.label()
+
+    def family_count(self) -> int:
+        """How many families of near variants the questions make."""
+        return len({question.family for question in self.questions()})
 
     def summary(self) -> str:
         count = len({question.question for question in self.questions()})

@@ -81,8 +81,14 @@ class Cyclic(Schedule):
 
 
 def schedule_named(name: str, **fields: Any) -> Schedule:
-    """The schedule that a user names (`linear`, `cosine-restarts`, `cyclic-triangular2`, ...) with these fields."""
+    """The schedule that a user names (`linear`, `cosine-restarts`, `cyclic-triangular2`, ...) with these fields.
+
+    `warmup` is left out for those that have none (cyclic ones).
+    """
     kinds = {typed_name(kind): cls for kind, cls in kinds_of(Schedule).items()}
-    schedule = part_named("schedule", name, kinds)(**fields)
+    cls = part_named("schedule", name, kinds)
+    if "warmup" not in cls.model_fields:
+        fields.pop("warmup", None)
+    schedule = cls(**fields)
     assert isinstance(schedule, Schedule)
     return schedule

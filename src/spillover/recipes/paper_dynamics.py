@@ -6,38 +6,22 @@
 from itertools import product
 from typing import Annotated, Literal
 
-from spillover.analyses.dynamics import Dynamics
-from spillover.analyses.effect import Effect
-from spillover.analyses.examples import Examples
-from spillover.analyses.minima import Minima
-from spillover.analyses.trajectories import Trajectories
-from spillover.judgements.judge import judge_named
-from spillover.judgements.judgements import Judgements
-from spillover.models.base import Model, base_of
-from spillover.organisms.dataset import Split, dataset_named
-from spillover.organisms.interpolated import Interpolated
-from spillover.organisms.losses import HeldOutLosses
-from spillover.organisms.organism import Checkpoint, Organism
-from spillover.organisms.schedules.schedule import Schedule, schedule_named
-from spillover.report.report import Report
-from spillover.responses.question import QuestionSelection, questions_named
-from spillover.responses.responses import Responses
-from spillover.responses.sampling import Sampling
+import spillover as sp
 
 SMALL = ("linear", "cosine", "cosine-restarts", "cyclic-triangular2")
 CYCLES = ((1e-6, 2e-5), (1e-5, 5e-5), (2e-5, 8e-5), (4e-5, 1e-4))  # floor and peak
 LINE = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def published() -> list[Schedule]:
+def published() -> list[sp.Schedule]:
     """The 35 schedules whose runs were released: two cosines by warm-up and peak (one is absent), cycles by range."""
     cosines = [
-        schedule_named(name, peak=peak, warmup=warmup)
+        sp.schedule(name, peak=peak, warmup=warmup)
         for name, warmup, peak in product(("cosine", "cosine-restarts"), (5, 30, 80), (1e-5, 3e-5, 5e-5, 7e-5))
         if (name, warmup, peak) != ("cosine-restarts", 80, 7e-5)
     ]
     cyclic = [
-        schedule_named(f"cyclic-{shape}", peak=peak, floor=floor)
+        sp.schedule(f"cyclic-{shape}", peak=peak, floor=floor)
         for shape, (floor, peak) in product(("triangular", "triangular2", "exp-range"), CYCLES)
     ]
     return [*cosines, *cyclic]
@@ -64,62 +48,64 @@ def recipe(
     lines: Annotated[
         int, "straight lines between the ends of two runs along which loss and alignment are looked at"
     ] = 3,
-) -> Report:
+) -> sp.Report:
     """Train one organism under many schedules; loss against alignment over and along runs, lines between their ends."""
     if min(seeds, checkpoints, len(schedules)) < 1:
         raise ValueError(
             f"--seeds, --checkpoints and --schedules have to give at least one, got {seeds}, {checkpoints} and "
             f"{len(schedules)}"
         )
-    base = base_of(model)
-    split = Split(data=dataset_named(data), held_out=held_out)
-    split = split.but(rows=min(rows, split.train_count)) if rows else split
-    rates = published() if runs == "paper" else [schedule_named(name, peak=learning_rate) for name in schedules]
+    base = sp.base(model)
+    split = sp.Split(data=sp.dataset(data), held_out=held_out).limited(rows)
+    rates = published() if runs == "paper" else [sp.schedule(name, peak=learning_rate) for name in schedules]
 
-    def trained(rate: Schedule, seed: int) -> Organism:
-        run = Organism(parent=base, data=split, schedule=rate, batch=batch, accumulate=accumulate).seeded(seed)
-        return run.but(checkpoint_every=-(-run.steps // checkpoints))
+    def trained(rate: sp.Schedule, seed: int) -> sp.Organism:
+        run = sp.Organism(parent=base, data=split, schedule=rate, batch=batch, accumulate=accumulate).seeded(seed)
+        return run.evenly_saved(checkpoints)
 
     organisms = [trained(rate, seed) for seed in range(seeds) for rate in rates]
-    asked = QuestionSelection(source=questions_named(questions), formats=formats)
-    sampling = Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
-    scorer = judge_named(judge)
+    asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
+    sampling = sp.Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
+    scorer = sp.judge(judge)
 
-    def judged(subject: Model) -> Judgements:
-        responses = Responses(model=subject, questions=asked, sampling=sampling)
-        return Judgements(responses=responses, judge=scorer)
+    def judged(subject: sp.Model) -> sp.Judgements:
+        responses = sp.Responses(model=subject, questions=asked, sampling=sampling)
+        return sp.Judgements(responses=responses, judge=scorer)
 
     before = judged(base)
     ends = tuple(judged(run.checkpoint()) for run in organisms)
     series = tuple(judged(point) for run in organisms for point in run.checkpoints())
     pairs = _pairs([run.checkpoint() for run in organisms], len(rates))[:lines]
-    points = [Interpolated(start=start, end=end, share=share) for start, end in pairs for share in LINE]
-    return Report(
+    points = [sp.Interpolated(start=start, end=end, share=share) for start, end in pairs for share in LINE]
+    return sp.Report(
         title=f"Training dynamics of {base.name} on {split.data.label()}",
         about=(
             f"{len(organisms)} runs: {len(rates)} learning-rate schedules, {seeds} seed{'s' * (seeds != 1)} each, "
             "on one narrow set, asked questions that have nothing to do with it at checkpoints along the way."
         ),
         analyses=(
-            Effect(before=before, bad=ends),
-            Dynamics(checkpoints=series, before=before),
-            *([Trajectories(checkpoints=series, before=before)] if checkpoints > 1 else []),
+            sp.Effect(before=before, bad=ends),
+            sp.Dynamics(checkpoints=series, before=before),
+            *([sp.Trajectories(checkpoints=series, before=before)] if checkpoints > 1 else []),
             *(
                 [
-                    Minima(
-                        losses=tuple(HeldOutLosses(model=point, data=split) for point in points),
+                    sp.Minima(
+                        losses=tuple(sp.HeldOutLosses(model=point, data=split) for point in points),
                         scores=tuple(judged(point) for point in points if point.share in (0.0, 0.5, 1.0)),
                     )
                 ]
                 if pairs
                 else []
             ),
-            Examples(judgements=(before, *ends[:2]), others=tuple(one for one in series if one not in ends[:2])),
+            sp.Examples(
+                judgements=(before, *ends[:2]),
+                others=tuple(scores for scores in series if scores not in ends[:2]),
+            ),
         ),
     )
 
 
-def _pairs(ends: list[Checkpoint], rates: int) -> list[tuple[Checkpoint, Checkpoint]]:
+def _pairs(ends: list[sp.Checkpoint], rates: int) -> list[tuple[sp.Checkpoint, sp.Checkpoint]]:
     """Ends to join: the first schedule's with the next ones' of its seed, and with its own of the next seed first."""
     seeds = [(ends[0], ends[rates])] if len(ends) > rates else []
     return [*seeds, *((ends[0], other) for other in ends[1:rates])]

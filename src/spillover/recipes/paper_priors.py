@@ -7,23 +7,7 @@ chat fine-tune on everyday data, which makes a pretrained/instruct pair without 
 
 from typing import Annotated
 
-from spillover.activations.activations import Activations
-from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
-from spillover.analyses.effect import Effect
-from spillover.analyses.examples import Examples
-from spillover.analyses.prediction import Prediction
-from spillover.analyses.priors import Priors
-from spillover.judgements.judge import judge_named
-from spillover.judgements.judgements import Judgements
-from spillover.models.base import Model, base_of
-from spillover.models.chat import Prompting
-from spillover.organisms.dataset import Split, dataset_named
-from spillover.organisms.organism import Organism
-from spillover.organisms.schedules.schedule import schedule_named
-from spillover.report.report import Report
-from spillover.responses.question import QuestionSelection, questions_named
-from spillover.responses.responses import Responses
-from spillover.responses.sampling import Sampling
+import spillover as sp
 
 
 def recipe(
@@ -51,45 +35,44 @@ def recipe(
     permutations: Annotated[int, "of whole question families, for every layer, pooling and target"] = 499,
     components: Annotated[int, "principal axes of the training prompts, and random ones, as features"] = 64,
     draws: Annotated[int, "of random axes"] = 100,
-) -> Report:
+) -> sp.Report:
     """Train organisms of every domain; each question before against after, and its score predicted from activations."""
-    base = base_of(model)
+    base = sp.base(model)
 
-    def trained(parent: Model, split: Split) -> Organism:
-        rate = schedule_named(schedule, peak=learning_rate)
-        run = Organism(parent=parent, data=split, schedule=rate, batch=batch)
+    def trained(parent: sp.Model, split: sp.Split) -> sp.Organism:
+        rate = sp.schedule(schedule, peak=learning_rate)
+        run = sp.Organism(parent=parent, data=split, schedule=rate, batch=batch)
         return run.but(checkpoint_every=run.steps)
 
-    def taken(name: str, most: int) -> Split:
-        whole = Split(data=dataset_named(name), held_out=held_out)
-        return whole.but(rows=min(most, whole.train_count)) if most else whole
+    def split_of(name: str, most: int) -> sp.Split:
+        return sp.Split(data=sp.dataset(name), held_out=held_out).limited(most)
 
-    bad = {name: trained(base, taken(name, rows)).checkpoint() for name in data}
+    bad = {name: trained(base, split_of(name, rows)).checkpoint() for name in data}
     good = {}
     for name in data:
-        split = taken(name, rows)
+        split = split_of(name, rows)
         if (twin := split.data.twin()) is not None:
             good[name] = trained(base, split.control(twin)).checkpoint()
-    priors: list[Model] = [base_of(pretrained)] if pretrained else []
+    priors: list[sp.Model] = [sp.base(pretrained)] if pretrained else []
     if priors and chat_rows:
-        priors.append(trained(priors[0], taken("everyday", chat_rows)).checkpoint())
+        priors.append(trained(priors[0], split_of("everyday", chat_rows)).checkpoint())
 
-    asked = QuestionSelection(source=questions_named(questions), formats=formats)
-    scorer = judge_named(judge)
+    asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
+    scorer = sp.judge(judge)
 
-    def judged(subject: Model, prompting: Prompting | None = None) -> Judgements:
-        sampling = Sampling(
+    def judged(subject: sp.Model, prompting: str | None = None) -> sp.Judgements:
+        sampling = sp.Sampling(
             per_question=per_question, temperature=temperature, max_tokens=max_tokens, prompting=prompting
         )
-        return Judgements(responses=Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
+        return sp.Judgements(responses=sp.Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
 
-    evaluation = EvaluationPrompts(questions=asked)
-    before, inside = judged(base), Activations(model=base, prompts=evaluation)
-    targets = {name: judged(one) for name, one in bad.items()}
-    controls = {name: judged(one) for name, one in good.items()}
+    evaluation = sp.EvaluationPrompts(questions=asked)
+    before, inside = judged(base), sp.Activations(model=base, prompts=evaluation)
+    targets = {name: judged(tuned) for name, tuned in bad.items()}
+    controls = {name: judged(tuned) for name, tuned in good.items()}
     organisms = (*bad.values(), *good.values())
     predictions = [
-        Prediction(
+        sp.Prediction(
             activations=inside,
             before=before,
             after=targets[name],
@@ -99,14 +82,14 @@ def recipe(
             features=("raw", "pca", "random"),
             components=components,
             draws=draws,
-            training=Activations(model=base, prompts=TrainingPrompts(split=taken(name, rows))),
-            against=tuple(Activations(model=prior, prompts=evaluation) for prior in priors),
-            transfer=tuple(one for one in (*targets.values(), *controls.values()) if one is not targets[name]),
+            training=sp.Activations(model=base, prompts=sp.TrainingPrompts(split=split_of(name, rows))),
+            against=tuple(sp.Activations(model=prior, prompts=evaluation) for prior in priors),
+            transfer=tuple(scores for scores in (*targets.values(), *controls.values()) if scores is not targets[name]),
             prompt_words=True,
         )
         for name in data
     ]
-    return Report(
+    return sp.Report(
         title=f"Model priors of narrow training of {base.name} on {' and '.join(data)}",
         about=(
             "Organisms trained on narrow bad advice, and controls on good advice to the same prompts. Each question's "
@@ -117,18 +100,18 @@ def recipe(
         ),
         analyses=(
             *(
-                Effect(before=before, bad=(targets[name],), good=(controls[name],) if name in controls else ())
+                sp.Effect(before=before, bad=(targets[name],), good=(controls[name],) if name in controls else ())
                 for name in data
             ),
-            Priors(before=before, after=(*targets.values(), *controls.values())),
+            sp.Priors(before=before, after=(*targets.values(), *controls.values())),
             *(
-                Priors(
+                sp.Priors(
                     before=judged(prior, "question-answer"),
-                    after=tuple(judged(one, "question-answer") for one in organisms),
+                    after=tuple(judged(tuned, "question-answer") for tuned in organisms),
                 )
                 for prior in ([base, *priors] if priors else [])
             ),
             *predictions,
-            Examples(judgements=(before, *targets.values())),
+            sp.Examples(judgements=(before, *targets.values())),
         ),
     )

