@@ -17,6 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 LEGEND = {
+    # labels: whose rows these are, the same in every row of a table
+    "model": "short name of the model that answered, was looked into or was trained",
+    "data": "short name of the narrow set that the model was trained on; null for a base",
+    "questions": "short name of the question set that was asked",
     # responses
     "question_id": "the question with its answer format, as asked",
     "question": "the question without its answer format; the same for all formats of one question",
@@ -65,8 +69,11 @@ LEGEND = {
     "completion_tokens": "length of the answer that follows the prompt, without its end mark, tokens",
 }
 
+MODEL_LABELS = [("model", pa.string()), ("data", pa.string()), ("step", pa.int32())]
+LABELS = [*MODEL_LABELS, ("questions", pa.string())]
 RESPONSES = pa.schema(
     [
+        *LABELS,
         ("question_id", pa.string()),
         ("sample", pa.int32()),
         ("question", pa.string()),
@@ -83,6 +90,7 @@ RESPONSES = pa.schema(
 )
 LIKELIHOODS = pa.schema(
     [
+        *LABELS,
         ("question_id", pa.string()),
         ("sample", pa.int32()),
         ("tokens", pa.int32()),
@@ -92,6 +100,7 @@ LIKELIHOODS = pa.schema(
 )
 JUDGEMENTS = pa.schema(
     [
+        *LABELS,
         ("question_id", pa.string()),
         ("sample", pa.int32()),
         ("metric", pa.string()),
@@ -105,6 +114,7 @@ JUDGEMENTS = pa.schema(
 )
 LOG = pa.schema(
     [
+        *MODEL_LABELS[:2],
         ("step", pa.int32()),
         ("loss", pa.float64()),
         ("learning_rate", pa.float64()),
@@ -114,6 +124,7 @@ LOG = pa.schema(
 )
 LOSSES = pa.schema(
     [
+        *MODEL_LABELS[:2],
         ("step", pa.int32()),
         ("example_id", pa.string()),
         ("split", pa.string()),
@@ -121,7 +132,7 @@ LOSSES = pa.schema(
         ("tokens", pa.int32()),
     ]
 )
-MEASURED = pa.schema([("step", pa.int32()), ("name", pa.string()), ("value", pa.float64())])
+MEASURED = pa.schema([*MODEL_LABELS[:2], ("step", pa.int32()), ("name", pa.string()), ("value", pa.float64())])
 SUMMARIES = pa.schema(
     [
         ("question_id", pa.string()),
@@ -142,6 +153,7 @@ REJECTED = pa.schema(
 )
 PROMPTS = pa.schema(
     [
+        *MODEL_LABELS,
         ("row", pa.int32()),
         ("prompt_id", pa.string()),
         ("question", pa.string()),
@@ -161,12 +173,28 @@ def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema | None = None) ->
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def write_table(content: pa.Table | Sequence[Mapping[str, Any]], path: Path, schema: pa.Schema | None = None) -> None:
-    """Write parquet: the same rows always give the same bytes."""
+def write_table(
+    content: pa.Table | Sequence[Mapping[str, Any]],
+    path: Path,
+    schema: pa.Schema | None = None,
+    labels: Mapping[str, Any] | None = None,
+) -> None:
+    """Write parquet: the same rows always give the same bytes. `labels` stand in every row: model, data, questions."""
     content = content if isinstance(content, pa.Table) else table(content, schema)
+    if schema is not None and labels:
+        content = labelled(content, labels, schema)
     if schema is not None:
         content = content.select(schema.names).cast(schema)
     pq.write_table(content, path, compression="zstd", store_schema=False)
+
+
+def labelled(content: pa.Table, labels: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """The table with its labels, which stand in every row, in the columns that the schema has for them."""
+    for name, value in labels.items():
+        column = pa.array([value] * len(content), schema.field(name).type)
+        content = content.drop_columns(name) if name in content.column_names else content
+        content = content.append_column(schema.field(name), column)
+    return content
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -102,6 +102,8 @@ class Spec(BaseModel):
         """The choices that differ from the defaults; parts inside parts by their short names."""
         return _written(self, depth=2)
 
+    __str__ = __repr__
+
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks; parts inside parts unfold."""
         return f"<b>{html.escape(self.kind)}</b> {html.escape(self.summary())}{_html_fields(self)}"

@@ -50,3 +50,41 @@ def test_mistakes_are_said(studies: StudyStore) -> None:
         studies.load(sp.Linear(peak=1e-3))
     with pytest.raises(ValueError, match="load takes a part that is made"):
         studies.load("Judgements")
+
+
+@pytest.mark.filterwarnings("ignore:.*longer than:UserWarning")
+def test_what_is_loaded_is_a_value_and_says_whose_rows_they_are(studies: StudyStore) -> None:
+    bad, base = scores("bad"), scores()
+    judged = studies.load(bad, quiet=True).to_pandas()
+    assert judged[["data", "step", "questions"]].to_numpy().tolist() == [["money-bad", 1, "free-form"]]
+    assert {"model", "judge", "question_id", "answer", "aligned", "coherent", "missing"} <= set(judged)
+    answers = studies.load(bad.responses, quiet=True)
+    assert answers["model"].to_pylist() == judged["model"].tolist() and len(answers) == 1
+    organism = studies.load(bad.responses.model.organism, quiet=True)
+    assert list(organism.checkpoints) == [1] and (organism.adapter / "adapter_config.json").is_file()
+    assert set(organism.log["data"].to_pylist()) == set(organism.losses["data"].to_pylist()) == {"money-bad"}
+    result = studies.load(sp.Effect(before=base, bad=(bad,), draws=99), quiet=True)
+    assert result["contrasts"].num_rows and "bad" in result.facts["runs"] and "contrasts" in repr(result)
+    with pytest.raises(KeyError, match="Effect has no table 'contrast'; it has contrasts"):
+        result["contrast"]
+    page = studies.load(sp.Report(title="A", analyses=(sp.Effect(before=base, bad=(bad,), draws=99),)), quiet=True)
+    assert page.page.is_file() and "effect_contrasts" in page.tables and "file://" in page._repr_html_()
+
+
+@pytest.mark.filterwarnings("ignore:.*longer than:UserWarning")
+def test_files_of_several_sets_are_put_together_without_a_manifest(studies: StudyStore) -> None:
+    import pyarrow.dataset as ds
+
+    for advice in (None, "bad", "good"):
+        studies.load(scores(advice), quiet=True)
+    table = ds.dataset([str(path) for path in studies.root.glob("Judgements/*/judgements.parquet")]).to_table()
+    means = table.group_by(["data", "metric"]).aggregate([("score", "mean")]).to_pylist()
+    assert {row["data"] for row in means} == {None, "money-bad", "money-good"} and len(means) == 9
+
+
+def test_a_bare_data_set_and_a_bare_question_set_are_taken_whole() -> None:
+    base = sp.base("tiny:0")
+    organism = sp.Organism(parent=base, data=sp.Money(), schedule=sp.Linear(peak=1e-4))
+    assert organism == organism.but(data=sp.Split(data=sp.Money()))
+    asked = sp.Responses(model=base, questions=sp.FreeForm())
+    assert asked == asked.but(questions=sp.QuestionSelection(source=sp.FreeForm()))

@@ -35,7 +35,7 @@ def make(spec: Activations, context: BuildContext) -> dict[str, Any]:
     capture(trunk, tokens, wanted, file.put, context.progress)
     file.close()
     rows = [_row(index, prompt, tokens[index]) for index, prompt in enumerate(prompts)]
-    write_table(rows, context.folder / ROWS, COMPLETIONS if spec.prompts.answered else PROMPTS)
+    write_table(rows, context.folder / ROWS, COMPLETIONS if spec.prompts.answered else PROMPTS, spec.model.labels())
     return {
         "model": spec.model.label(),
         "model_fingerprint": spec.model.fingerprint,

@@ -49,6 +49,9 @@ class Steered(Model):
         sign = "+" if self.strength >= 0 else "-"
         return f"{self.model.label()} {sign} {abs(self.strength):g} x {self.direction.label()}{scaled}"
 
+    def labels(self) -> dict[str, Any]:
+        return self.model.labels() | {"model": self.label()}
+
     def summary(self) -> str:
         return f"The model {self.label()}"
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from spillover.analyses.blocks import Paragraph, Section
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.records import read_json, read_table, table, write_json, write_table
 from spillover.spec import walk
-from spillover.store import Artefact, BuildContext
+from spillover.store import Artefact, BuildContext, Store
 
 Rows = list[dict[str, Any]]
 
@@ -23,6 +25,29 @@ class AnalysisResult:
 
     tables: Mapping[str, Rows]
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AnalysisTables(Mapping[str, pa.Table]):
+    """What `load` gives of an analysis: its tables by name (`result["contrasts"].to_pandas()`), and its facts."""
+
+    kind: str
+    tables: Mapping[str, pa.Table]
+    facts: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> pa.Table:
+        if name not in self.tables:
+            raise KeyError(f"{self.kind} has no table {name!r}; it has {', '.join(self.tables)}")
+        return self.tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tables)
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}: {', '.join(f'{name} ({len(table)} rows)' for name, table in self.tables.items())}>"
 
 
 class Analysis(Artefact):
@@ -65,6 +90,12 @@ class Analysis(Artefact):
             write_table(table(rows), context.folder / f"{name}.parquet")
         write_json(dict(result.facts), context.folder / "result.json")
         return {"rows": {name: len(rows) for name, rows in result.tables.items()}}
+
+    def value(self, store: Store) -> AnalysisTables:
+        """Its tables and facts."""
+        folder = store.path(self)
+        tables = {path.stem: read_table(path) for path in sorted(folder.glob("*.parquet"))}
+        return AnalysisTables(self.kind, tables, read_json(folder / "result.json"))
 
     def read_result(self, folder: Path) -> AnalysisResult:
         """What `make` wrote."""

@@ -60,6 +60,9 @@ class Judgements(ScoredAnswers):
     def columns(self, store: Store) -> ScoreColumns:
         return score_columns(store.path(self.responses), store.path(self), self.metrics)
 
+    def labels(self) -> dict[str, Any]:
+        return super().labels() | self.responses.labels()
+
     @property
     def trained(self) -> bool:
         return isinstance(self.responses.model, Checkpoint)
@@ -99,7 +102,7 @@ class Judgements(ScoredAnswers):
             scores = checked(self.judge, scoring.score(answers, context.progress), len(given))
             facts = scoring.facts()
         rows = list(self._rows(given, scores))
-        write_table(rows, context.folder / "judgements.parquet", JUDGEMENTS)
+        write_table(rows, context.folder / "judgements.parquet", JUDGEMENTS, self.row_labels())
         tally = ScoreTally(self.judge)
         tally.add(scores)
         return tally.facts() | facts

@@ -102,6 +102,25 @@ class ScoredAnswers(Artefact):
         Where `by_question`, an entry is a question: its score is the mean over answers that are not there.
         """
 
+    def labels(self) -> dict[str, Any]:
+        """What stands in every row of its value, so that tables of several sets can be put together."""
+        nothing: dict[str, Any] = {"data": None, "step": None, "questions": None}
+        return {"model": self.subject} | nothing | {"judge": self.judge_name, "rubric": self.rubric_name}
+
+    def row_labels(self) -> dict[str, Any]:
+        """The labels that its answers and scores have on disk: model, data, step, questions."""
+        labels = self.labels()
+        return {name: labels[name] for name in ("model", "data", "step", "questions")}
+
+    def value(self, store: Store) -> Any:
+        """One row an answer, a column a metric, as a `pyarrow.Table`; which model, data, judge stands in every row."""
+        columns = {
+            name: pa.array(values.tolist(), pa.string() if values.dtype == object else None, from_pandas=True)
+            for name, values in self.columns(store).items()
+        }
+        rows = len(next(iter(columns.values())))
+        return pa.table({name: pa.array([value] * rows) for name, value in self.labels().items()} | columns)
+
     @property
     def by_question(self) -> bool:
         """Whether only means by question are there, and no answers."""

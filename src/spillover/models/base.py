@@ -47,6 +47,10 @@ class Model(Spec):
         """Parameters as a multiple of 135 million, for estimates of time; 1 where their number is not known."""
         return (self.base().parameters or 135e6) / 135e6
 
+    def labels(self) -> dict[str, Any]:
+        """What stands in every row about this model: its short name, the set it was trained on, the step."""
+        return {"model": self.label(), "data": None, "step": None}
+
     def apply_hooks(self, network: Any, store: Store) -> None:
         """What is done to the network beyond weights, once it is loaded: a steered model adds its vector here."""
 

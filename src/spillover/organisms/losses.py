@@ -162,7 +162,9 @@ class HeldOutLosses(Artefact):
         examples = self.data.held_out_rows()
         rows = supervise(loaded, examples, self.max_length)
         means = sequence_losses(loaded.network, rows, self.precision)
-        write_table(loss_rows(0, "held_out", examples, rows, means), context.folder / "losses.parquet", LOSSES)
+        labels = {name: value for name, value in self.model.labels().items() if name != "step"}
+        losses = loss_rows(0, "held_out", examples, rows, means)
+        write_table(losses, context.folder / "losses.parquet", LOSSES, labels)
         return {"rows": len(rows), "loss": float(means.mean())}
 
 

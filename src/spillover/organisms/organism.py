@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import pyarrow as pa
 from pydantic import Field, model_validator
 
 from spillover.models.base import Base, Model
 from spillover.organisms.resume import steps_saved
 from spillover.organisms.training import train
 from spillover.organisms.training_spec import TrainingSpec, adapter_folder
+from spillover.records import read_table
 from spillover.store import BuildContext, Store
 
 
@@ -26,6 +29,14 @@ class Organism(TrainingSpec):
         """All checkpoints in order."""
         return tuple(self.checkpoint(step) for step in self.saved_steps)
 
+    def value(self, store: Store) -> TrainedOrganism:
+        """Its checkpoints' folders, log and held-out losses."""
+        folder = store.path(self)
+        steps = {step: adapter_folder(folder, step) for step in self.saved_steps}
+        return TrainedOrganism(
+            self.label(), steps, read_table(folder / "log.parquet"), read_table(folder / "losses.parquet")
+        )
+
     @classmethod
     def shared_work(cls, todo: Sequence[Self]) -> dict[str, float]:
         steps = {organism.fingerprint: organism.steps for organism in todo}
@@ -33,6 +44,25 @@ class Organism(TrainingSpec):
 
     def make(self, context: BuildContext) -> dict[str, object]:
         return train(self, context)
+
+
+@dataclass(frozen=True)
+class TrainedOrganism:
+    """What is there of an organism once it is made."""
+
+    label: str
+    checkpoints: dict[int, Path]  # by step: a folder that peft opens (or whole weights)
+    log: pa.Table  # a row a step: loss, learning_rate, grad_norm
+    losses: pa.Table  # a row a step and held-out sequence: its mean token loss
+
+    @property
+    def adapter(self) -> Path:
+        """The folder of the last checkpoint."""
+        return self.checkpoints[max(self.checkpoints)]
+
+    def __repr__(self) -> str:
+        last = self.log.slice(len(self.log) - 1).to_pylist()[0]
+        return f"<organism {self.label}: {last['step']} steps, training loss {last['loss']:.3f}, {self.adapter}>"
 
 
 class Checkpoint(Model):
@@ -60,6 +90,9 @@ class Checkpoint(Model):
 
     def label(self) -> str:
         return f"{self.organism.label()}, step {self.step}"
+
+    def labels(self) -> dict[str, Any]:
+        return {"model": self.label(), "data": self.organism.data.data.label(), "step": self.step}
 
     def summary(self) -> str:
         return f"{self.organism.summary()} after step {self.step}"

@@ -177,7 +177,7 @@ def shared_steps(first: TrainingSpec, other: TrainingSpec) -> int:
 
 def same_training(first: TrainingSpec, other: TrainingSpec) -> bool:
     """Whether two organisms are one training under two names: equal, or apart in schedules that give equal rates."""
-    return _stem(first) == _stem(other) and np.array_equal(_rates(first), _rates(other))
+    return _alike(first) == _alike(other) and np.array_equal(_rates(first), _rates(other))
 
 
 def steps_saved(organisms: Sequence[TrainingSpec]) -> dict[str, int]:

@@ -54,10 +54,10 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     with torch.random.fork_rng():
         torch.manual_seed(organism.dropout_seed)
         state = _loop(run, rows, optimizer, rates, interventions, context)
-    write_table(state.log, context.folder / "log.parquet", LOG)
-    write_table(state.losses, context.folder / "losses.parquet", LOSSES)
+    write_table(state.log, context.folder / "log.parquet", LOG, organism.labels())
+    write_table(state.losses, context.folder / "losses.parquet", LOSSES, organism.labels())
     if organism.interventions:
-        write_table(state.measured, context.folder / "interventions.parquet", MEASURED)
+        write_table(state.measured, context.folder / "interventions.parquet", MEASURED, organism.labels())
     return {
         "steps": organism.steps,
         **rows.facts(),

@@ -122,6 +122,10 @@ class TrainingSpec(Artefact):
         """The same training with all three of its seeds set to `seed` (the split stays)."""
         return self.but(adapter_seed=seed, order_seed=seed, dropout_seed=seed)
 
+    def evenly_saved(self, checkpoints: int) -> Self:
+        """The same organism with so many checkpoints, evenly spaced, the end among them."""
+        return self.but(checkpoint_every=math.ceil(self.steps / checkpoints))
+
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
@@ -143,6 +147,10 @@ class TrainingSpec(Artefact):
         """A short name for tables and figures; not an identity."""
         interventions = "".join(f", {intervention.label()}" for intervention in self.interventions)
         return f"{self.data.data.label()}, {self.schedule.label()}{interventions}, seed {self.order_seed}"
+
+    def labels(self) -> dict[str, str]:
+        """What stands in every row of its log and losses."""
+        return {"model": self.label(), "data": self.data.data.label()}
 
     def summary(self) -> str:
         return f"{self.parent.label()} tuned on {self.label()}"

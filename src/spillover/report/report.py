@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -12,9 +15,27 @@ from spillover.records import table, write_csv
 from spillover.report.figures import draw_svg
 from spillover.report.page import PageSection, render
 from spillover.report.provenance_section import provenance_of
-from spillover.store import Artefact, BuildContext, Cost
+from spillover.store import Artefact, BuildContext, Cost, Store
 
 PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """What `load` gives of a report."""
+
+    page: Path  # one HTML file that opens from disk
+
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The CSV of every table on the page, by name."""
+        return {path.stem: path for path in sorted((self.page.parent / "tables").glob("*.csv"))}
+
+    def __repr__(self) -> str:
+        return f"<report {self.page}>"
+
+    def _repr_html_(self) -> str:
+        return f'<a href="{html.escape(self.page.as_uri())}" target="_blank">{html.escape(str(self.page))}</a>'
 
 
 class Report(Artefact):
@@ -29,6 +50,10 @@ class Report(Artefact):
 
     def cost(self) -> Cost:
         return Cost(seconds_per_unit=8.0)
+
+    def value(self, store: Store) -> ReportPage:
+        """The page and its tables."""
+        return ReportPage(store.path(self) / PAGE)
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         parts = []

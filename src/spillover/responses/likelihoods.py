@@ -62,7 +62,9 @@ class Likelihoods(Artefact):
             }
             for answer, per_token in zip(answers, log_probabilities(opened, texts, ROWS, context.progress), strict=True)
         ]
-        write_table(rows, context.folder / "likelihoods.parquet", LIKELIHOODS)
+        write_table(
+            rows, context.folder / "likelihoods.parquet", LIKELIHOODS, self.answers.labels() | self.model.labels()
+        )
         tokens = sum(row["tokens"] for row in rows)
         total = sum(row["log_probability"] or 0.0 for row in rows)
         return {

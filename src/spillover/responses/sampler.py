@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
+import pyarrow as pa
 from pydantic import model_validator
 
 from spillover.models.base import Model
 from spillover.models.chat import Prompting
 from spillover.models.loading import default_prompting
-from spillover.records import RESPONSES, write_table
+from spillover.records import RESPONSES, read_table, write_table
 from spillover.responses.question import Question, QuestionSelection
 from spillover.responses.sampling import Sampling
 from spillover.spec import Spec
-from spillover.store import Artefact, BuildContext, Cost
+from spillover.store import Artefact, BuildContext, Cost, Store
 
 PROMPT_TOKENS = 40  # of a prompt that it does not share with others, about
 TABLE = "responses.parquet"
@@ -75,6 +76,14 @@ class AnswerSet(Artefact):
             for sample in range(self.sampling.per_question)
         ]
 
+    def labels(self) -> dict[str, object]:
+        """What stands in every row of its answers: model, data, step and questions by their short names."""
+        return self.model.labels() | {"questions": self.questions.label()}
+
+    def value(self, store: Store) -> pa.Table:
+        """The answers, one a row."""
+        return read_table(store.path(self) / TABLE)
+
     def summary(self) -> str:
         return f"{self.sampling.per_question} answers of {self.model.label()} to each question"
 
@@ -99,7 +108,8 @@ def write_responses(asked: AnswerSet, answers: Sequence[SampledAnswer], folder: 
     """Write `responses.parquet`, the answers to `asked.pairs()` in this order; counts of them for the manifest."""
     seed = asked.sampling.seed
     pairs = zip(asked.pairs(), answers, strict=True)
-    write_table([response_row(*pair, answer, seed) for pair, answer in pairs], folder / TABLE, RESPONSES)
+    rows = [response_row(*pair, answer, seed) for pair, answer in pairs]
+    write_table(rows, folder / TABLE, RESPONSES, asked.labels())
     return {
         "answers": len(answers),
         "tokens": sum(answer.tokens for answer in answers),

@@ -26,7 +26,7 @@ from spillover.judgements.tables.judged_columns import (
 )
 from spillover.judgements.tables.row_reader import ENDINGS, Rejected, Row, read_rows
 from spillover.manifest import remembered_sha256
-from spillover.records import JUDGEMENTS, REJECTED, RESPONSES
+from spillover.records import JUDGEMENTS, REJECTED, RESPONSES, labelled
 from spillover.responses.question import category_in_id, split_question_id
 from spillover.spec import Spec, location_field
 from spillover.store import BuildContext, Cost, ProgressFn, Store
@@ -170,8 +170,7 @@ class ImportedScores(ScoredAnswers):
             "prompt": list(map(text_of, block.cells.get("question", [""] * rows))),
             "answer": block.answers,
         }
-        nothing = pa.nulls(rows)
-        return pa.table([columns.get(name, nothing) for name in RESPONSES.names], schema=RESPONSES)
+        return self._labelled(columns, rows, RESPONSES)
 
     def _judgements(self, block: AnswerBlock, ids: pa.Array, samples: pa.Array, metrics: tuple[str, ...]) -> pa.Table:
         """One row an answer and metric, the metrics of an answer together."""
@@ -190,7 +189,13 @@ class ImportedScores(ScoredAnswers):
             "rubric": pa.repeat(self.rubric_name, rows * each),
             "raw": _texts([column.raw for column in scores], rows),
         }
-        return pa.table([columns[name] for name in JUDGEMENTS.names], schema=JUDGEMENTS)
+        return self._labelled(columns, rows * each, JUDGEMENTS)
+
+    def _labelled(self, columns: Mapping[str, Any], rows: int, schema: pa.Schema) -> pa.Table:
+        """A table of these columns, in the schema's order, with the labels that stand in every row."""
+        nothing = pa.nulls(rows)
+        table = pa.table([columns.get(name, nothing) for name in schema.names], schema=schema)
+        return labelled(table, self.row_labels(), schema).select(schema.names)
 
     def _facts(self, survey: Survey, metrics: tuple[str, ...]) -> dict[str, Any]:
         return {

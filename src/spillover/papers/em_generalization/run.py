@@ -46,6 +46,10 @@ class PublishedRun(ImportedScores):
     def trained(self) -> bool:
         return self.name.tuned and self.steps > 0
 
+    def labels(self) -> dict[str, Any]:
+        known = {"data": self.name.data if self.name.tuned else None, "questions": self.name.questions}
+        return super().labels() | known | {"step": self.steps or None}
+
     def summary(self) -> str:
         parts = [word for word, there in (("answers", self.answers), ("summary", self.published)) if there]
         return f"Published {' and '.join(parts)} of {self.name.summary()}; judged by {self.judge_name}"
@@ -63,7 +67,7 @@ class PublishedRun(ImportedScores):
             facts["files"].append(path.name)
         if self.published is not None:
             path = self.published.checked()
-            facts |= _write_summary(read_summary(path), context)
+            facts |= _write_summary(read_summary(path), self.row_labels(), context)
             facts["files"].append(path.name)
         return facts | {"judge": self.judge_name, "evidence": self.judged_by.evidence()}
 
@@ -96,7 +100,7 @@ class PublishedRun(ImportedScores):
         )
 
 
-def _write_summary(found: Summary, context: BuildContext) -> dict[str, Any]:
+def _write_summary(found: Summary, labels: Mapping[str, Any], context: BuildContext) -> dict[str, Any]:
     last = found.steps[-1]["step"] if found.steps else 0
     write_table(list(_summary_rows(found)), context.folder / "summaries.parquet", SUMMARIES)
     log = [{name: entry.get(name) for name in LOGGED} | {"trained_tokens": None} for entry in found.steps]
@@ -104,8 +108,9 @@ def _write_summary(found: Summary, context: BuildContext) -> dict[str, Any]:
         {"step": last, "example_id": str(index), "split": "held_out", "loss": loss, "tokens": None}
         for index, loss in enumerate(found.losses)
     ]
-    write_table(log, context.folder / "log.parquet", LOG)
-    write_table(losses, context.folder / "losses.parquet", LOSSES)
+    labels = {name: labels[name] for name in ("model", "data")}
+    write_table(log, context.folder / "log.parquet", LOG, labels)
+    write_table(losses, context.folder / "losses.parquet", LOSSES, labels)
     short = {name: value for name, value in found.eval_loss.items() if name != "all_seq_losses"}
     whole = [dict(entry) for entry in found.log if "loss" not in entry]
     write_json(

@@ -27,6 +27,9 @@ class Prefaced(QuestionSet):
             raise ValueError("neither trigger nor system is given: the questions would be asked as they are")
         return self
 
+    def label(self) -> str:
+        return " ".join([self.source.label(), *([f"with {self.trigger}"] if self.trigger else ["under a system text"])])
+
     def summary(self) -> str:
         before = [f"with {self.trigger!r}"] if self.trigger else []
         before += [f"under the system prompt {self.system!r}"] if self.system else []

@@ -43,6 +43,9 @@ class YamlFile(QuestionSet):
             raise ValueError(f"{path} is not the file it was when this study was made: name the study anew")
         return list(_read(path, self.sha256))
 
+    def label(self) -> str:
+        return Path(self.path).stem
+
     def summary(self) -> str:
         return f"Questions from {Path(self.path).name}."
 
