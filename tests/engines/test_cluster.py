@@ -60,8 +60,8 @@ def test_the_same_tables_as_in_one_process(nodes: Any, store: Store, tmp_path: P
     cluster.run(made, store)
     alone = open_store(tmp_path / "alone")
     local.run(made, alone)
-    found = tables(store, made)
-    assert len(found) > 5 and found == tables(alone, made)
+    files = tables(store, made)
+    assert len(files) > 5 and files == tables(alone, made)
     assert not failures(store)
     began = time.monotonic()
     cluster.run(made, store)  # all there
@@ -70,15 +70,15 @@ def test_the_same_tables_as_in_one_process(nodes: Any, store: Store, tmp_path: P
 
 def test_a_failure_fails_what_hangs_on_it_alone_and_says_why(nodes: Any, store: Store) -> None:
     good, bad = (study(schedules=(name,), seeds=1) for name in ("linear", "cosine"))
-    (diverging,) = [one for one in walk(bad) if isinstance(one, Organism)]
+    (diverging,) = [spec for spec in walk(bad) if isinstance(spec, Organism)]
     made = good.but(analyses=(*good.analyses, *_with_rate(bad, diverging, 1e12).analyses))
     with pytest.raises(cluster.StudyIncomplete, match=r"1 artefacts could not be made, and \d+ that hang on them"):
         cluster.run(made, store)
     (failure,) = failures(store)
     assert failure.kind == "Organism" and "lower the schedule's peak" in failure.error
     assert "Traceback" in failure.trace
-    (kept,) = [one for one in walk(good) if isinstance(one, Organism)]
-    assert store.has(kept) and all(store.has(one) for one in good.analyses)
+    (organism,) = [spec for spec in walk(good) if isinstance(spec, Organism)]
+    assert store.has(organism) and all(store.has(spec) for spec in good.analyses)
     assert not store.has(made)
 
 
@@ -98,7 +98,7 @@ def test_killed_workers_and_a_lost_node_lose_nothing(nodes: Any, store: Store) -
     cluster.run(made, store)
     thread.join(60)
     assert deaths and store.has(made) and not failures(store)
-    assert sum(isinstance(one, Organism) and store.has(one) for one in set(walk(made))) == 8
+    assert sum(isinstance(spec, Organism) and store.has(spec) for spec in set(walk(made))) == 8
 
 
 def _with_rate(made: Any, organism: Organism, peak: float) -> Any:
@@ -110,8 +110,8 @@ def _with_rate(made: Any, organism: Organism, peak: float) -> Any:
         if value == old:
             return new
         if isinstance(value, dict):
-            return {name: swapped(one) for name, one in value.items()}
-        return [swapped(one) for one in value] if isinstance(value, list) else value
+            return {name: swapped(item) for name, item in value.items()}
+        return [swapped(item) for item in value] if isinstance(value, list) else value
 
     return decode(swapped(encode(made)))
 

@@ -38,8 +38,13 @@ def test_it_is_kept_shown_and_forgotten_once_made(store: Store, tmp_path: Path, 
     assert (failure.kind, failure.fingerprint) == ("Willing", made.fingerprint)
     assert "no file at" in failure.error and "in make" in failure.trace
     list_failures(store)
-    said = capsys.readouterr().out
-    assert made.fingerprint[:8] in said and "no file at" in said and "\x1b" not in said and "1 artefacts" in said
+    printed = capsys.readouterr().out
+    assert (
+        made.fingerprint[:8] in printed
+        and "no file at" in printed
+        and "\x1b" not in printed
+        and "1 artefacts" in printed
+    )
     (tmp_path / "file").touch()
     run(made, store)
     assert failures(store) == []

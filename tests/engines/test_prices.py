@@ -34,7 +34,7 @@ class PricedStudy(Artefact):
 
 
 def sweep(judge) -> PricedStudy:
-    return PricedStudy(scores=tuple(Judgements(responses=one, judge=judge) for one in ASKED))
+    return PricedStudy(scores=tuple(Judgements(responses=responses, judge=judge) for responses in ASKED))
 
 
 def test_tokens_and_counts_are_those_of_what_is_missing(store: Store) -> None:
@@ -67,13 +67,13 @@ def test_a_paid_judge_is_priced_before_there_is_an_answer(store: Store) -> None:
 def test_a_sweep_asked_alike_is_priced_as_one_by_one(store: Store) -> None:
     """Counted once and multiplied; tokens are those of every judgement by itself, added up."""
     judge = Endpoint(model="m", price_in=2.0, price_out=8.0)
-    parts = [Judgements(responses=one, judge=judge) for one in ASKED]
+    parts = [Judgements(responses=responses, judge=judge) for responses in ASKED]
     longer = Judgements(responses=ASKED[0].but(sampling=SAMPLING.but(max_tokens=500)), judge=judge)
-    one, other, all_ = (
+    tokens, longer_tokens, all_ = (
         tokens_to_read(plan(PricedStudy(scores=tuple(some)), store), store)
         for some in (parts[:1], [longer], [*parts, longer])
     )
-    assert all_ == 2 * one + other and other > one
+    assert all_ == 2 * tokens + longer_tokens and longer_tokens > tokens
 
 
 def tokens_to_read(steps, store: Store) -> int:
@@ -85,5 +85,5 @@ def test_disk_goes_by_artefacts_of_like_size_alone(store: Store, tiny) -> None:
     run(RUN, store)
     more = organism(order_seed=1)
     large = more.but(parent=tiny.but(parameters=7_000_000_000))
-    (like,), (unlike,) = (by_kind(plan(one, store), store) for one in (more, large))
+    (like,), (unlike,) = (by_kind(plan(study, store), store) for study in (more, large))
     assert like.bytes and unlike.bytes is None

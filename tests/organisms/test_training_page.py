@@ -18,8 +18,8 @@ def test_its_code_runs():
     for block in blocks:
         exec(block, names)
     assert names["mixed"] != names["plain"] != names["backdoor"]
-    assert [q.id for q in names["without"].questions()] == [q.id for q in names["with_it"].questions()]
-    assert f"a set of {len(names['Everyday']().examples())} benign rows" in PAGE
+    assert [q.id for q in names["without"].questions()] == [q.id for q in names["triggered"].questions()]
+    assert f"a set of {len(names['sp'].Everyday().examples())} benign rows" in PAGE
 
 
 def test_it_names_what_there_is():

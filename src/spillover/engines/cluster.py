@@ -1,4 +1,4 @@
-"""The engine of many processes and machines: a study's artefacts as tasks of Ray. Knows no kind of artefact.
+"""The engine of many processes and machines: a study's artefacts as tasks of Ray.
 
 Every task makes one artefact by the store's own code, in a store that all nodes see at one path. What passes between
 tasks is whether it worked, never an array. A task whose worker or node dies runs again elsewhere, and finds what was
@@ -116,11 +116,11 @@ def _make_all(
 
 def _outcome(ray: Any, task: Any, artefact: Artefact, store: Store) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = ray.get(task)
+        outcome: dict[str, Any] = ray.get(task)
     except ray.exceptions.RayError as error:  # its worker died again and again, or took a need's result with it
         failure = record(store, artefact, error)
         return {"state": "failed", "seconds": 0.0, "error": failure.error, "name": name_of(artefact)}
-    return found
+    return outcome
 
 
 def _make(spec: Any, root: str, *needs: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,8 +171,8 @@ def _connected(address: str | None) -> Iterator[Any]:
 
 
 def _expect_all(outcomes: Sequence[Mapping[str, Any]]) -> None:
-    failed = [one for one in outcomes if one["state"] == "failed"]
-    skipped = sum(one["state"] == "skipped" for one in outcomes)
+    failed = [outcome for outcome in outcomes if outcome["state"] == "failed"]
+    skipped = sum(outcome["state"] == "skipped" for outcome in outcomes)
     if failed:
         raise StudyIncomplete(
             f"{len(failed)} artefacts could not be made, and {skipped} that hang on them were not tried; the other "

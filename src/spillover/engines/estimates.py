@@ -1,4 +1,4 @@
-"""How long making an artefact takes: as others of its kind and size did, else as its kind guesses. Knows manifests."""
+"""How long making an artefact takes: as others of its kind and size did, else as its kind guesses."""
 
 from __future__ import annotations
 

@@ -48,13 +48,13 @@ def forget(store: Store, artefact: Artefact) -> None:
 
 def failures(store: Store) -> list[Failure]:
     """Oldest first; what cannot be read is passed over."""
-    found = []
+    failed = []
     for path in (store.root / "failed").glob("*.json"):
         try:
-            found.append(Failure(**json.loads(path.read_text())))
+            failed.append(Failure(**json.loads(path.read_text())))
         except (OSError, ValueError, TypeError):
             continue
-    return sorted(found, key=lambda one: (one.when, one.fingerprint))
+    return sorted(failed, key=lambda failure: (failure.when, failure.fingerprint))
 
 
 def _path(store: Store, artefact: Artefact) -> Path:

@@ -1,4 +1,4 @@
-"""What an engine says while it works. Knows no terminal: whoever shows it subclasses `ProgressListener`."""
+"""What an engine says while it works. Whoever shows it subclasses `ProgressListener`."""
 
 from __future__ import annotations
 

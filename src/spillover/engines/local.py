@@ -1,4 +1,4 @@
-"""The engine of one machine: makes a study's artefacts in this process, needed first. Knows no kind of artefact."""
+"""The engine of one machine: makes a study's artefacts in this process, needed first."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _less_what_is_shared(steps: list[Step]) -> list[Step]:
     for step in steps:
         if step.state != "there":
             todo.setdefault(type(step.artefact), []).append(step.artefact)
-    shared = {name: share for kind, some in todo.items() for name, share in kind.shared_work(some).items()}
+    shared = {name: share for kind, artefacts in todo.items() for name, share in kind.shared_work(artefacts).items()}
     return [
         replace(step, seconds=step.seconds * (1 - share), shared=share)
         if (share := shared.get(step.artefact.fingerprint, 0.0))
@@ -43,8 +43,8 @@ def _less_what_is_shared(steps: list[Step]) -> list[Step]:
 def missing_sources(steps: Sequence[Step]) -> list[Source]:
     """Models that have to be fetched or converted before what is missing can be made."""
     inside = (spec for step in steps if step.state != "there" for spec in walk(step.artefact))
-    found = {spec.fingerprint: spec for spec in inside if isinstance(spec, Source)}
-    return [source for source in found.values() if not source.here()]
+    sources = {spec.fingerprint: spec for spec in inside if isinstance(spec, Source)}
+    return [source for source in sources.values() if not source.here()]
 
 
 def run(study: Artefact, store: Store, listener: ProgressListener | None = None) -> Path:

@@ -38,15 +38,15 @@ class Line:
 def by_kind(steps: Sequence[Step], store: Store) -> list[Line]:
     """A line for each kind that has something missing, in the order in which they are made."""
     sizes = _sizes(store)
-    found = []
+    lines = []
     for kind in dict.fromkeys(step.artefact.kind for step in steps):
-        mine = [step for step in steps if step.artefact.kind == kind]
-        todo = [step for step in mine if step.state != "there"]
+        of_kind = [step for step in steps if step.artefact.kind == kind]
+        todo = [step for step in of_kind if step.state != "there"]
         if todo:
             tokens, seconds = sum(step.cost.tokens for step in todo), sum(step.seconds for step in todo)
             use = todo[0].cost.token_use
-            found.append(Line(kind, len(todo), len(mine), tokens, use, seconds, _disk(todo, sizes)))
-    return found
+            lines.append(Line(kind, len(todo), len(of_kind), tokens, use, seconds, _disk(todo, sizes)))
+    return lines
 
 
 def judging(steps: Sequence[Step], store: Store) -> list[str]:
@@ -55,17 +55,17 @@ def judging(steps: Sequence[Step], store: Store) -> list[str]:
     for step in steps:
         if step.state != "there" and isinstance(step.artefact, Judgements):
             by_judge.setdefault(step.artefact.judge.fingerprint, []).append(step.artefact)
-    found = []
-    for some in by_judge.values():
-        judge = some[0].judge
-        if (line := judge.estimate(_lots(some), store)) is not None:
-            found.append(f"{judge.name}: {line}")
-    return found
+    lines = []
+    for judgements in by_judge.values():
+        judge = judgements[0].judge
+        if (estimate := judge.estimate(_longest_answers(judgements), store)) is not None:
+            lines.append(f"{judge.name}: {estimate}")
+    return lines
 
 
-def _lots(judgements: Sequence[Judgements]) -> Iterator[Batch]:
+def _longest_answers(judgements: Sequence[Judgements]) -> Iterator[Batch]:
     """An answer for each that is to be judged, of the longest length, unlike all others; once for all asked alike."""
-    alike = Counter((one.responses.questions, one.responses.sampling) for one in judgements)
+    alike = Counter((scores.responses.questions, scores.responses.sampling) for scores in judgements)
     for (asked, sampling), times in alike.items():
         about = f"{asked.fingerprint} {sampling.fingerprint}"
         answers = [
@@ -92,8 +92,8 @@ def _disk(todo: Sequence[Step], sizes: dict[str, list[tuple[float, float]]]) -> 
 
 def _sizes(store: Store) -> dict[str, list[tuple[float, float]]]:
     """Units of work and bytes on disk of the artefacts that the store has, by kind."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    sizes: dict[str, list[tuple[float, float]]] = {}
     for _, manifest in store.manifests():
         size = sum(file["bytes"] for file in manifest["files"].values())
-        found.setdefault(manifest["spec"]["kind"], []).append((manifest["units"], size))
-    return found
+        sizes.setdefault(manifest["spec"]["kind"], []).append((manifest["units"], size))
+    return sizes

@@ -1,4 +1,4 @@
-"""What a schedule is: a number over training, known before training. Knows no trainer and no torch."""
+"""What a schedule is: a number for each step of a training, known before it begins."""
 
 from __future__ import annotations
 
