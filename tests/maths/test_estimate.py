@@ -21,12 +21,10 @@ def test_missing_is_nan_and_never_zero() -> None:
     assert Estimate.missing().p is None
 
 
-def test_frozen_and_corrected_by_copy() -> None:
+def test_frozen() -> None:
     first = Estimate(1.0, 0.5, 1.5, 8, p=0.01)
     with pytest.raises(dataclasses.FrozenInstanceError):
         first.p = 0.5
-    assert first.corrected(0.03).q == 0.03
-    assert first.q is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -31,10 +31,6 @@ class Estimate:
     def as_row(self) -> dict[str, float | int | None]:
         """The six columns of a tidy table."""
         return asdict(self)
-
-    def corrected(self, q: float) -> Estimate:
-        """The same estimate with its corrected p-value."""
-        return replace(self, q=float(q))
 
     @classmethod
     def missing(cls, n: int = 0, tested: bool = False) -> Estimate:
