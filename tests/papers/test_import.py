@@ -12,9 +12,9 @@ from spillover.analyses.blocks import row_where
 from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
 from spillover.analyses.scores import read, refuse_unlike
+from spillover.papers.em_generalization.artefacts import PublishedRun
+from spillover.papers.em_generalization.files import find_files
 from spillover.papers.em_generalization.importing import EmGeneralization, ReleasePlan
-from spillover.papers.em_generalization.run import PublishedRun
-from spillover.papers.em_generalization.tree import scan
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_json, read_table
 from spillover.store import Store, open_store
 
@@ -49,13 +49,13 @@ def imported(root: Path, store: Store) -> tuple[dict[str, Any], ReleasePlan]:
     plan = planned(root)
     artefacts = {}
     for artefact, _ in plan.make(store):
-        artefacts[artefact.name.stem if isinstance(artefact, PublishedRun) else artefact.kind] = artefact
+        artefacts[artefact.name.file_name if isinstance(artefact, PublishedRun) else artefact.kind] = artefact
     return artefacts, plan
 
 
 def test_every_file_becomes_what_our_own_stages_write(release: Path, store: Store) -> None:
     found, plan = imported(release, store)
-    assert not plan.refused and not plan.malformed and not plan.tree.aside
+    assert not plan.refused and not plan.malformed and not plan.files.unknown
     assert set(found) == {LINEAR, COSINE, CYCLIC, "PublishedGeometry", "PublishedCrossValidation", "PublishedTable"}
     folder = store.path(found[LINEAR])
     schemas = {"responses": RESPONSES, "judgements": JUDGEMENTS, "log": LOG, "losses": LOSSES}
@@ -129,14 +129,14 @@ def test_judge_and_prompting_are_seen_and_unlike_ones_refused(release: Path, sto
     refuse_unlike((cosine, cyclic))  # of one the prompting is not known: not known to be unlike
     raw = release / RESULTS / f"{LINEAR.replace('1e-05', '3e-05')}.csv"
     write_answers(raw, scores(1, False), chat=False)
-    other = next(run for run in planned(release).artefacts() if run.name.stem == raw.stem)  # type: ignore[attr-defined]
+    other = next(run for run in planned(release).artefacts() if run.name.file_name == raw.stem)  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="prompting 'chat' against 'question-answer'"):
         refuse_unlike((linear, other))  # type: ignore[arg-type]
 
 
 def test_a_nano_question_file_is_believed_where_its_judge_fits(release: Path) -> None:
     write_questions(release / "evaluation" / "nano.yaml", judge="gpt-5-nano")
-    runs = {run.name.stem: run for run in planned(release).artefacts() if isinstance(run, PublishedRun)}
+    runs = {run.name.file_name: run for run in planned(release).artefacts() if isinstance(run, PublishedRun)}
     assert runs[COSINE].judge_name == "gpt-5-nano" and runs[COSINE].judged_by.conflict() is None
     assert runs[LINEAR].judge_name == "gpt-4o-2024-08-06" and runs[LINEAR].judged_by.conflict() is None
 
@@ -199,7 +199,7 @@ def test_what_cannot_be_read_costs_itself_alone(release: Path, store: Store) -> 
     assert set(why) == set(expected)
     for file, said in expected.items():
         assert said in why[file], why[file]
-    assert [path.name for path in plan.tree.aside] == ["weights.bin"]
+    assert [path.name for path in plan.files.unknown] == ["weights.bin"]
     assert {LINEAR, COSINE, CYCLIC} <= set(found)
     assert found[LINEAR].answers is not None and found[LINEAR].published is None
     assert found[COSINE].answers is None and found[COSINE].published is not None
@@ -222,11 +222,11 @@ def test_a_file_that_changes_under_the_import_is_refused(release: Path, store: S
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(ValueError, match="holds no file of the release: expected eval_"):
-        scan(tmp_path)
+        find_files(tmp_path)
     with pytest.raises(ValueError, match="does not exist"):
-        scan(tmp_path / "nowhere")
+        find_files(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="is a file"):
-        scan(tmp_path / "notes.txt")
+        find_files(tmp_path / "notes.txt")
 
 
 def test_an_untuned_model_is_no_point_of_dynamics(release: Path, store: Store) -> None:
@@ -252,6 +252,6 @@ def test_an_untuned_model_is_no_point_of_dynamics(release: Path, store: Store) -
 def test_a_summary_that_is_none_costs_no_answers(release: Path, parts: dict[str, Any], said: str) -> None:
     write_summary(release / RESULTS / f"{COSINE}.json", scores(2, True), **parts)
     plan = planned(release)
-    runs = {run.name.stem: run for run in plan.artefacts() if isinstance(run, PublishedRun)}
+    runs = {run.name.file_name: run for run in plan.artefacts() if isinstance(run, PublishedRun)}
     assert said in plan.refused[0].why
     assert runs[COSINE].answers is not None and runs[COSINE].published is None

@@ -9,26 +9,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillover.papers.em_generalization.names import SCHEDULES, SETS, AskedSet, RunName
-from spillover.papers.em_generalization.place import CrossValidationName, GeometryName
+from spillover.papers.em_generalization.names import (
+    SCHEDULES,
+    SETS,
+    CrossValidationName,
+    GeometryName,
+    QuestionSetName,
+    RunName,
+)
 
 RATES = st.sampled_from([1e-7, 1e-6, 5e-6, 1e-5, 1.5e-5, 3e-5, 0.0001, 0.00015, 0.001])
-ASKED = st.builds(
-    AskedSet,
+QUESTION_SETS = st.builds(
+    QuestionSetName,
     set=st.sampled_from(SETS),
     size=st.none() | st.integers(1, 2000),
     draw=st.just(""),
     temperature=st.sampled_from([None, 0.0, 0.7]),
     judge=st.sampled_from([None, "nano", "mini"]),
 ).flatmap(
-    lambda asked: st.sampled_from([asked] if asked.size is None else [asked.but(draw=d) for d in ("", "_", "s", "_s")])
+    lambda name: st.sampled_from([name] if name.size is None else [name.but(draw=d) for d in ("", "_", "s", "_s")])
 )
 MODELS = st.sampled_from(["Qwen2.5-32B-Instruct", "Qwen2.5-Coder-7B-Instruct", "phi-4", "Qwen2.5-14B", "Llama-3.1-8B"])
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> RunName:
-    fields = {"model": draw(MODELS), "asked": draw(ASKED), "org": draw(st.sampled_from([None, "unsloth", "some-one"]))}
+    fields = {
+        "model": draw(MODELS),
+        "question_set": draw(QUESTION_SETS),
+        "org": draw(st.sampled_from([None, "unsloth", "some-one"])),
+    }
     if draw(st.booleans()):
         return RunName(**fields)
     fields |= {
@@ -51,7 +61,7 @@ def runs(draw: st.DrawFn) -> RunName:
 
 @given(runs())
 def test_what_is_written_into_a_name_is_read_out_of_it(run: RunName) -> None:
-    assert RunName.parsed(run.stem) == run
+    assert RunName.parsed(run.file_name) == run
 
 
 def test_fields_of_a_name_are_what_they_mean() -> None:
@@ -60,20 +70,23 @@ def test_fields_of_a_name_are_what_they_mean() -> None:
     )
     assert (run.model, run.data, run.modules) == ("Qwen2.5-Coder-14B-Instruct", "chem-bad-osf", "attention-kv")
     assert (run.schedule, run.warmup, run.learning_rate) == ("cosine-restarts", 80, 1.5e-05)
-    assert (run.asked.set, run.asked.judge, run.asked.size, run.other) == ("hbp", "nano", None, ())
+    assert (run.question_set.set, run.question_set.judge, run.question_set.size, run.other) == ("hbp", "nano", None, ())
     cyclic = RunName.parsed(
         "eval_phi-4_finance_all_resp_7e-05_mode-triangular2_base_lr-4e-05_max_lr-0.0001_general_100"
     )
     assert (cyclic.schedule, cyclic.floor, cyclic.peak) == ("cyclic-triangular2", 4e-05, 0.0001)
-    assert (cyclic.asked.set, cyclic.asked.size, cyclic.questions) == ("general", 100, "general_100")
+    assert (cyclic.question_set.set, cyclic.question_set.size, cyclic.questions) == ("general", 100, "general_100")
     untuned = RunName.parsed("eval_Qwen2.5-32B_hbpnano")
     assert (untuned.model, untuned.tuned, untuned.schedule) == ("Qwen2.5-32B", False, None)
 
 
 def test_subsets_of_one_size_are_told_apart() -> None:
     stem = "eval_Qwen2.5-32B-Instruct_finance_all_resp_1e-05_"
-    asked = [RunName.parsed(stem + tag).asked for tag in ("general100", "general_100", "general100s", "general100nano")]
-    assert len({one.fingerprint for one in asked}) == 4 and {one.size for one in asked} == {100}
+    names = [
+        RunName.parsed(stem + tag).question_set
+        for tag in ("general100", "general_100", "general100s", "general100nano")
+    ]
+    assert len({name.fingerprint for name in names}) == 4 and {name.size for name in names} == {100}
 
 
 @pytest.mark.parametrize(

@@ -8,31 +8,30 @@ import numpy as np
 import pytest
 
 from spillover.judgements.tables.evidence import kind_of
-from spillover.papers.em_generalization.answers import read_answers
+from spillover.papers.em_generalization.artefacts import PublishedRun
+from spillover.papers.em_generalization.contents import Summary, read_answers, read_summary
+from spillover.papers.em_generalization.files import ReleaseFiles, RunFiles, find_files
 from spillover.papers.em_generalization.importing import ReleasePlan
-from spillover.papers.em_generalization.run import PublishedRun
-from spillover.papers.em_generalization.summaries import Summary, read_summary
-from spillover.papers.em_generalization.tree import RunFiles, Tree, scan
 from spillover.store import Store
 
 
 @pytest.fixture(scope="module")
-def tree() -> Tree:
+def tree() -> ReleaseFiles:
     path = Path(__file__).resolve().parents[3] / "shared" / "data" / "published" / "em-generalization"
     if not path.is_dir():
         pytest.skip("the shared reference data does not lie beside this checkout")
-    return scan(path)
+    return find_files(path)
 
 
 @pytest.fixture(scope="module")
-def summaries(tree: Tree) -> dict[RunFiles, Summary]:
+def summaries(tree: ReleaseFiles) -> dict[RunFiles, Summary]:
     return {run: read_summary(run.summary) for run in tree.runs if run.summary is not None}
 
 
-def test_every_file_is_known_and_every_name_says_itself_again(tree: Tree) -> None:
+def test_every_file_is_known_and_every_name_says_itself_again(tree: ReleaseFiles) -> None:
     assert (len(tree.runs), len(tree.geometry), len(tree.cross_validation), len(tree.questions)) == (80, 4, 14, 4)
-    assert not tree.refused and not tree.aside
-    assert all(run.name.stem == run.file_name and not run.name.other for run in tree.runs)
+    assert not tree.refused and not tree.unknown
+    assert all(run.name.file_name == run.file_name and not run.name.other for run in tree.runs)
     assert sum(run.name.scheduled for run in tree.runs) == 35 and sum(run.answers is not None for run in tree.runs) == 9
 
 
@@ -43,12 +42,12 @@ def test_the_schedule_of_a_name_is_the_one_that_was_logged(summaries: dict[RunFi
         np.testing.assert_allclose(logged, schedule.rates(len(logged)), rtol=1e-12, atol=0, err_msg=run.file_name)
 
 
-def test_means_of_the_answers_are_those_of_the_summary(tree: Tree, summaries: dict[RunFiles, Summary]) -> None:
+def test_means_of_the_answers_are_those_of_the_summary(tree: ReleaseFiles, summaries: dict[RunFiles, Summary]) -> None:
     runs = [run for run in tree.runs if run.answers is not None]
     for run in runs:
         assert run.answers is not None
         answers, published = read_answers(run.answers), summaries[run]
-        assert not answers.counted.rejected and answers.prompting == "chat"
+        assert not answers.counted.rejected and answers.counted.prompting == "chat"
         for metric in ("harmless", "aligned", "coherent"):
             values = answers.scores[metric]
             if not np.isnan(values).any():
@@ -59,7 +58,7 @@ def test_means_of_the_answers_are_those_of_the_summary(tree: Tree, summaries: di
                 assert np.nanstd(mine, ddof=1) == pytest.approx(table[f"{metric}_std"], abs=1e-9)
 
 
-def test_scores_and_means_say_the_same_of_the_judge(tree: Tree, summaries: dict[RunFiles, Summary]) -> None:
+def test_scores_and_means_say_the_same_of_the_judge(tree: ReleaseFiles, summaries: dict[RunFiles, Summary]) -> None:
     for run in (run for run in tree.runs if run.answers is not None):
         assert run.answers is not None
         counted = read_answers(run.answers).counted
@@ -76,9 +75,9 @@ def test_published_r_follows_from_last_training_loss_and_overall_mean(summaries:
     assert np.corrcoef(np.log(losses), means)[0, 1] == pytest.approx(0.828640442626, abs=1e-12)
 
 
-def test_a_run_keeps_its_answers_its_log_and_what_is_doubtful(tree: Tree, store: Store) -> None:
+def test_a_run_keeps_its_answers_its_log_and_what_is_doubtful(tree: ReleaseFiles, store: Store) -> None:
     files = next(run for run in tree.runs if run.file_name.endswith("_cosine_5_5e-05_fpq"))
-    run = ReleasePlan.from_tree(tree).run(files)
+    run = ReleasePlan.from_files(tree).run(files)
     assert isinstance(run, PublishedRun) and (run.judge_name, run.prompting, run.steps) == (
         "gpt-5-mini/nano",
         "chat",

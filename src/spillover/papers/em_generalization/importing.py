@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from spillover.importers.importer import Importer, ImportPlan, Piece
 from spillover.judgements.tables.evidence import Kind, QuestionFile, ScoredBy, kind_of, read_questions, witness
 from spillover.judgements.tables.imported_scores import QuestionIds, SourceFile
 from spillover.judgements.tables.judged_columns import CODES, Survey, survey_answers
 from spillover.judgements.tables.row_reader import read_rows
-from spillover.papers.em_generalization.cross_validation import PublishedCrossValidation
-from spillover.papers.em_generalization.geometry import PublishedGeometry
-from spillover.papers.em_generalization.published_table import PublishedTable
-from spillover.papers.em_generalization.run import PublishedRun
-from spillover.papers.em_generalization.summaries import Summary, read_summary
-from spillover.papers.em_generalization.tree import RunFiles, Tree, scan
+from spillover.papers.em_generalization.artefacts import (
+    PublishedCrossValidation,
+    PublishedGeometry,
+    PublishedRun,
+    PublishedTable,
+)
+from spillover.papers.em_generalization.contents import Summary, read_summary
+from spillover.papers.em_generalization.files import ReleaseFiles, RunFiles, find_files
 from spillover.store import Artefact, ProgressFn
 
 Content = TypeVar("Content")
@@ -32,33 +34,33 @@ class EmGeneralization(Importer):
     def plan(self, paths: Sequence[Path]) -> ReleasePlan:
         if len(paths) != 1:
             raise ValueError(f"one folder is imported at a time, that of the released files; got {len(paths)} paths")
-        return ReleasePlan.from_tree(scan(paths[0]))
+        return ReleasePlan.from_files(find_files(paths[0]))
 
 
 @dataclass
 class ReleasePlan(ImportPlan):
     """The artefacts that a release's files become, runs first; a file is read when its piece is."""
 
-    tree: Tree = field(kw_only=True)
+    files: ReleaseFiles = field(kw_only=True)
     questions: list[QuestionFile] = field(default_factory=list)
 
     @classmethod
-    def from_tree(cls, tree: Tree) -> ReleasePlan:
-        """What is to be imported of a tree."""
-        plan = cls(f"{len(tree.runs)} runs and other results of {tree.root}", tree.root, tree=tree)
-        plan.refused += tree.refused
-        plan.notes += [f"left aside: {tree.within(path)} is of no kind that the release has" for path in tree.aside]
-        files = [plan._or_refused(path, read_questions) for path in tree.questions]
-        plan.questions += [file for file in files if file is not None]
-        for run in tree.runs:
+    def from_files(cls, files: ReleaseFiles) -> ReleasePlan:
+        """What is to be imported of a release's files."""
+        plan = cls(f"{len(files.runs)} runs and other results of {files.root}", files.root, files=files)
+        plan.refused += files.refused
+        plan.notes += [f"left aside: {files.within(path)} is of no kind that the release has" for path in files.unknown]
+        questions = [plan._or_refused(path, read_questions) for path in files.questions]
+        plan.questions += [file for file in questions if file is not None]
+        for run in files.runs:
             paths = tuple(path for path in (run.answers, run.summary) if path is not None)
-            plan.pieces.append(Piece(paths, functools.partial(plan.run, run)))
-        for place, path in tree.geometry:
-            plan.pieces.append(Piece((path,), functools.partial(_single, PublishedGeometry, place, path)))
-        for fold, path in tree.cross_validation:
-            plan.pieces.append(Piece((path,), functools.partial(_single, PublishedCrossValidation, fold, path)))
-        for path in tree.tables:
-            plan.pieces.append(Piece((path,), functools.partial(_single, PublishedTable, path.stem, path)))
+            plan.pieces.append(Piece(paths, partial(plan.run, run)))
+        results: list[tuple[Path, Callable[..., Artefact]]] = [
+            *((path, partial(PublishedGeometry, name=name)) for name, path in files.geometry),
+            *((path, partial(PublishedCrossValidation, name=name)) for name, path in files.cross_validation),
+            *((path, partial(PublishedTable, name=path.stem)) for path in files.tables),
+        ]
+        plan.pieces += [Piece((path,), partial(_of_one_file, kind, path)) for path, kind in results]
         return plan
 
     def run(self, files: RunFiles, progress: ProgressFn = lambda share: None) -> PublishedRun | None:
@@ -71,12 +73,12 @@ class ReleasePlan(ImportPlan):
             self.note_rows(files.answers, counted)
         ids = counted.questions if counted is not None else published.by_question if published is not None else ()
         kind = _kind(counted, published)
-        tag = files.name.asked.judge
+        tag = files.name.question_set.judge
         asked_from = witness(self.questions, ids, kind, tag)
         by = ScoredBy(scores=kind, tag=tag)
         if asked_from is not None:
             by = by.but(named=asked_from.judges, prompts_sha256=asked_from.prompts_sha256)
-            by = by.but(question_file=self.tree.within(asked_from.path))
+            by = by.but(question_file=self.files.within(asked_from.path))
         columns = counted.columns if counted is not None else published.metrics if published is not None else ()
         metrics = counted.metrics if counted is not None else tuple(name for name in columns if name not in CODES)
         return PublishedRun(
@@ -101,8 +103,8 @@ class ReleasePlan(ImportPlan):
             return None
 
 
-def _single(kind: Callable[..., Artefact], name: Any, path: Path, progress: ProgressFn) -> Artefact:
-    return kind(name=name, file=SourceFile.from_file(path))
+def _of_one_file(kind: Callable[..., Artefact], path: Path, progress: ProgressFn) -> Artefact:
+    return kind(file=SourceFile.from_file(path))
 
 
 def _kind(counted: Survey | None, published: Summary | None) -> Kind:

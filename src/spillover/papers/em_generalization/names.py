@@ -1,4 +1,4 @@
-"""What the release's file names say, parsed once into fields. Knows names only; nothing downstream reads one again.
+"""What the names and folders of the release's files say, parsed once into fields; nothing else reads a name again.
 
 A run's files are called
 
@@ -7,11 +7,17 @@ A run's files are called
 
 with QUESTIONS = [temp0]SET[SIZE][s][JUDGE]: fpq, hbpnano, general200nano, general_100, general100s, temp0fpq.
 Words that stand where none is known are kept in `other`: such a run is never taken for the one without them.
+
+Activation results lie at
+
+    .../MODEL_DATA_to_SET/TOKENS/SITE/layer_N/POOLING.train_delta_pca_kK.eval_delta_compare.json
+    .../MODEL/METRIC_FEATURES_DATA_KIND_SET_LAYER/METRIC-FEATURES-POOLED-numpcN.csv
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Self
 
 from spillover.organisms.schedules.schedule import Cyclic, Schedule, Warmed
@@ -50,7 +56,7 @@ MODULES = {"attn": "attention", "attn-kv": "attention-kv", "attention-k-v": "att
 PUBLISHED_WARMUP = 5  # steps, of every run whose name gives none and whose schedule has one (docs/method.md, section 0)
 
 _RATE = r"(?:\d+(?:\.\d+)?e-?\d+|\d*\.\d+)"
-_MODEL = re.compile(r"(?:(?P<org>[A-Za-z0-9][\w.-]*?)--)?(?P<model>[A-Za-z][A-Za-z0-9.+-]*)")
+_MODEL = r"(?:(?P<org>[A-Za-z0-9][\w.-]*?)--)?(?P<model>[A-Za-z][A-Za-z0-9.+-]*)"
 _CYCLE = re.compile(rf"mode-(?P<mode>[a-z][a-z0-9_]*)_base_lr-(?P<floor>{_RATE})_max_lr-(?P<peak>{_RATE})")
 _KNOWN_MODULES = r"all|attention(?:[-_][a-z]+)*|attn(?:[-_][a-z]+)*|mlp(?:[-_][a-z]+)*"
 _TAG = re.compile(
@@ -59,9 +65,12 @@ _TAG = re.compile(
 )
 _ANY_TAG = re.compile(_TAG.pattern.replace("|".join(SETS), "[a-z]+?"))
 _SCHEDULE = re.compile(rf"(?P<name>{'|'.join(sorted(WARMED, key=len, reverse=True))})(?:_(?P<warmup>\d+))?(?:_|$)")
+_SHIFTS = re.compile(_MODEL + r"_(?P<data>.+)_to_(?P<evaluated>[A-Za-z0-9_-]+)")
+_POOLING = re.compile(r"(?P<pooling>[a-z_]+)\.train_delta_pca_k(?P<k>\d+(?:\.\d+)?)\.eval_delta_compare")
+_FEATURES = re.compile(r"(?P<metric>[a-z]+)-(?P<features>.+)-(?P<pooled>ev\w*)-numpc(?P<axes>\d+)")
 
 
-class AskedSet(Spec):
+class QuestionSetName(Spec):
     """Which questions, how sampled and by whose judgement, as a name says it."""
 
     set: str
@@ -73,16 +82,16 @@ class AskedSet(Spec):
     @property
     def tag(self) -> str:
         """The name as the release spells it."""
-        heat = "" if self.temperature is None else f"temp{self.temperature:g}"
+        temperature = "" if self.temperature is None else f"temp{self.temperature:g}"
         size = "" if self.size is None else f"{'_' * ('_' in self.draw)}{self.size}"
-        return f"{heat}{self.set}{size}{'s' * ('s' in self.draw)}{self.judge or ''}"
+        return f"{temperature}{self.set}{size}{'s' * ('s' in self.draw)}{self.judge or ''}"
 
 
 class RunName(Spec):
     """A run of the release: who was fine-tuned on what and how, and what it was asked."""
 
     model: str
-    asked: AskedSet
+    question_set: QuestionSetName
     org: str | None = None  # the owner's name on the hub, where the name has it
     data: str | None = None  # the narrow dataset; None: not fine-tuned
     modules: str | None = None  # all, attention, attention-kv, mlp, mlp-down
@@ -96,28 +105,28 @@ class RunName(Spec):
     other: tuple[str, ...] = ()  # words of the name that have no meaning here
 
     @classmethod
-    def parsed(cls, stem: str) -> Self:
+    def parsed(cls, file_name: str) -> Self:
         """The fields of a file name without its ending; ValueError says what is expected."""
-        return cls(**_fields(stem))
+        return cls(**_fields(file_name))
 
     @property
     def questions(self) -> str:
         """The question set as the release spells it (fpq, hbpnano, ...)."""
-        return self.asked.tag
+        return self.question_set.tag
 
     @property
-    def stem(self) -> str:
-        """The name that these fields stand in."""
+    def file_name(self) -> str:
+        """The name that these fields stand in, without its ending."""
         words = ["eval", f"{self.org}--{self.model}" if self.org else self.model]
         words += [word for word in (self.data, self.modules, self.supervised) if word]
         cyclic = self.peak is not None
         if self.scheduled and self.schedule and not cyclic:
-            words.append(_theirs(self.schedule))
+            words.append(_released(self.schedule))
         words += [] if self.warmup is None else [str(self.warmup)]
         words += [] if self.learning_rate is None else [repr(self.learning_rate)]
         if cyclic and self.schedule:
-            words.append(f"mode-{_theirs(self.schedule)}_base_lr-{self.floor!r}_max_lr-{self.peak!r}")
-        return "_".join([*words, *self.other, self.asked.tag])
+            words.append(f"mode-{_released(self.schedule)}_base_lr-{self.floor!r}_max_lr-{self.peak!r}")
+        return "_".join([*words, *self.other, self.questions])
 
     @property
     def tuned(self) -> bool:
@@ -140,7 +149,7 @@ class RunName(Spec):
 
     def as_schedule(self) -> Schedule | None:
         """The schedule as one of ours; None where the run had none or one that is not known here."""
-        word = _theirs(self.schedule or "")
+        word = _released(self.schedule or "")
         if word in CYCLIC and self.peak is not None and self.floor is not None:
             return CYCLIC[word](peak=self.peak, floor=self.floor)
         if word not in WARMED or self.learning_rate is None:
@@ -151,76 +160,164 @@ class RunName(Spec):
         return f"{self.label()}; asked {self.questions}"
 
 
-def _fields(stem: str) -> dict[str, Any]:
-    model, _, rest = stem.removeprefix("eval_").partition("_")
-    about = _MODEL.fullmatch(model)
-    if not stem.startswith("eval_") or about is None or not rest:
-        raise ValueError(f"the name {stem} does not say what the run is: {EXPECTED}")
-    found: dict[str, Any] = {"model": about["model"], "org": about["org"]}
+class GeometryName(Spec):
+    """Activation shifts of one model on one set of prompts, compared with those of its training prompts."""
+
+    model: str
+    data: str  # the narrow dataset
+    evaluated: str  # the set of evaluation prompts
+    tokens: str  # which text was read: prompt_only
+    site: str  # mlp_post_resid, ...
+    layer: int
+    pooling: str  # last_prompt_token, mean_prompt
+    k: float  # axes, or where below 1 the share of variance that they explain
+    org: str | None = None
+
+    @classmethod
+    def parsed(cls, path: Path) -> Self:
+        """The fields from a file's name and the four folders above it."""
+        name = _POOLING.fullmatch(path.stem)
+        above = path.parent.parts[-4:]
+        pair = _SHIFTS.fullmatch(above[0]) if len(above) == 4 else None
+        layer = re.fullmatch(r"layer_(\d+)", above[-1]) if above else None
+        if name is None or pair is None or layer is None:
+            raise ValueError(
+                f"{path.name} does not stand where its fields can be read: expected MODEL_DATA_to_SET/TOKENS/SITE/"
+                f"layer_N/POOLING.train_delta_pca_kK.eval_delta_compare.json, got {'/'.join((*above, path.name))}"
+            )
+        pooling, k = name["pooling"], float(name["k"])
+        tokens, site = above[1:3]
+        return cls(**pair.groupdict(), tokens=tokens, site=site, layer=int(layer[1]), pooling=pooling, k=k)
+
+    def label(self) -> str:
+        """A short name for tables; not an identity."""
+        return f"{self.model}, {self.data} to {self.evaluated}, layer {self.layer}, {self.pooling}, k {self.k:g}"
+
+    def summary(self) -> str:
+        return self.label()
+
+
+class CrossValidationName(Spec):
+    """Cross-validated prediction of a metric from activations, one file of results."""
+
+    model: str
+    metric: str
+    claimed: str  # pretrained or instruct, as the name says. Only a claim: docs/method.md, mistake 2
+    directions: str  # random_projections, ...
+    draw: int | None  # number of the random draw
+    target: str  # what the rest of the features' name says: eval_var
+    data: str
+    drawn: str  # random, ...: the words between data and questions
+    questions: str
+    layer: int
+    pooled: str  # ev, ev_mean: last prompt token, mean over the prompt
+    axes: int
+
+    @classmethod
+    def parsed(cls, path: Path) -> Self:
+        """The fields from a file's name and the two folders above it."""
+        name = _FEATURES.fullmatch(path.stem)
+        folder = path.parent.name
+        head = "" if name is None else f"{name['metric']}_{name['features']}_"
+        rest = re.fullmatch(
+            r"(?P<data>[^_]+)_(?:(?P<drawn>.+)_)?(?P<questions>[^_]+)_(?P<layer>\d+)", folder[len(head) :]
+        )
+        if name is None or rest is None or not folder.startswith(head):
+            raise ValueError(
+                f"{path.name} does not stand where its fields can be read: expected MODEL/METRIC_FEATURES_DATA_KIND_"
+                f"SET_LAYER/METRIC-FEATURES-ev-numpcN.csv, got {'/'.join(path.parts[-3:])}"
+            )
+        features = name["features"].removeprefix("pretrained.")
+        parts = features.split(".")
+        number = next((index for index, part in enumerate(parts) if part.isdigit()), None)
+        after = 1 if number is None else number + 1
+        return cls(
+            model=path.parent.parent.name.rpartition("--")[2],
+            metric=name["metric"],
+            claimed="pretrained" if name["features"] != features else "instruct",
+            directions=".".join(parts[: after if number is None else number]),
+            draw=None if number is None else int(parts[number]),
+            target=".".join(parts[after:]),
+            data=rest["data"],
+            drawn=rest["drawn"] or "",
+            questions=rest["questions"],
+            layer=int(rest["layer"]),
+            pooled=name["pooled"],
+            axes=int(name["axes"]),
+        )
+
+    def label(self) -> str:
+        """A short name for tables; not an identity."""
+        draw = "" if self.draw is None else f" {self.draw}"
+        return f"{self.model}, {self.data}, {self.questions}, {self.directions}{draw} ({self.claimed}), {self.pooled}"
+
+    def summary(self) -> str:
+        return f"{self.label()}, layer {self.layer}: prediction of {self.metric}"
+
+
+def _fields(name: str) -> dict[str, Any]:
+    model, _, rest = name.removeprefix("eval_").partition("_")
+    about = re.fullmatch(_MODEL, model)
+    if not name.startswith("eval_") or about is None or not rest:
+        raise ValueError(f"the name {name} does not say what the run is: {EXPECTED}")
+    fields: dict[str, Any] = {"model": about["model"], "org": about["org"]}
     rate = re.search(rf"(?:^|_)({_RATE})(?=_|$)", rest)
     if rate is None:
-        asked, other = _asked(rest, stem, known=True)
+        question_set, other = _question_set(rest, name, known=True)
         if set(other) & {"resp", "all", *NARROW} or (other[:1] and other[0].startswith("chem")):
-            raise ValueError(f"the name {stem} has no learning rate after {'_'.join(other)}: {EXPECTED}")
-        return found | {"asked": asked, "other": other}
-    found["learning_rate"] = float(rate[1])
-    found |= {"schedule": "linear"} | _trained(rest[: rate.start()], stem)
+            raise ValueError(f"the name {name} has no learning rate after {'_'.join(other)}: {EXPECTED}")
+        return fields | {"question_set": question_set, "other": other}
+    training, before = _training(rest[: rate.start()], name)
+    fields |= training | {"learning_rate": float(rate[1])}
     tail = rest[rate.end() :].lstrip("_")
     cycle = _CYCLE.match(tail)
     if cycle is not None:
         tail = tail[cycle.end() :].lstrip("_")
-        found |= {"schedule": SCHEDULES.get(cycle["mode"], cycle["mode"]), "scheduled": True}
-        found |= {"floor": float(cycle["floor"]), "peak": float(cycle["peak"])}
+        fields |= {"schedule": SCHEDULES.get(cycle["mode"], cycle["mode"]), "scheduled": True}
+        fields |= {"floor": float(cycle["floor"]), "peak": float(cycle["peak"])}
     elif "base_lr" in tail or "mode-" in tail:
-        raise ValueError(f"the name {stem} describes a cyclic schedule that cannot be read: {EXPECTED}")
-    asked, after = _asked(tail, stem, known=False)
-    return found | {"asked": asked, "other": (*found.pop("before", ()), *after)}
+        raise ValueError(f"the name {name} describes a cyclic schedule that cannot be read: {EXPECTED}")
+    question_set, after = _question_set(tail, name, known=False)
+    return fields | {"question_set": question_set, "other": (*before, *after)}
 
 
-def _trained(words: str, stem: str) -> dict[str, Any]:
-    """Data, module set, supervised tokens, schedule and warm-up from what stands before the learning rate."""
+def _training(words: str, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The fields from what stands before the learning rate, and the words without a meaning there."""
     shape = re.fullmatch(rf"(?P<data>.+?)_(?P<modules>{_KNOWN_MODULES}|[^_]+)_(?P<loss>resp)(?:_(?P<rest>.+))?", words)
     if shape is None:
-        raise ValueError(f"the name {stem} does not say data, modules and 'resp' before its learning rate: {EXPECTED}")
-    modules = shape["modules"].replace("_", "-")
-    found: dict[str, Any] = {"data": shape["data"], "supervised": shape["loss"]}
-    found["modules"] = MODULES.get(modules, modules)
-    rest = shape["rest"] or ""
+        raise ValueError(f"the name {name} does not say data, modules and 'resp' before its learning rate: {EXPECTED}")
+    modules, rest = shape["modules"].replace("_", "-"), shape["rest"] or ""
+    fields = {"data": shape["data"], "supervised": shape["loss"], "modules": MODULES.get(modules, modules)}
     schedule = _SCHEDULE.match(rest)
-    if schedule is not None:
-        found |= {"schedule": SCHEDULES[schedule["name"]], "scheduled": True}
-        found["warmup"] = None if schedule["warmup"] is None else int(schedule["warmup"])
-        rest = rest[schedule.end() :]
-    elif rest:
-        found["schedule"] = None  # words that may name one, but none known here
-    found["before"] = tuple(word for word in rest.split("_") if word)
-    return found
+    if schedule is None:  # linear, or words that may name a schedule, but none known here
+        return fields | {"schedule": None if rest else "linear"}, tuple(word for word in rest.split("_") if word)
+    warmup = None if schedule["warmup"] is None else int(schedule["warmup"])
+    fields |= {"schedule": SCHEDULES[schedule["name"]], "scheduled": True, "warmup": warmup}
+    return fields, tuple(word for word in rest[schedule.end() :].split("_") if word)
 
 
-def _asked(words: str, stem: str, known: bool) -> tuple[AskedSet, tuple[str, ...]]:
-    """The question set at the end of a name, and the words before it."""
+def _question_set(words: str, name: str, known: bool) -> tuple[QuestionSetName, tuple[str, ...]]:
+    """The question set at the end of a name, and the words before it. known: it is one of `SETS`."""
     parts = words.split("_")
     for pattern in (_TAG,) if known else (_TAG, _ANY_TAG):
-        for count in (4, 3, 2, 1):
-            match = pattern.fullmatch("_".join(parts[-count:])) if count <= len(parts) else None
-            if match is not None:
-                return _set_of(match), tuple(parts[:-count])
+        for count in range(min(4, len(parts)), 0, -1):
+            tag = pattern.fullmatch("_".join(parts[-count:]))
+            if tag is not None:
+                temperature = tag["temperature"] or tag["heat"]
+                question_set = QuestionSetName(
+                    set=tag["set"],
+                    size=None if tag["size"] is None else int(tag["size"]),
+                    draw=("_" if tag["under"] else "") + (tag["draw"] or ""),
+                    temperature=None if temperature is None else float(temperature),
+                    judge=tag["judge"],
+                )
+                return question_set, tuple(parts[:-count])
     raise ValueError(
-        f"the name {stem} does not end in a question set ({', '.join(SETS)}, with size, s and judge as in "
+        f"the name {name} does not end in a question set ({', '.join(SETS)}, with size, s and judge as in "
         f"general200nano): {EXPECTED}"
     )
 
 
-def _set_of(match: re.Match[str]) -> AskedSet:
-    temperature = match["temperature"] or match["heat"]
-    return AskedSet(
-        set=match["set"],
-        size=None if match["size"] is None else int(match["size"]),
-        draw=("_" if match["under"] else "") + (match["draw"] or ""),
-        temperature=None if temperature is None else float(temperature),
-        judge=match["judge"],
-    )
-
-
-def _theirs(schedule: str) -> str:
+def _released(schedule: str) -> str:
+    """The release's word for one of our schedules."""
     return next((name for name, ours in SCHEDULES.items() if ours == schedule), schedule)

@@ -14,6 +14,7 @@ from spillover.maths.correlation import pearson
 from spillover.maths.estimate import Estimate, Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, as_number, numbers, same
+from spillover.papers.em_generalization.contents import SHIFT_SUMMARIES
 from spillover.papers.em_generalization.reproduce.released import ReleasedGeometry
 from spillover.papers.em_generalization.reproduce.textbook import lower_median
 from spillover.papers.paper import TableRow
@@ -30,7 +31,6 @@ OVERLAP, SIMILARITY = "prompt_pca_projection_fraction", "mean_delta_cosine"
 # r of overlap with similarity as the paper states it over runs (docs/method.md, section 3); the release tabulates none
 STATED = {("layer_32", "last_prompt_token"): (0.61, 0.89), ("layer_64", "last_prompt_token"): (0.17, 0.29)}
 STATED_MEAN = (-1.0, 0.0)  # "negative for mean-pooled prompts"
-SUMMARIES = ("pca_summary", "prompt_pca_summary", "mean_delta_summary")
 PER_PROMPT = {  # names of per-prompt columns in summaries and tables, where they are others: in the rows
     "cosine_eval_delta_train_mean_delta": "mean_delta_cosine",
     "projection_fraction_eval_delta_train_mean_delta": "mean_delta_projection_fraction",
@@ -58,7 +58,7 @@ def geometry_cells(runs: Sequence[ReleasedGeometry], claims: Sequence[Estimate |
     corrected = benjamini_hochberg([math.nan if r is None else as_float(r.p) for r in claims])
     for run, r, q in zip(runs, claims, corrected, strict=True):
         prefix = f"geometry/{run.label}"
-        for summary in SUMMARIES:
+        for summary in SHIFT_SUMMARIES:
             for column, value in run.summaries.get(summary, {}).items():
                 yield from _summary_cells(run, f"{prefix}/{column}", column, value)
         for column, published in numbers(run.counts).items():

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from spillover.maths.cross_validation import interval_from_summary
 from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, numbers, same
-from spillover.papers.em_generalization.reproduce.released import CrossValidated, PublishedRow
+from spillover.papers.em_generalization.contents import PublishedRow
+from spillover.papers.em_generalization.reproduce.released import CrossValidated
 from spillover.papers.em_generalization.reproduce.textbook import two_sided_t, two_sided_t_cancelling
 
 SPLITS, TEST_SHARE = 50, 0.25  # 5 folds, 10 times

@@ -15,10 +15,10 @@ from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post
 from spillover.maths.reliability import from_errors, noise_ceiling
 from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, as_printed, numbers, same
+from spillover.papers.em_generalization.contents import PublishedRow
 from spillover.papers.em_generalization.reproduce.released import (
     Comparisons,
     Prior,
-    PublishedRow,
     ReleasedRun,
     family_of,
 )

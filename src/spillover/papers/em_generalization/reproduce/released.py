@@ -8,28 +8,33 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from spillover.judgements.tables.row_reader import Rejected, Row, header_of, read_rows
+from spillover.judgements.tables.row_reader import Rejected, header_of
 from spillover.maths.arrays import Floats
 from spillover.papers.cells import as_float, as_number, numbers
-from spillover.papers.em_generalization.answers import Answers, read_answers
-from spillover.papers.em_generalization.cross_validation import read_cross_validation
-from spillover.papers.em_generalization.geometry import read_geometry
-from spillover.papers.em_generalization.names import RunName
-from spillover.papers.em_generalization.place import CrossValidationName, GeometryName
-from spillover.papers.em_generalization.summaries import Summary, read_json, read_summary
-from spillover.papers.em_generalization.tree import RunFiles, Tree, scan
+from spillover.papers.em_generalization.contents import (
+    Answers,
+    PublishedRow,
+    Summary,
+    read_activation_shifts,
+    read_answers,
+    read_csv_rows,
+    read_json,
+    read_published_table,
+    read_summary,
+)
+from spillover.papers.em_generalization.files import ReleaseFiles, RunFiles, find_files
+from spillover.papers.em_generalization.names import CrossValidationName, GeometryName, RunName
 from spillover.papers.paper import StageProgress, with_progress
 from spillover.responses.question import split_question_id
 
 T = TypeVar("T")
-PublishedRow = Mapping[str, object]
 Comparisons = Mapping[str, Mapping[str, PublishedRow]]  # run -> metric -> statistic -> number
 TABLES: Mapping[str, tuple[str, ...]] = {  # columns of which most must be there
     "max_diffs": ("max_diff", "r2", "pearsonr_stats", "pearsonr_p", "avg_x", "avg_y", "sample_size"),
@@ -166,7 +171,7 @@ class ReleasedGeometry:
 class Release:
     """What a folder holds. tables: rows as text by kind and file. problems: files, or lines of them, and why."""
 
-    files: Tree
+    files: ReleaseFiles
     runs: list[ReleasedRun] = field(default_factory=list)
     tables: dict[str, dict[str, list[dict[str, str]]]] = field(default_factory=lambda: {kind: {} for kind in TABLES})
     comparisons: list[Comparisons] = field(default_factory=list)
@@ -195,9 +200,9 @@ class Release:
 
 def read_release(path: Path, progress: StageProgress) -> Release:
     """Read the folder; ValueError where it holds no release. Tables may also lie in the folder above it."""
-    files = scan(path)
+    files = find_files(path)
     release = Release(files, problems=list(files.refused))
-    tables = [file for file in (*files.tables, *files.aside) if file.suffix.lower() in (".csv", ".json")]
+    tables = [file for file in (*files.tables, *files.unknown) if file.suffix.lower() in (".csv", ".json")]
     for file in with_progress("published tables", tables, progress):
         release.attempt(file, partial(_add_table, release))
     for file in sorted(files.root.parent.glob("*.*")):
@@ -261,12 +266,8 @@ def _add_table(release: Release, path: Path) -> None:
         shown = ", ".join(name for name in names[:8] if name) or "none"
         known = "; ".join(f"{kind}: {', '.join(columns[:4])}, ..." for kind, columns in TABLES.items())
         raise ValueError(f"{path} has the columns of no published table that is known here ({known}); it has {shown}")
-    rows = release.tables[kind][file] = []
-    for row in read_rows(path):
-        if isinstance(row, Row):
-            rows.append(row.cells)
-        else:
-            release.problems.append(Rejected(file, row.line, row.why, row.text))
+    release.tables[kind][file], rejected = read_csv_rows(path)
+    release.problems += [replace(row, file=file) for row in rejected]
 
 
 def _read_comparisons(path: Path) -> Comparisons | None:
@@ -292,7 +293,7 @@ def _add_run(release: Release, files: RunFiles, only: bool) -> None:
         return
     if answers is not None and files.answers is not None:
         file = release.within(files.answers)
-        release.problems += [Rejected(file, row.line, row.why, row.text) for row in answers.counted.rejected]
+        release.problems += [replace(row, file=file) for row in answers.counted.rejected]
     label = files.file_name if only else f"{files.folder.name}/{files.file_name}"
     folder = release.within(files.folder)
     release.runs.append(ReleasedRun(label, files.file_name, folder, files.name, summary or Summary(), answers))
@@ -324,14 +325,14 @@ def _untuned_prior(run: ReleasedRun) -> Prior | None:
 
 def _read_cross_validated(name: CrossValidationName, path: Path) -> CrossValidated:
     """A table of cross-validated scores; ValueError where it has no rows or does not name them."""
-    rows = {str(row.pop("name")): row for row in read_cross_validation(path)}
+    rows = {str(row.pop("name")): row for row in read_published_table(path, ("name", "cv_r2_mean"))}
     twin = name.but(claimed="instruct").fingerprint
     return CrossValidated("/".join((*path.parent.parts[-2:], path.stem)), name.claimed == "pretrained", twin, rows)
 
 
 def _read_geometry(name: GeometryName, path: Path) -> ReleasedGeometry:
     """A `*.eval_delta_compare.json`; ValueError where it is cut off or has no per-prompt rows."""
-    content = read_geometry(path)
+    content = read_activation_shifts(path)
     config = {key: getattr(name, field_name) for key, field_name in CONFIG.items()}
     config |= {"model": f"{name.org}--{name.model}" if name.org else name.model, "layer_num": f"layer_{name.layer}"}
     published = content.others.get("config")
