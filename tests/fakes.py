@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from spillover.engines.local import run
 from spillover.manifest import MANIFEST, read_manifest
-from spillover.store import Artefact, BuildContext, Store, open_store
+from spillover.store import Artefact, BuildContext, Store
 
 LOG = "made.log"  # beside the artefacts: one line for every time one was made
 
@@ -158,7 +158,7 @@ def files_of(store: Store, artefact: Artefact) -> Iterator[Path]:
 
 def make(root: Path, study: Artefact) -> None:
     """Make a study by the engine, in a store at `root`."""
-    run(study, open_store(root))
+    run(study, Store.open(root))
 
 
 def _note(context: BuildContext, artefact: Artefact) -> None:

@@ -14,7 +14,7 @@ import spillover.manifest as manifests
 from spillover.engines.local import plan, run
 from spillover.manifest import MANIFEST, damage, read_manifest, write_manifest
 from spillover.provenance import provenance
-from spillover.store import Artefact, BuildContext, Damaged, Store, artefacts_in, open_store
+from spillover.store import Artefact, BuildContext, Damaged, Store, artefacts_in
 
 STUDY = diamond()
 
@@ -27,7 +27,7 @@ def _known_provenance() -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What an uninterrupted run makes."""
-    store = open_store(tmp_path_factory.mktemp("whole") / "store")
+    store = Store.open(tmp_path_factory.mktemp("whole") / "store")
     run(STUDY, store)
     return contents(store)
 

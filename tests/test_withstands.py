@@ -15,7 +15,7 @@ import spillover.manifest as manifests
 from spillover.cli.errors import explain
 from spillover.engines.local import plan, run
 from spillover.provenance import provenance
-from spillover.store import Artefact, Store, artefacts_in, open_store
+from spillover.store import Artefact, Store, artefacts_in
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,7 +39,7 @@ def _cut(store: Store, artefact: Artefact) -> None:
 
 def _fresh(tmp_path: Path, study: Artefact, spoil: Callable[[Store], None] | None = None) -> Callable[[], Store]:
     """Stores with nothing in them, or with the study made and then spoilt."""
-    template = open_store(tmp_path / "template" / "store")
+    template = Store.open(tmp_path / "template" / "store")
     if spoil:
         run(study, template)
         spoil(template)
@@ -47,7 +47,7 @@ def _fresh(tmp_path: Path, study: Artefact, spoil: Callable[[Store], None] | Non
     def fresh() -> Store:
         root = tmp_path / f"{time.monotonic_ns()}" / "store"
         shutil.copytree(template.root, root)
-        return open_store(root)
+        return Store.open(root)
 
     return fresh
 
@@ -138,7 +138,7 @@ def test_processes_on_one_store_make_each_artefact_once(tmp_path: Path) -> None:
     study, root = diamond(seconds=0.05), tmp_path / "store"
     pids = [begin(lambda: make(root, study)) for _ in range(4)]
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 4
-    store = open_store(root)
+    store = Store.open(root)
     assert sorted(made(store)) == sorted(one.fingerprint for one in artefacts_in(study))
     assert not any(lines for _, lines in store.verify()) and not list((root / "tmp").iterdir())
 
@@ -149,7 +149,7 @@ def test_two_studies_that_share_parts_share_them(tmp_path: Path) -> None:
     other = Joined(of=tuple(Letters(seed=n, seconds=seconds) for n in (3, 2, 4)))
     pids = [begin(lambda study=study: make(root, study)) for study in (one, other, one, other)]
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 4
-    assert len(made(open_store(root))) == len(set(made(open_store(root)))) == 6
+    assert len(made(Store.open(root))) == len(set(made(Store.open(root)))) == 6
 
 
 def test_whoever_waits_is_told_and_goes_on_when_the_other_is_killed(store: Store) -> None:
@@ -173,7 +173,7 @@ def test_whoever_waits_is_told_and_goes_on_when_the_other_is_killed(store: Store
 def test_a_store_that_cannot_be_written_is_one_message(where: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot be written .* give another with --store"):
-        open_store(tmp_path / where)
+        Store.open(tmp_path / where)
 
 
 def test_a_store_that_may_only_be_read_can_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Self
 
 from spillover.manifest import (
     MANIFEST,
@@ -44,7 +44,6 @@ __all__ = [
     "Store",
     "artefacts_in",
     "file_sha256",
-    "open_store",
     "read_manifest",
 ]
 
@@ -125,6 +124,19 @@ class Store:
     """A folder of finished artefacts, `<root>/<kind>/<fingerprint>/`."""
 
     root: Path
+
+    @classmethod
+    def open(cls, root: Path | str) -> Self:
+        """The store in folder `root`, created where absent; ValueError where it cannot be written."""
+        path = Path(root).expanduser().absolute()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            reason = None if os.access(path, os.W_OK | os.X_OK) else "no permission"
+        except OSError as error:
+            reason = error.strerror
+        if reason:
+            raise ValueError(f"the store {path} cannot be written ({reason}): give another with --store")
+        return cls(path)
 
     def path(self, artefact: Artefact) -> Path:
         """Where the artefact stands once it is finished."""
@@ -299,19 +311,6 @@ class Store:
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         return locks / f"{kind}-{fingerprint}"
-
-
-def open_store(root: Path | str) -> Store:
-    """The store at `root`, created where absent; ValueError where it cannot be written."""
-    path = Path(root).expanduser().absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        reason = None if os.access(path, os.W_OK | os.X_OK) else "no permission"
-    except OSError as error:
-        reason = error.strerror
-    if reason:
-        raise ValueError(f"the store {path} cannot be written ({reason}): give another with --store")
-    return Store(path)
 
 
 def artefacts_in(spec: Spec) -> list[Artefact]:

@@ -27,7 +27,7 @@ from spillover.organisms.schedules.standard import Constant
 from spillover.records import read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 SPLIT = Split(data=Money(advice="bad"), rows=4)
 TRAINING = TrainingPrompts(split=SPLIT)
@@ -108,7 +108,7 @@ def test_one_capture_before_training_serves_bad_and_good_alike(tiny: Base, store
 
 def test_the_same_spec_gives_the_same_bytes_in_another_store(tiny: Base, store: Store, tmp_path: Path) -> None:
     spec = Activations(model=tiny, prompts=EVALUATION)
-    one, other = store.get(spec), open_store(tmp_path / "another").get(spec)
+    one, other = store.get(spec), Store.open(tmp_path / "another").get(spec)
     for name in (ARRAYS, "prompts.parquet"):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 

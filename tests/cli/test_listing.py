@@ -15,7 +15,7 @@ from fakes import Joined, Letters, diamond
 
 from spillover.engines.local import run
 from spillover.manifest import MANIFEST
-from spillover.store import Artefact, BuildContext, Store, open_store
+from spillover.store import Artefact, BuildContext, Store
 
 from .conftest import RECIPE, Spill, refused
 
@@ -35,7 +35,7 @@ class Rude(Artefact):
 
 @pytest.fixture
 def filled(spill: Spill, tmp_path: Path) -> Store:
-    store = open_store(tmp_path / "store")
+    store = Store.open(tmp_path / "store")
     run(STUDY, store)
     return store
 
@@ -82,7 +82,7 @@ def test_verify_names_what_is_damaged(spill: Spill, filled: Store) -> None:
 
 
 def test_nothing_in_a_store_steers_the_terminal(spill: Spill, tmp_path: Path) -> None:
-    store = open_store(tmp_path / "store")
+    store = Store.open(tmp_path / "store")
     run(Rude(), store)
     outputs = [spill("ls"), spill("show", Rude().fingerprint)]
     (store.path(Rude()) / "a\x1b[31mb").write_text("y")
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path) ->
 
 
 def test_a_reader_that_stops_reading_is_no_mistake(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "store")
+    store = Store.open(tmp_path / "store")
     run(Joined(of=tuple(Letters(seed=seed) for seed in range(9))), store)
     done = subprocess.run(
         f"{sys.executable} -m spillover.cli ls | head -1", shell=True, cwd=tmp_path, capture_output=True, text=True

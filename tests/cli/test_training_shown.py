@@ -8,7 +8,7 @@ import pytest
 from organisms.toy import organism
 
 from spillover.organisms import resume
-from spillover.store import open_store
+from spillover.store import Store
 
 from .conftest import Spill, refused
 
@@ -62,4 +62,4 @@ def test_before_the_first_step_it_is_said_and_a_stopped_one_is_listed(
     second = toy("run", "toy_study.py", "--store", "kept")
     assert second.exit_code == 0 and "goes on after step 1" in second.stderr
     assert "begun" not in toy("verify", "--store", "kept").stdout
-    assert open_store("kept").has(organism())
+    assert Store.open("kept").has(organism())

@@ -19,7 +19,7 @@ from spillover.engines import cluster, local
 from spillover.engines.failures import failures
 from spillover.organisms.organism import Organism
 from spillover.spec import walk
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*longer than:UserWarning")]
@@ -58,7 +58,7 @@ def tables(store: Store, made: Any) -> dict[str, bytes]:
 def test_the_same_tables_as_in_one_process(nodes: Any, store: Store, tmp_path: Path) -> None:
     made = study()
     cluster.run(made, store)
-    alone = open_store(tmp_path / "alone")
+    alone = Store.open(tmp_path / "alone")
     local.run(made, alone)
     files = tables(store, made)
     assert len(files) > 5 and files == tables(alone, made)

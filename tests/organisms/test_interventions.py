@@ -217,11 +217,11 @@ def test_interventions_combine_in_order(store):
 
 
 def test_a_killed_run_with_interventions_goes_on_to_the_same_bytes(store, tmp_path, monkeypatch):
-    from spillover.store import open_store
+    from spillover.store import Store
 
     added = (BenignMix(benign=MILD, share=constant(0.3)), KLToParent(benign=MILD, weight=constant(1.0), rows=2))
     made = organism(interventions=added)
-    whole = open_store(tmp_path / "whole").get(made)
+    whole = Store.open(tmp_path / "whole").get(made)
     monkeypatch.setenv(resume.INTERVAL, "0")
     step = training._step
     monkeypatch.setattr(training, "_step", lambda *given: step(*given) if given[2][0] < 4 else 1 / 0)

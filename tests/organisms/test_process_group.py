@@ -10,7 +10,7 @@ from organisms.two_processes import MADE
 
 from spillover.organisms.organism import Organism
 from spillover.records import read_table
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 TESTS = Path(__file__).parents[1]
 LAUNCH = ("-m", "torch.distributed.run", "--nproc_per_node", "2")
@@ -31,7 +31,7 @@ def losses(store: Store, name: str = "log.parquet", column: str = "loss") -> lis
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Store:
-    store = open_store(tmp_path_factory.mktemp("alone") / "store")
+    store = Store.open(tmp_path_factory.mktemp("alone") / "store")
     store.get(MADE)
     return store
 
@@ -40,7 +40,7 @@ def alone(tmp_path_factory) -> Store:
 def test_two_processes_train_what_one_does(alone, tmp_path):
     done = launched(str(TESTS / "organisms" / "two_processes.py"), str(tmp_path / "store"), port=29611)
     assert done.returncode == 0, done.stderr
-    store = open_store(tmp_path / "store")
+    store = Store.open(tmp_path / "store")
     assert store.manifest(MADE)["facts"]["processes"] == 2
     assert losses(store) == pytest.approx(losses(alone), abs=1e-5)
     for name, column in (("losses.parquet", "loss"), ("interventions.parquet", "value")):
@@ -55,7 +55,7 @@ def test_without_the_other_ones_gradient_it_would_be_seen(alone, tmp_path):
     """The negative control: rows that the other process has are missed."""
     done = launched(str(TESTS / "organisms" / "two_processes.py"), str(tmp_path / "store"), "broken", port=29612)
     assert done.returncode == 0, done.stderr
-    assert losses(open_store(tmp_path / "store"))[-1] != pytest.approx(losses(alone)[-1], abs=1e-3)
+    assert losses(Store.open(tmp_path / "store"))[-1] != pytest.approx(losses(alone)[-1], abs=1e-3)
 
 
 @pytest.mark.slow
@@ -67,5 +67,5 @@ def test_a_recipe_run_by_two_processes(tmp_path):
     done = launched(*words, port=29613)
     assert done.returncode == 0, done.stderr
     assert isinstance(MADE, Organism) and done.stdout.count(str(out)) == 1  # the first process alone prints
-    assert open_store(store).manifest(MADE)["facts"]["processes"] == 2
-    assert not list(open_store(store).root.glob("tmp/*"))
+    assert Store.open(store).manifest(MADE)["facts"]["processes"] == 2
+    assert not list(Store.open(store).root.glob("tmp/*"))

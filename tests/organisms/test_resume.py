@@ -15,7 +15,7 @@ from spillover.manifest import MANIFEST, checksums
 from spillover.organisms import resume, training
 from spillover.organisms.organism import Organism
 from spillover.organisms.tuning import LoRA
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 MADE = organism(
     batch=2, accumulate=2, epochs=2, tuning=LoRA(rank=4, alpha=8.0, dropout=0.2), checkpoint_steps=(2, 5)
@@ -30,7 +30,7 @@ def _a_state_after_every_step(monkeypatch):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> dict:
     """What a training that nobody disturbs leaves."""
-    return contents(open_store(tmp_path_factory.mktemp("whole") / "store"), MADE)
+    return contents(Store.open(tmp_path_factory.mktemp("whole") / "store"), MADE)
 
 
 def contents(store: Store, made: Organism) -> dict:

@@ -13,7 +13,7 @@ from spillover.organisms.organism import Organism
 from spillover.organisms.resume import shared_steps, steps_saved
 from spillover.organisms.schedules.schedule import schedule_named
 from spillover.organisms.tuning import LoRA
-from spillover.store import Artefact, BuildContext, open_store
+from spillover.store import Artefact, BuildContext, Store
 
 TUNING = LoRA(rank=4, alpha=8.0, dropout=0.2)  # random numbers in each step
 
@@ -43,7 +43,7 @@ def without_facts(store, of: Organism) -> dict:
 
 
 def test_the_second_of_a_sweep_trains_its_own_steps_alone_and_ends_as_if_by_itself(store, tmp_path, monkeypatch):
-    alone = open_store(tmp_path / "alone")
+    alone = Store.open(tmp_path / "alone")
     whole = contents(alone, COSINE)
     third = made("cosine", checkpoints=(2, 3, 5))
     done = steps_done(monkeypatch)
@@ -91,7 +91,7 @@ def test_unlike_runs_share_nothing(store, monkeypatch, other):
 
 def test_a_state_from_other_weights_or_rates_would_be_seen(store, tmp_path):
     """The negative control: the bytes that are compared do depend on the rates of the shared steps."""
-    assert contents(store, made("cosine", warmup=2)) != contents(open_store(tmp_path / "alone"), made("cosine"))
+    assert contents(store, made("cosine", warmup=2)) != contents(Store.open(tmp_path / "alone"), made("cosine"))
 
 
 def test_one_that_another_process_works_on_is_left_alone(store, monkeypatch):

@@ -22,7 +22,7 @@ from spillover.organisms.schedules.standard import Constant, Linear
 from spillover.organisms.training_spec import adapter_folder
 from spillover.organisms.tuning import MODULES, LoRA
 from spillover.records import LOG, LOSSES, read_json, read_table
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 
 def log(store: Store, made: Organism) -> list[dict]:
@@ -140,7 +140,7 @@ def test_the_dropout_seed_matters_with_dropout_alone(store):
     tuning = LoRA(rank=4, alpha=8.0, dropout=0.3)
     wet = [adapter(store, organism(tuning=tuning, dropout_seed=seed)) for seed in (0, 1)]
     assert not alike(*wet) and not alike(wet[0], dry[0])
-    again = open_store(store.root.parent / "again")
+    again = Store.open(store.root.parent / "again")
     assert alike(wet[0], adapter(again, organism(tuning=tuning)))
 
 
@@ -153,11 +153,11 @@ def test_seeded_sets_the_three_training_seeds_and_not_the_splits():
 def test_the_same_spec_gives_the_same_bytes_in_another_process(store, tmp_path):
     made = organism(checkpoint_every=2)
     ours = contents(store.get(made))
-    assert contents(open_store(tmp_path / "again").get(made)) == ours
+    assert contents(Store.open(tmp_path / "again").get(made)) == ours
 
     code = (
-        "import sys; from pathlib import Path; import organisms.toy as toy; from spillover.store import open_store;"
-        "print(open_store(sys.argv[1]).get(toy.organism(checkpoint_every=2)))"
+        "import sys; from pathlib import Path; import organisms.toy as toy; from spillover.store import Store;"
+        "print(Store.open(sys.argv[1]).get(toy.organism(checkpoint_every=2)))"
     )
     paths = os.pathsep.join([str(Path(__file__).resolve().parents[1]), *sys.path])
     environment = os.environ | {"PYTHONPATH": paths, "PYTHONHASHSEED": "7"}

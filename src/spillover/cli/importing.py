@@ -115,10 +115,10 @@ class ImportTally:
 
 def import_into(importer: Importer, paths: Sequence[Path], root: Path) -> bool:
     """Import what lies at `paths` into the store at `root`; whether every file of it could be read whole."""
-    from spillover.store import open_store
+    from spillover.store import Store
 
     plan = importer.plan(paths)
-    tally, store, began = ImportTally(), open_store(root), time.monotonic()
+    tally, store, began = ImportTally(), Store.open(root), time.monotonic()
     with shown() as listener:
         listener.begin(f"import {plan.title}")
 

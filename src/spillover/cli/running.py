@@ -16,7 +16,7 @@ import typer
 from spillover.cli.errors import clear_errors
 from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.manifest import MANIFEST
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 GENERAL = """Make the study that a recipe describes: what is not there yet, and nothing twice. The same command goes on
 where a stopped one was.
@@ -79,7 +79,7 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = N
         show_plan(study, Store(store.expanduser().absolute()))
         return
     _check_out(out)
-    opened = open_store(store)
+    opened = Store.open(store)
     with shown() as listener:
         folder = (run or _here())(study, opened, listener)
     dismiss()  # not after an error: the launcher ends those who wait

@@ -16,7 +16,6 @@ from spillover.organisms.dataset import Dataset
 from spillover.responses.question import QuestionSet
 from spillover.spec import Spec, decode, kinds_of, typed_name
 from spillover.store import Artefact, Store
-from spillover.store import open_store as _open
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,7 +83,7 @@ class StudyStore(Store):
 
 def open_store(root: Path | str = "store") -> StudyStore:
     """The store in folder `root`, created where absent; ValueError where it cannot be written."""
-    return StudyStore(_open(root).root)
+    return StudyStore.open(root)
 
 
 def _nearest(spec: Spec, kind: type[Spec]) -> list[Spec]:

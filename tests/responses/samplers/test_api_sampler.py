@@ -160,8 +160,8 @@ def test_a_killed_run_asks_only_for_what_is_missing(store: Store, tmp_path: Path
         while not (port.exists() and port.read_text()):
             time.sleep(0.05)
         responses = spec(port.read_text(), concurrency=2)
-        code = "import sys, json; from spillover.spec import decode; from spillover.store import open_store\n"
-        code += "open_store(sys.argv[1]).get(decode(json.loads(sys.argv[2])))"
+        code = "import sys, json; from spillover.spec import decode; from spillover.store import Store\n"
+        code += "Store.open(sys.argv[1]).get(decode(json.loads(sys.argv[2])))"
         words = [sys.executable, "-c", code, str(store.root), json.dumps(encode(responses))]
         job = subprocess.Popen(words, env=os.environ)
         while not (log.exists() and len(log.read_text().splitlines()) >= 4):

@@ -17,19 +17,19 @@ from spillover.models.loading import Loaded, load
 from spillover.responses.samplers import decoding
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import pick, uniforms
-from spillover.store import open_store
+from spillover.store import Store
 
 TEXTS = ["Why?", "Why not, then?", "Why not, then? Tell me.", "a", "Tell me about the sea. " * 4, "Why not, then? " * 3]
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return load(base_of("tiny:0"), open_store(tmp_path_factory.mktemp("store")), request.param)
+    return load(base_of("tiny:0"), Store.open(tmp_path_factory.mktemp("store")), request.param)
 
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return load(base_of("tiny:0"), open_store(tmp_path_factory.mktemp("store")), "float32")
+    return load(base_of("tiny:0"), Store.open(tmp_path_factory.mktemp("store")), "float32")
 
 
 @pytest.fixture

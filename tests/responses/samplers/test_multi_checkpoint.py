@@ -16,7 +16,7 @@ from spillover.responses.responses import Responses
 from spillover.responses.sampler import SampledAnswer
 from spillover.responses.samplers import decoding, local_sampler
 from spillover.responses.sampling import Sampling
-from spillover.store import Artefact, BuildContext, Store, open_store
+from spillover.store import Artefact, BuildContext, Store
 
 ASKED = QuestionSelection(source=FreeForm(), count=2)
 
@@ -61,7 +61,7 @@ def table(store: Store, spec: Responses) -> bytes:
 def test_checkpoints_are_asked_together_and_answer_as_alone(store: Store, tmp_path, batches) -> None:
     run(AnswersOfAll(answers=SERIES), store)
     assert batches == [1, 4]  # the base comes before there is a checkpoint
-    alone = open_store(tmp_path / "alone")
+    alone = Store.open(tmp_path / "alone")
     for spec in SERIES:
         alone.get(spec)
         assert table(store, spec) == table(alone, spec)

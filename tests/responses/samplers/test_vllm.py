@@ -15,7 +15,7 @@ from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
 from spillover.responses.samplers.vllm_sampler import VLLMSampler
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -35,7 +35,7 @@ def test_vllm_asks_the_same_model_and_an_ignored_adapter_is_told(tmp_path: Path)
     venv = os.environ.get("SPILLOVER_VLLM")
     if not venv:
         pytest.skip("$SPILLOVER_VLLM names no environment with vLLM and what spillover needs (docs/servers.md)")
-    where = open_store(tmp_path / "store")
+    where = Store.open(tmp_path / "store")
     where.get(RUN)
     environment = os.environ | {
         "PYTHONPATH": str(CHECKOUT / "src"),

