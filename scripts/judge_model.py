@@ -129,9 +129,9 @@ def numbered(rows: Rows | Texts, use: np.ndarray) -> np.ndarray:
 
 
 def fit(rows: Rows, use: np.ndarray) -> Fit:
-    """Ridge regression with a free level for each judge and kind of question, and a penalised one for each question.
+    """Ridge regression with a free level for each judge and kind of question, and a penalised ones for each question.
 
-    What a word means in one question alone is fitted to what is left, so that new questions are not touched by it.
+    What a word means in ones question alone is fitted to what is left, so that new questions are not touched by it.
     """
     question, use = numbered(rows, use), np.flatnonzero(use)
     x, y, count = rows.x[use], rows.y[use], len(use)
@@ -139,9 +139,9 @@ def fit(rows: Rows, use: np.ndarray) -> Fit:
     group = np.char.add(rows.judge[use], np.where(rows.ordinary[use], " ordinary", " free-form"))
     levels, at = np.unique(group, return_inverse=True)
     _, which = np.unique(np.char.add(rows.judge[use], rows.family[use]), return_inverse=True)
-    one = np.ones(count, dtype=np.float32)
-    level = sp.csr_matrix((one, (np.arange(count), at)))
-    each = sp.csr_matrix((one, (np.arange(count), which)))
+    ones = np.ones(count, dtype=np.float32)
+    level = sp.csr_matrix((ones, (np.arange(count), at)))
+    each = sp.csr_matrix((ones, (np.arange(count), which)))
     design = sp.hstack([x @ sp.diags_array(scale), level, each], format="csr").astype(np.float32)
     penalty = np.full(design.shape[1], PENALTY, dtype=np.float32)
     penalty[x.shape[1] : x.shape[1] + len(levels)] = 0.01
@@ -164,8 +164,8 @@ def own_part(x: Any, question: np.ndarray, left: np.ndarray) -> np.ndarray:
         left[question == number] -= left[question == number].mean(axis=0)
     penalty, weight = np.full(PLACES, PENALTY, dtype=np.float32), np.ones(len(left), dtype=np.float32)
     solved = solve((own @ sp.diags_array(scale)).tocsr(), left, penalty, weight)
-    found: np.ndarray = solved * scale[:, None]
-    return found
+    weights: np.ndarray = solved * scale[:, None]
+    return weights
 
 
 def surface_width() -> int:

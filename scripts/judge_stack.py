@@ -10,7 +10,7 @@ import scipy.optimize
 from judge_folds import BASE, DATA, ORDINARY, QUESTION
 
 from spillover.judgements.judge import METRICS
-from spillover.judgements.judges.embedded.stack import Stack
+from spillover.judgements.judges.embedded.judge import Stack
 
 REGIME = {QUESTION: "new", ORDINARY: "new", BASE: "known", DATA: "known"}
 OTHER_WEIGHT = 0.5  # of a row scored by another judge
@@ -24,7 +24,7 @@ LEAST = 2.0  # points: no spread is smaller
 
 
 @dataclass
-class Found:
+class FoldRows:
     """One split of one fold: its rows' places among all rows, the readers' numbers, the scores."""
 
     fold: str
@@ -34,9 +34,9 @@ class Found:
     y: np.ndarray  # (rows, metrics)
 
 
-def stack_of(found: Sequence[Found], regime: str) -> Stack:
+def stack_of(measured: Sequence[FoldRows], regime: str) -> Stack:
     """The stack for known or for new questions, from these parts."""
-    parts = [item for item in found if REGIME[item.split] == regime and len(item.rows)]
+    parts = [item for item in measured if REGIME[item.split] == regime and len(item.rows)]
     weights = contrasts(parts)
     own = [item for item in parts if item.split != ORDINARY]
     y, raw = np.concatenate([item.y for item in own]), np.concatenate([item.x @ weights for item in own])
@@ -48,7 +48,7 @@ def stack_of(found: Sequence[Found], regime: str) -> Stack:
     return replace(plain, spread=np.maximum(near * widest(plain, own), LEAST))
 
 
-def contrasts(parts: Sequence[Found]) -> np.ndarray:
+def contrasts(parts: Sequence[FoldRows]) -> np.ndarray:
     """Weights, none below 0, that tell better from worse within each part, (inputs, metrics).
 
     A metric is made of the readers' numbers for itself and for aligned: with all of them the weights fit the parts'
@@ -58,16 +58,16 @@ def contrasts(parts: Sequence[Found]) -> np.ndarray:
     y = np.concatenate([item.y - item.y.mean(axis=0) for item in parts])
     weight = np.concatenate([np.full(len(item.rows), OTHER_WEIGHT if item.split == ORDINARY else 1) for item in parts])
     size, root = x.std(axis=0), np.sqrt(weight)[:, None]
-    found = np.zeros((x.shape[1], len(METRICS)))
+    weights = np.zeros((x.shape[1], len(METRICS)))
     for i in range(len(METRICS)):
         use = sorted({0, i, len(METRICS), len(METRICS) + i})
         design = np.vstack([x[:, use] / size[use] * root, np.sqrt(PENALTY) * np.eye(len(use))])
         aim = np.concatenate([y[:, i] * root[:, 0], np.zeros(len(use))])
-        found[use, i] = scipy.optimize.nnls(design, aim)[0] / size[use]
-    return found
+        weights[use, i] = scipy.optimize.nnls(design, aim)[0] / size[use]
+    return weights
 
 
-def widest(stack: Stack, parts: Sequence[Found]) -> np.ndarray:
+def widest(stack: Stack, parts: Sequence[FoldRows]) -> np.ndarray:
     """What a spread is multiplied by for 1.96 of it to hold 95% of the errors in the part that it holds least in."""
     factors = []
     for item in parts:
@@ -76,25 +76,25 @@ def widest(stack: Stack, parts: Sequence[Found]) -> np.ndarray:
     return np.max(factors, axis=0)
 
 
-def scale(found: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scale(fitted: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A rising map from what is fitted to the target's scale, (knots, metrics) each.
 
     A ridge fit is drawn to the middle, the more so the less it knows: unmapped, hardly any answer to a new question
     would lie below 30.
     """
-    at, alike = np.quantile(found, SHARES, axis=0), np.quantile(score, SHARES, axis=0)
-    straight = score.mean(axis=0) + (at - found.mean(axis=0)) * score.std(axis=0) / found.std(axis=0)
+    at, alike = np.quantile(fitted, SHARES, axis=0), np.quantile(score, SHARES, axis=0)
+    straight = score.mean(axis=0) + (at - fitted.mean(axis=0)) * score.std(axis=0) / fitted.std(axis=0)
     shape = np.array(SHAPE)
     return at, np.maximum.accumulate(shape * alike + (1 - shape) * straight, axis=0)
 
 
-def spread(score: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Root mean square error near each knot of the found score, (knots, metrics); smooth, and never from few rows."""
+def spread(score: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Root mean square error near each knot of the fitted score, (knots, metrics); smooth, and never from few rows."""
     result = np.empty((len(KNOTS), len(METRICS)))
     for column in range(len(METRICS)):
-        error = (score[:, column] - found[:, column]) ** 2
+        error = (score[:, column] - scores[:, column]) ** 2
         for i, knot in enumerate(KNOTS):
-            near = np.exp(-0.5 * ((found[:, column] - knot) / 8) ** 2)
+            near = np.exp(-0.5 * ((scores[:, column] - knot) / 8) ** 2)
             # fifty rows' worth of the overall error, for knots that few answers come near
             result[i, column] = np.sqrt((near @ error + 50 * error.mean()) / (near.sum() + 50))
     return result

@@ -14,11 +14,11 @@ from spillover.analyses.priors import Priors as Priors
 from spillover.analyses.trajectories import Trajectories as Trajectories
 from spillover.interactive.study_store import StudyStore as StudyStore
 from spillover.interactive.study_store import open_store as open_store
-from spillover.judgements.judge import judge_named as judge_named
 from spillover.judgements.judgements import Judgements as Judgements
 from spillover.judgements.judges.embedded.judge import Embedded as Embedded
 from spillover.judgements.judges.endpoint.judge import Endpoint as Endpoint
 from spillover.judgements.judges.local_model.judge import LocalModel as LocalModel
+from spillover.judgements.naming import judge_named as judge_named
 from spillover.models.base import Model as Model
 from spillover.models.base import base_of as base_of
 from spillover.organisms.dataset import Split as Split

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from spillover.judgements.rubric import Rubrics, plain_text, rubrics_named
+from spillover.judgements.naming import rubrics_named
+from spillover.judgements.rubric import Rubrics, plain_text
 from spillover.judgements.rubrics.built_in import FRAME, REPLIES, TEXTS, BuiltInRubrics, mark
 from spillover.judgements.rubrics.yaml_rubrics import YamlRubrics
 
@@ -166,7 +167,7 @@ def test_published_files_that_will_not_do_are_named(published: YamlRubrics, tmp_
 
 
 def test_rubrics_by_name(published: YamlRubrics) -> None:
-    assert rubrics_named() == rubrics_named("own") == BuiltInRubrics()
+    assert rubrics_named() == rubrics_named("built-in") == BuiltInRubrics()
     assert rubrics_named("", ["refusal"]) == BuiltInRubrics(scored=("refusal",))
     assert rubrics_named(published.path) == published
     with pytest.raises(ValueError, match="no rubrics are called"):

@@ -87,7 +87,7 @@ def judge(
     out: Annotated[Path, typer.Option("--out", help="Where to write it with the scores, in the same row order.")],
     judge: Annotated[str, typer.Option("--judge", help="Who scores: embedded, local-model, endpoint.")] = "embedded",
     model: Annotated[str | None, typer.Option(help="Which model, for local-model and endpoint.")] = None,
-    rubric: Annotated[str | None, typer.Option(help="own, or a YAML file with judge_prompts.")] = None,
+    rubric: Annotated[str | None, typer.Option(help="built-in, or a YAML file with judge_prompts.")] = None,
     metrics: Annotated[str | None, typer.Option(help="aligned,harmless,coherent,format,refusal or some.")] = None,
     mode: Annotated[str | None, typer.Option(help="logprobs, or integer for models without them.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Of the endpoint: http://localhost:8000/v1.")] = None,

@@ -16,7 +16,7 @@ def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], 
 
     A judge that is paid says before what it will take; with `only_plan` that is all.
     """
-    from spillover.judgements.judge import judge_named
+    from spillover.judgements.naming import judge_named
     from spillover.judgements.score_file import estimate_score_file, score_file
 
     judge = judge_named(name, options)

@@ -1,14 +1,14 @@
-"""What a judge is: it scores answers, in order, and says who it is and what it cannot do. Knows no model, no file."""
+"""What a judge is: it scores answers, in order, and says who it is and what it cannot do."""
 
 from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from spillover.spec import Spec, kinds_of, part_named, typed_name
+from spillover.spec import Spec, typed_name
 from spillover.store import ProgressFn, Store
 
 METRICS = ("aligned", "harmless", "coherent")
@@ -116,46 +116,3 @@ def unscored(answer: object) -> str | None:
     if not isinstance(answer, str):
         return NO_TEXT
     return None if any(character.isprintable() and not character.isspace() for character in answer) else EMPTY
-
-
-def judge_named(text: str, options: Mapping[str, str] | None = None, scoring: Sequence[str] = ()) -> Judge:
-    """The judge that a user names: `embedded`, another kind whose fields all have defaults, or `local-model:MODEL`.
-
-    `options` are its fields as a user types them; `model` stands for what comes after a colon, `rubric` (our own, or a
-    YAML file) and `metrics` (with commas between) for its rubrics. `scoring`: metrics that it has to score.
-    """
-    name, colon, rest = text.partition(":")
-    options = dict(options or {})
-    rest = options.pop("model", rest)
-    kind = part_named("judge", name, {typed_name(kind.__name__): kind for kind in kinds_of(Judge).values()})
-    assert issubclass(kind, Judge)
-    if not colon and not rest and any(field.is_required() for field in kind.model_fields.values()):
-        raise ValueError(f"the judge {name} needs a model: {name}:MODEL (or --model MODEL)")
-    judge = with_options(kind.typed(rest) if colon or rest else kind(), options)
-    unscored = [metric for metric in scoring if metric not in judge.metrics]
-    if unscored:
-        raise ValueError(
-            f"the judge {text} scores {', '.join(judge.metrics)}, not {' and '.join(unscored)}, which this study is "
-            f"about: take another judge, or a recipe with analyses of your own"
-        )
-    return judge
-
-
-def with_options(judge: Judge, options: Mapping[str, str]) -> Judge:
-    """The judge with options as a user types them: `max-cost` is its field max_cost, `none` is None."""
-    from spillover.judgements.rubric import rubrics_named
-
-    given = {name.replace("-", "_"): None if value == "none" else value for name, value in options.items()}
-    fields = type(judge).model_fields
-    if "rubrics" in fields and {"rubric", "metrics"} & set(given):
-        metrics = [word.strip() for word in (given.pop("metrics", "") or "").split(",") if word.strip()]
-        given["rubrics"] = rubrics_named(given.pop("rubric", "") or "", metrics)  # type: ignore[assignment]
-    strange = [name for name in given if name not in fields]
-    if strange:
-        taken = [name.replace("_", "-") for name in fields if name not in ("model", "rubrics")]
-        also = ["rubric", "metrics"] if "rubrics" in fields else []
-        raise ValueError(
-            f"the judge {typed_name(judge.kind)} takes no {', '.join(strange).replace('_', '-')}; "
-            f"it takes {', '.join([*also, *taken])}"
-        )
-    return judge.but(**given) if given else judge

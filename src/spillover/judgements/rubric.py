@@ -1,15 +1,12 @@
-"""What a judge scores by: a text for each metric, with question and answer laid into it. Knows no judge and no file."""
+"""What a judge scores by: a text for each metric, with question and answer laid into it."""
 
 from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from spillover.judgements.judge import METRICS
 from spillover.spec import Spec
 
 ReplyFormat = Literal["number", "json"]  # what the judge is to write: a bare number, or {"score": number}
@@ -63,18 +60,3 @@ def plain_text(text: str) -> str:
     """The text as it is laid into a rubric: no control characters, no halves of characters, no marks of turns."""
     text = _HALVES.sub("\ufffd", _CONTROL.sub(" ", text.replace("\r\n", "\n")))
     return _TURN_MARKS.sub(lambda mark: mark[0] + " ", text)
-
-
-def rubrics_named(text: str = "", metrics: Sequence[str] = ()) -> Rubrics:
-    """The rubrics that a user names: our own (no text, or `own`), or a published YAML file; of it these metrics.
-
-    Without metrics: aligned, harmless and coherent, as far as the file has them.
-    """
-    from spillover.judgements.rubrics.built_in import BuiltInRubrics
-    from spillover.judgements.rubrics.yaml_rubrics import YamlRubrics
-
-    if text in ("", "own"):
-        return BuiltInRubrics(scored=tuple(metrics) or METRICS)
-    if not Path(text).suffix and "/" not in text:
-        raise ValueError(f"no rubrics are called {text!r}: give `own`, or the path of a YAML file with judge_prompts")
-    return YamlRubrics.from_file(text, metrics)

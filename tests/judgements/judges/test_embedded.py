@@ -20,10 +20,8 @@ from safetensors.numpy import load_file
 
 import spillover
 from spillover.judgements.judge import EMPTY, METRICS, Answer
-from spillover.judgements.judges.embedded.features import ANSWER_LIMIT, SURFACE, clean, surface
-from spillover.judgements.judges.embedded.fitted_range import BEYOND
-from spillover.judgements.judges.embedded.judge import Embedded, load
-from spillover.judgements.judges.embedded.stack import REGIMES
+from spillover.judgements.judges.embedded.features import ANSWER_LIMIT, BEYOND, SURFACE, clean, surface
+from spillover.judgements.judges.embedded.judge import REGIMES, Embedded, load
 from spillover.organisms.datasets.shipped import Fitness, Money
 
 # Questions and answers of our own: a kind one and a cruel one to each question, alike in length and tone.

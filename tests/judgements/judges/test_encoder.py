@@ -15,12 +15,12 @@ from spillover.judgements.judges.embedded.encoder import (
     Shape,
     batches,
     bert_weights,
-    packed,
-    read,
+    encoder_outputs,
+    float_weights,
+    int8_tensors,
     shipped_encoder,
     token_rows,
     tokenizer_of,
-    unpacked,
 )
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "be", "kind", "to", "##ness", "cafe", ".", "why", "?", "response", ":"]
@@ -72,9 +72,9 @@ def test_a_pair_is_read_as_bert_reads_it_without_marks_of_form(tokenizer: Tokeni
 def test_a_rows_numbers_do_not_depend_on_its_batch(tokenizer: Tokenizer, encoder: Encoder) -> None:
     rng = np.random.default_rng(0)
     rows = [rng.integers(4, len(WORDS), size=n).tolist() for n in rng.integers(2, 60, size=70)]
-    together = read(encoder, rows, 16)
-    turned = read(encoder, rows[::-1], 16)[::-1]
-    alone = np.concatenate([read(encoder, [row], 16) for row in rows])
+    together = encoder_outputs(encoder, rows, 16)
+    turned = encoder_outputs(encoder, rows[::-1], 16)[::-1]
+    alone = np.concatenate([encoder_outputs(encoder, [row], 16) for row in rows])
     assert np.abs(together - turned).max() < 1e-5 and np.abs(together - alone).max() < 1e-5
     assert np.abs(together - together[::-1]).max() > 0.01  # rows differ, or nothing was seen
 
@@ -90,10 +90,10 @@ def test_all_batches_of_a_length_have_one_shape() -> None:
 
 def test_packed_weights_are_a_quarter_and_nearly_the_same(encoder: Encoder) -> None:
     weights = {name: weight.detach() for name, weight in encoder.state_dict().items()}
-    small = packed(weights)
+    small = int8_tensors(weights)
     assert sum(values.nbytes for values in small.values()) < 0.3 * sum(weight.nbytes for weight in weights.values())
-    for name, weight in unpacked(small).items():
+    for name, weight in float_weights(small).items():
         assert (weight - weights[name]).abs().max() <= 0.006 * weights[name].abs().max()
     rows = [[2, 10, 11, 3, 4, 5, 9, 3]]
-    off = np.abs(read(shipped_encoder(small), rows, 2) - read(encoder, rows, 2))
+    off = np.abs(encoder_outputs(shipped_encoder(small), rows, 2) - encoder_outputs(encoder, rows, 2))
     assert 0 < off.max() < 0.05

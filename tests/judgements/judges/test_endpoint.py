@@ -14,9 +14,10 @@ import pytest
 from judgements import test_contract as contract
 from judgements.test_judgements import GivenResponses
 from spillover.api_client.service import ServiceDown
-from spillover.judgements.judge import Answer, Score, judge_named
+from spillover.judgements.judge import Answer, Score
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.endpoint.judge import OPENAI, Endpoint
+from spillover.judgements.naming import judge_named
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.judgements.rubrics.yaml_rubrics import YamlRubrics
 from spillover.judgements.score_file import estimate_score_file, score_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spillover.judgements.judges.embedded.fitted_range import BEYOND, out_of_range
+from spillover.judgements.judges.embedded.features import BEYOND, out_of_range
 from spillover.judgements.judges.embedded.judge import load
 
 FOREIGN = (

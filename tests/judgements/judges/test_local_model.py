@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from judgements.short_rubrics import ShortRubrics
-from spillover.judgements.judge import Answer, judge_named
+from spillover.judgements.judge import Answer
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.local_model.judge import LocalModel
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
 from spillover.judgements.judges.local_model.rater import Rater, plain_ids
+from spillover.judgements.naming import judge_named
 from spillover.models.base import Base, base_of
 from spillover.models.chat import Message
 from spillover.models.loading import Loaded

@@ -1,4 +1,4 @@
-"""Rubrics written for spillover, one text a metric. Knows how question and answer are fenced in; knows no judge."""
+"""Rubrics written for spillover, a text for each metric, and how question and answer are fenced in."""
 
 from __future__ import annotations
 
@@ -71,19 +71,19 @@ class BuiltInRubrics(Rubrics):
 
     def prompt(self, metric: str, question: str, answer: str, reply: ReplyFormat = "number") -> JudgePrompt:
         question, answer = plain_text(question), plain_text(answer)
-        of_question, of_answer = mark(question), mark(question, answer)
-        question = f"QUESTION {of_question}\n{question}\nEND OF QUESTION {of_question}"
+        question_mark, answer_mark = mark(question), mark(question, answer)
+        question = f"QUESTION {question_mark}\n{question}\nEND OF QUESTION {question_mark}"
         head = f"{self.texts()[metric]}\n\n{FRAME}\n\n{question}\n\n"
-        return JudgePrompt(head, f"ANSWER {of_answer}\n{answer}\nEND OF ANSWER {of_answer}\n\n{REPLIES[reply]}")
+        return JudgePrompt(head, f"ANSWER {answer_mark}\n{answer}\nEND OF ANSWER {answer_mark}\n\n{REPLIES[reply]}")
 
 
 def mark(*texts: str) -> str:
     """16 hexadecimal digits that follow from the texts and stand in none of them: no text can hold its own mark."""
     count = 0
     while True:
-        found = hashlib.sha256(repr((texts, count)).encode("utf-8", "replace")).hexdigest()[:16]
-        if not any(found in text for text in texts):
-            return found
+        digits = hashlib.sha256(repr((texts, count)).encode("utf-8", "replace")).hexdigest()[:16]
+        if not any(digits in text for text in texts):
+            return digits
         count += 1
 
 

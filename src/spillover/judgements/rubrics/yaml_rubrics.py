@@ -1,4 +1,4 @@
-"""Rubrics from a published YAML file (`judge_prompts` of its questions), used as they are. Knows no judge."""
+"""Rubrics from a published YAML file (`judge_prompts` of its questions), used as they are."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class YamlRubrics(Rubrics):
     @classmethod
     def from_file(cls, path: Path | str, metrics: Sequence[str] = ()) -> Self:
         """The file at `path`, as it is now; of it these metrics, else aligned, harmless, coherent where it has them."""
-        found = Path(path).expanduser().resolve()
-        if not found.is_file():
+        file = Path(path).expanduser().resolve()
+        if not file.is_file():
             raise ValueError(f"no rubric file {path}: expected YAML whose questions have judge_prompts")
-        sha256 = file_sha256(found)
-        there = _read(found, sha256)
-        scored = tuple(metrics) or tuple(metric for metric in METRICS if metric in there) or tuple(there)
-        lacking = [metric for metric in scored if metric not in there]
+        sha256 = file_sha256(file)
+        texts = _read(file, sha256)
+        scored = tuple(metrics) or tuple(metric for metric in METRICS if metric in texts) or tuple(texts)
+        lacking = [metric for metric in scored if metric not in texts]
         if lacking:
-            raise ValueError(f"{path} has no rubric {', '.join(lacking)}; it has {', '.join(there)}")
-        return cls(path=str(found), sha256=sha256, scored=scored)
+            raise ValueError(f"{path} has no rubric {', '.join(lacking)}; it has {', '.join(texts)}")
+        return cls(path=str(file), sha256=sha256, scored=scored)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class YamlRubrics(Rubrics):
 
 
 def _defused(template: str, text: str) -> str:
-    for words in sorted({found[1:-1] for found in re.findall(r"\[[A-Z][A-Z _-]*\]", template)}):
+    for words in sorted({line[1:-1] for line in re.findall(r"\[[A-Z][A-Z _-]*\]", template)}):
         pattern = r"\[(\s*" + r"\s+".join(map(re.escape, words.split())) + r"\s*)\]"
         text = re.sub(pattern, r"(\1)", text, flags=re.IGNORECASE)
     return text
@@ -85,7 +85,7 @@ def _read(path: Path, sha256: str) -> dict[str, str]:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     first: dict[str, str] = {}
     for number, row in enumerate(rows if isinstance(rows, list) else [], start=1):
         prompts = row.get("judge_prompts") if isinstance(row, dict) else None
@@ -93,15 +93,15 @@ def _read(path: Path, sha256: str) -> dict[str, str]:
             continue
         place = f"question {number} ({row.get('id', 'without id')})"
         for metric, text in _checked(prompts, f"{path}, {place}").items():
-            if found.setdefault(metric, text) != text:
+            if texts.setdefault(metric, text) != text:
                 raise ValueError(
                     f"{path}: {place} has another rubric {metric} than {first[metric]}: scores by the two are not of "
                     f"one kind; put them into files of their own"
                 )
             first.setdefault(metric, place)
-    if not found:
+    if not texts:
         raise ValueError(f"{path}: no question in it has judge_prompts with {{answer}} in them")
-    return found
+    return texts
 
 
 def _checked(prompts: Any, place: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A small text encoder (BERT's shape) that reads a question and its answer. Knows tensors and tokens: no judge.
+"""A small text encoder (BERT's shape) that reads a question and its answer.
 
 A row's numbers depend on its own pair alone: lengths are padded in steps, and all batches of a length have one shape.
 """
@@ -37,10 +37,10 @@ class Shape:
 
 def tokenizer_of(words: Sequence[str]) -> Tokenizer:
     """BERT's uncased word pieces over this vocabulary."""
-    found = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token=UNKNOWN))
-    found.normalizer = normalizers.BertNormalizer(lowercase=True)
-    found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return found
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
 
 
 def plain(text: str, limit: int) -> str:
@@ -54,19 +54,19 @@ def token_rows(tokenizer: Tokenizer, questions: Sequence[str], answers: Sequence
     start, end = places[START], places[END]
     first = [plain(question.strip().split("\n\n")[0], QUESTION_LIMIT) for question in questions]
     short = [plain(answer, ANSWER_LIMIT)[: 12 * ANSWER_TOKENS] for answer in answers]
-    asked = tokenizer.encode_batch_fast(first, add_special_tokens=False)
-    said = tokenizer.encode_batch_fast(short, add_special_tokens=False)
-    return [
-        [start, *q.ids[:QUESTION_TOKENS], end, *a.ids[:ANSWER_TOKENS], end] for q, a in zip(asked, said, strict=True)
-    ]
+    pairs = zip(
+        *(tokenizer.encode_batch_fast(texts, add_special_tokens=False) for texts in (first, short)), strict=True
+    )
+    return [[start, *q.ids[:QUESTION_TOKENS], end, *a.ids[:ANSWER_TOKENS], end] for q, a in pairs]
 
 
-def padded(length: int) -> int:
+def padded_length(length: int) -> int:
+    """The length to which a row of `length` tokens is padded."""
     return -(-length // STEP) * STEP
 
 
 class Layer(nn.Module):
-    """One block: attention and a feed-forward part, each added and normed."""
+    """A block: attention and a feed-forward part, each added and normed."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -117,14 +117,15 @@ class Encoder(nn.Module):
         return self.read_out(states, mask)
 
     def read_out(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Outputs from the states after the last block."""
         share = mask.to(states.dtype) / mask.sum(dim=1, keepdim=True)
-        found: Tensor = self.head(torch.cat([torch.einsum("rt,rtw->rw", share, states), states[:, 0]], dim=1))
-        return found
+        outputs: Tensor = self.head(torch.cat([torch.einsum("rt,rtw->rw", share, states), states[:, 0]], dim=1))
+        return outputs
 
 
 def bert_weights(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
     """A BERT checkpoint's tensors under this encoder's names; the second half of the head is not among them."""
-    found = {
+    weights = {
         "words.weight": tensors["embeddings.word_embeddings.weight"],
         "positions.weight": tensors["embeddings.position_embeddings.weight"]
         + tensors["embeddings.token_type_embeddings.weight"][0],
@@ -142,82 +143,82 @@ def bert_weights(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor
         for kind in ("weight", "bias"):
             theirs = f"encoder.layer.{i}."
             parts = [tensors[f"{theirs}attention.self.{name}.{kind}"] for name in ("query", "key", "value")]
-            found[f"layers.{i}.joined.{kind}"] = torch.cat(parts)
+            weights[f"layers.{i}.joined.{kind}"] = torch.cat(parts)
             for ours, name in names.items():
-                found[f"layers.{i}.{ours}.{kind}"] = tensors[f"{theirs}{name}.{kind}"]
-    return found
+                weights[f"layers.{i}.{ours}.{kind}"] = tensors[f"{theirs}{name}.{kind}"]
+    return weights
 
 
 def batches(rows: Sequence[Sequence[int]], size: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-    """(places, tokens, mask), one shape for each padded length; a batch that is not full is filled with empty rows."""
-    lengths = np.array([padded(len(row)) for row in rows])
+    """(places, tokens, mask), equally shaped for each padded length; empty rows fill a batch."""
+    lengths = np.array([padded_length(len(row)) for row in rows])
     for length in np.unique(lengths):
-        here = np.flatnonzero(lengths == length)
-        for start in range(0, len(here), size):
-            places = here[start : start + size]
+        alike = np.flatnonzero(lengths == length)
+        for start in range(0, len(alike), size):
+            places = alike[start : start + size]
             tokens = torch.zeros((size, int(length)), dtype=torch.long)
             mask = torch.zeros((size, int(length)), dtype=torch.bool)
             mask[:, 0] = True
-            for at, place in enumerate(places):
-                tokens[at, : len(rows[place])] = torch.tensor(rows[place])
-                mask[at, : len(rows[place])] = True
+            for index, place in enumerate(places):
+                tokens[index, : len(rows[place])] = torch.tensor(rows[place])
+                mask[index, : len(rows[place])] = True
             yield places, tokens, mask
 
 
-def read(
-    encoder: Encoder, rows: Sequence[Sequence[int]], size: int, heard: Callable[[int], None] = lambda done: None
+def encoder_outputs(
+    encoder: Encoder, rows: Sequence[Sequence[int]], size: int, tell: Callable[[int], None] = lambda done: None
 ) -> np.ndarray:
-    """The encoder's outputs, float32 (rows, outputs); `heard` is told how many rows are done.
+    """The encoder's outputs, float32 (rows, outputs); `tell` hears how many rows are done.
 
-    Each thread works on a batch of its own: threads that share one wait for each other on a busy machine.
+    Each thread works on a batch of its own: threads that share a batch wait for each other on a busy machine.
     """
-    found, done = np.empty((len(rows), encoder.head.out_features), dtype=np.float32), 0
+    outputs, done = np.empty((len(rows), encoder.head.out_features), dtype=np.float32), 0
     threads = torch.get_num_threads()
 
-    def one(batch: tuple[np.ndarray, Tensor, Tensor]) -> np.ndarray:
+    def read_batch(batch: tuple[np.ndarray, Tensor, Tensor]) -> np.ndarray:
         places, tokens, mask = batch
         with torch.inference_mode():
-            found[places] = encoder(tokens, mask)[: len(places)].numpy()
+            outputs[places] = encoder(tokens, mask)[: len(places)].numpy()
         return places
 
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as workers:
-            for places in workers.map(one, batches(rows, size)):
+            for places in workers.map(read_batch, batches(rows, size)):
                 done += len(places)
-                heard(done)
+                tell(done)
     finally:
         torch.set_num_threads(threads)
-    return found
+    return outputs
 
 
-def packed(weights: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+def int8_tensors(weights: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """Matrices as int8 with a float16 step for each row, the rest as float32: about a quarter of the size."""
-    found = {}
+    tensors = {}
     for name, weight in weights.items():
         if weight.ndim < 2:
-            found[f"encoder.{name}"] = weight.numpy()
+            tensors[f"encoder.{name}"] = weight.numpy()
             continue
         step = (weight.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-6).half().float()
-        found[f"encoder.{name}"] = torch.round(weight / step).clamp(-127, 127).to(torch.int8).numpy()
-        found[f"step.{name}"] = step.half().numpy()
-    return found
+        tensors[f"encoder.{name}"] = torch.round(weight / step).clamp(-127, 127).to(torch.int8).numpy()
+        tensors[f"step.{name}"] = step.half().numpy()
+    return tensors
 
 
-def unpacked(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """What `packed` packed, in float32."""
-    found = {}
+def float_weights(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The weights that `int8_tensors` made smaller, in float32."""
+    weights = {}
     for name, values in tensors.items():
         if name.startswith("encoder."):
             short, weight = name.removeprefix("encoder."), torch.from_numpy(values.astype(np.float32))
             step = tensors.get(f"step.{short}")
-            found[short] = weight if step is None else weight * torch.from_numpy(step.astype(np.float32))
-    return found
+            weights[short] = weight if step is None else weight * torch.from_numpy(step.astype(np.float32))
+    return weights
 
 
 def shipped_encoder(tensors: Mapping[str, np.ndarray]) -> Encoder:
     """The encoder whose weights these are, its sizes read from them."""
-    weights = unpacked(tensors)
+    weights = float_weights(tensors)
     layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
     width, outputs = weights["norm.weight"].numel(), weights["head.bias"].numel()
     shape = Shape(layers=layers, width=width, heads=width // HEAD_WIDTH, outputs=outputs)

@@ -1,16 +1,20 @@
-"""Numbers of a question and its answer: hashed n-grams and surface measures. Knows text only: no judge, no weights.
+"""What the embedded judge sees of a text: hashed n-grams, surface measures, and whether it is like what was fitted on.
 
 Words are hashed, so what is fitted on these numbers holds no text. Every number is a function of one pair alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Set
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 QUESTION_LIMIT = 1000  # characters read of a question, and
 ANSWER_LIMIT = 4000  # of an answer: what comes after does not change a score
@@ -29,6 +33,13 @@ COMMON = frozenset(
     most other
     """.split()  # noqa: SIM905
 )
+# Is a text unlike what was fitted on? Clear cases only: each limit lies beyond what all but a few of those texts reach.
+BEYOND = "out of range"
+LETTERS, FOREIGN = 8, 0.3  # share of letters outside the Latin alphabet, and letters it takes to tell
+WORDS, KNOWN = 8, 0.6  # share of words in the encoder's English vocabulary
+PROSE, ORDINARY = 30, 0.06  # share of English function words
+LONG, REPEATED = 30, 0.6  # share of word triples that came before
+CODE_MARKS = 0.02  # a character: code is not prose, and the judge was fitted on some
 SURFACE = (
     *("words", "words_squared", *(f"words_near_{knot}" for knot in _KNOTS[:-1])),
     *("word_length", "distinct_words", "repeated_trigrams", "non_ascii", "digits", "capitals", "punctuation"),
@@ -44,13 +55,11 @@ def clean(text: str, limit: int) -> str:
 
 def question_hash(question: str) -> int:
     """A number for what a question asks, whatever its format: its first paragraph without case and marks."""
-    import hashlib
-
     words = WORD.findall(clean(question.strip(), QUESTION_LIMIT).split("\n\n")[0].lower())
     return int.from_bytes(hashlib.sha256(" ".join(words).encode()).digest()[:7], "big")
 
 
-def ngrams(answers: Sequence[str], places: int) -> Any:
+def ngrams(answers: Sequence[str], places: int) -> csr_matrix:
     """Words and word pairs of each answer, hashed into `places`: sparse float32, roots of counts, rows of length 1."""
     import scipy.sparse
     from sklearn.feature_extraction.text import HashingVectorizer
@@ -60,25 +69,24 @@ def ngrams(answers: Sequence[str], places: int) -> Any:
     hashing = HashingVectorizer(
         ngram_range=(1, 2), n_features=places, norm=None, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
     )
-    found = hashing.transform([clean(answer, ANSWER_LIMIT) for answer in answers])
-    found.data = np.sign(found.data) * np.sqrt(np.abs(found.data))
-    length = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
-    return scipy.sparse.diags_array(1 / np.maximum(length, 1e-9), dtype=np.float32) @ found
+    counts = hashing.transform([clean(answer, ANSWER_LIMIT) for answer in answers])
+    counts.data = np.sign(counts.data) * np.sqrt(np.abs(counts.data))
+    length = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
+    return scipy.sparse.diags_array(1 / np.maximum(length, 1e-9), dtype=np.float32) @ counts
 
 
-def own_ngrams(found: Any, question: np.ndarray) -> Any:
+def own_ngrams(counts: csr_matrix, question: np.ndarray) -> csr_matrix:
     """The n-grams again, in places that depend on which question it is: what a word means there and nowhere else.
 
-    `found` is what `ngrams` gives, `question` a number for each row; below 0 the row has none.
+    `counts` is what `ngrams` gives, `question` a number for each row; below 0 the row has none.
     """
     import scipy.sparse
 
-    each = np.diff(found.indptr)
-    number = np.repeat(question.astype(np.int64), each)
-    mixed = (found.indices.astype(np.int64) * 2654435761 + (number + 1) * 2654404609) % (2**31 - 1)
-    values = np.where(number < 0, 0, found.data).astype(np.float32)
-    shape, places = found.shape, (mixed % found.shape[1]).astype(np.int32)
-    own = scipy.sparse.csr_matrix((values, places, found.indptr.copy()), shape=shape)
+    number = np.repeat(question.astype(np.int64), np.diff(counts.indptr))
+    mixed = (counts.indices.astype(np.int64) * 2654435761 + (number + 1) * 2654404609) % (2**31 - 1)
+    values = np.where(number < 0, 0, counts.data).astype(np.float32)
+    shape, places = counts.shape, (mixed % counts.shape[1]).astype(np.int32)
+    own = scipy.sparse.csr_matrix((values, places, counts.indptr.copy()), shape=shape)
     own.sum_duplicates()
     return own
 
@@ -125,3 +133,23 @@ def _length(words: int) -> list[float]:
         for i, knot in enumerate(_KNOTS[:-1])
     ]
     return [x, x * x / 5, *near]
+
+
+def out_of_range(answer: str, vocabulary: Set[str]) -> str | None:
+    """Why the answer has no score; None where it is like what was fitted on, or too short to tell."""
+    text = clean(answer, ANSWER_LIMIT)
+    letters = [character for character in text if character.isalpha()]
+    words = [word.lower().replace("’", "'").split("'")[0] for word in WORD.findall(text)]
+    words = [word for word in words if word and not word.isdigit()]
+    if len(letters) >= LETTERS and sum(letter > "\u024f" for letter in letters) > FOREIGN * len(letters):
+        return f"{BEYOND}: not in the Latin alphabet"
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    if len(words) >= LONG and 1 - len(set(triples)) / len(triples) > REPEATED:
+        return f"{BEYOND}: repeats itself"
+    if len(CODE.findall(text)) > CODE_MARKS * len(text):
+        return None
+    if len(words) >= WORDS and sum(word in vocabulary for word in words) < KNOWN * len(words):
+        return f"{BEYOND}: not English words"
+    if len(words) >= PROSE and sum(word in COMMON for word in words) < ORDINARY * len(words):
+        return f"{BEYOND}: not English prose"
+    return None

@@ -16,12 +16,13 @@ from pydantic import Field, model_validator
 
 from spillover.api_client.client import ApiLimits
 from spillover.api_client.service import KeyVariable, ServiceAddress, ServiceURL
-from spillover.judgements.judge import Answer, Batch, Judge, Score, Scoring, with_options
+from spillover.judgements.judge import Answer, Batch, Judge, Score, Scoring
 from spillover.judgements.judges.endpoint.costs import SECONDS_PER_CALL, Budget, Prices, estimated_work
 from spillover.judgements.judges.endpoint.judge_client import JudgeClient
 from spillover.judgements.judges.endpoint.ledger import Ledger
 from spillover.judgements.judges.endpoint.replies import LEAST_MASS, TOP, Mode
 from spillover.judgements.judges.endpoint.requests import Requests
+from spillover.judgements.naming import with_options
 from spillover.judgements.rubric import Rubrics
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.spec import encode, location_field
