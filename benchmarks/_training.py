@@ -87,7 +87,7 @@ class Bench:
         losses = self._held_out(run, 0) if held_out else []
         for step, rows in enumerate(self.batches, start=1):
             self.network.train()
-            losses.append(training._step(run, optimizer, (step, float(self.rates[step - 1])), rows, ())[0]["loss"])
+            losses.append(training._step(run, optimizer, step, float(self.rates[step - 1]), rows, ())[0]["loss"])
             losses += self._held_out(run, step) if held_out else []
         return losses
 

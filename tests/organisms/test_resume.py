@@ -63,7 +63,7 @@ def killed_after(store: Store, step: int) -> Path:
 def steps_done(monkeypatch) -> list[int]:
     """The steps that are trained from now on, in this process."""
     done, step = [], training._step
-    monkeypatch.setattr(training, "_step", lambda *given: done.append(given[2][0]) or step(*given))
+    monkeypatch.setattr(training, "_step", lambda *given: done.append(given[2]) or step(*given))
     return done
 
 

@@ -107,7 +107,7 @@ def _loop(
         if step <= state.step:
             continue
         network.train()
-        logged, measured = _step(run, optimizer, (step, float(rates[step - 1])), step_rows, interventions)
+        logged, measured = _step(run, optimizer, step, float(rates[step - 1]), step_rows, interventions)
         state.step = step
         if not process_group.first:  # the first alone looks and writes
             continue
@@ -150,14 +150,14 @@ def held_out_losses(run: TrainingRun, rows: PreparedRows, step: int) -> list[dic
 def _step(
     run: TrainingRun,
     optimizer: Optimizer,
-    step_and_rate: tuple[int, float],
+    step: int,
+    rate: float,
     rows: Sequence[Supervised],
     interventions: Sequence[ActiveIntervention],
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """One optimiser step of this number and learning rate: its row of the log, and what interventions measured."""
+    """One optimiser step, its number from 1: its row of the log, and what interventions measured."""
     import torch
 
-    step, rate = step_and_rate
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for group in optimizer.param_groups:
         group["lr"] = rate
