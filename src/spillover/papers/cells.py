@@ -15,6 +15,7 @@ DIGITS = 13  # of ours as written
 Verdict = Literal["match", "differs", "not computable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 UNEXPLAINED = "unexplained"
+TableRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,15 @@ class Recommended:
     note: str = ""
 
     @classmethod
-    def from_estimate(cls, estimate: Estimate, unit: str, **fields: Any) -> Recommended:
-        """An estimate over so many `unit`s; `fields` are the other fields."""
-        return cls(**{**estimate.as_row(), "unit": unit, **fields})
+    def from_estimate(
+        cls, estimate: Estimate, unit: str, note: str = "", q: float | None = None, noise_ceiling: float | None = None
+    ) -> Recommended:
+        """An estimate over `unit`s, with q corrected anew where it is given."""
+        q = estimate.q if q is None else q
+        ends = (estimate.estimate, estimate.low, estimate.high)
+        return cls(*ends, estimate.n, unit, noise_ceiling, estimate.p, q, note)
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> TableRow:
         """The fields, numbers to 12 significant digits."""
         return {name: settled(value) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
@@ -91,7 +96,7 @@ class Cell:
             return None
         return self.ours - self.published
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> TableRow:
         """A line of cells.csv; ours to as many digits as every order of summation agrees on."""
         ours = settled(self.ours, DIGITS)
         known = self.difference is not None
@@ -110,7 +115,7 @@ class Cell:
             return f"missing: {self.reason}"
         return self.reason if self.verdict != "match" else ""
 
-    def recommended_row(self) -> dict[str, Any]:
+    def recommended_row(self) -> TableRow:
         """A line of ours.csv."""
         recommended = self.recommended or Recommended()
         return {"part": self.part, "cell": self.name, "published": self.published, **recommended.as_row()}
@@ -168,7 +173,7 @@ def tally(cells: Iterable[Cell]) -> dict[str, dict[Verdict, int]]:
     return counts
 
 
-def reasons(cells: Iterable[Cell]) -> list[dict[str, Any]]:
+def reasons(cells: Iterable[Cell]) -> list[TableRow]:
     """One row a part, verdict and reason: how many cells, the largest relative difference, an example."""
     groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
 
 from spillover.analyses.blocks import Block, Column, Figure, Number, Paragraph, Section, Table
-from spillover.papers.cells import DIGITS, TOLERANCE, UNEXPLAINED, VERDICTS, Cell, Recommended, reasons, settled, tally
-from spillover.papers.paper import PaperPart, Reproduction, TableRow
+from spillover.papers.cells import (
+    DIGITS,
+    TOLERANCE,
+    UNEXPLAINED,
+    VERDICTS,
+    Cell,
+    Recommended,
+    TableRow,
+    reasons,
+    settled,
+    tally,
+)
+from spillover.papers.paper import PaperPart, Reproduction
 from spillover.records import table, write_csv
 from spillover.report.figures import draw_svg
 from spillover.report.page import PageSection, render
 from spillover.report.provenance_section import Provenance
 
 PAGE, CELLS, OURS = "index.html", "cells.csv", "ours.csv"
-TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
-CELL_SCHEMA = pa.schema(
-    [("part", TEXT), ("cell", TEXT)]
-    + [(name, NUMBER) for name in ("published", "ours", "difference")]
-    + [("verdict", TEXT), ("note", TEXT)]
-)
-OURS_SCHEMA = pa.schema(
-    [("part", TEXT), ("cell", TEXT)]
-    + [(name, NUMBER) for name in ("published", "estimate", "low", "high")]
-    + [("n", COUNT), ("unit", TEXT)]
-    + [(name, NUMBER) for name in ("noise_ceiling", "p", "q")]
-    + [("note", TEXT)]
-)
 OF_TABLES = {"estimate": "we_report", "low": "we_report_low", "high": "we_report_high", "note": "we_report_note"}
 ABOUT = (
     f"A number matches when it comes out to {TOLERANCE:g}, relative; the whole list is {CELLS}, and what we would "
@@ -48,8 +45,8 @@ def write_reproduction(reproduction: Reproduction, out: Path) -> Path:
     for folder in ("tables", "figures"):
         shutil.rmtree(out / folder, ignore_errors=True)
         (out / folder).mkdir()
-    write_csv(table([cell.as_row() for cell in reproduction.cells], CELL_SCHEMA), out / CELLS)
-    write_csv(table([cell.recommended_row() for cell in reproduction.cells], OURS_SCHEMA), out / OURS)
+    write_csv(table(cell.as_row() for cell in reproduction.cells), out / CELLS)
+    write_csv(table(cell.recommended_row() for cell in reproduction.cells), out / OURS)
     by_part: dict[str, list[Cell]] = {}
     for cell in reproduction.cells:
         by_part.setdefault(cell.part, []).append(cell)
@@ -67,8 +64,11 @@ def write_reproduction(reproduction: Reproduction, out: Path) -> Path:
 def _written(name: str, section: Section, tables: Mapping[str, list[TableRow]], out: Path) -> PageSection:
     """A section whose tables and figures now lie beside the page."""
     for part, rows in tables.items():
-        plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
-        write_csv(table(plain), out / "tables" / f"{name}_{part}.csv")
+        rounded = [
+            {key: settled(value, DIGITS) if isinstance(value, float) else value for key, value in row.items()}
+            for row in rows
+        ]
+        write_csv(table(rounded), out / "tables" / f"{name}_{part}.csv")
     figures = {block.name: draw_svg(block) for block in section.blocks if isinstance(block, Figure)}
     for figure, svg in figures.items():
         (out / "figures" / f"{name}_{figure}.svg").write_bytes(svg)
@@ -77,25 +77,16 @@ def _written(name: str, section: Section, tables: Mapping[str, list[TableRow]], 
 
 def _verdicts(reproduction: Reproduction) -> tuple[Section, dict[str, list[TableRow]]]:
     """The first screen: how many cells match, differ and cannot be computed, by part, and why."""
-    counts, why = tally(reproduction.cells), sorted(reasons(reproduction.cells), key=lambda row: ORDER[row["verdict"]])
-    total = {verdict: sum(by_verdict[verdict] for by_verdict in counts.values()) for verdict in VERDICTS}
+    counts = tally(reproduction.cells)
+    why = sorted(reasons(reproduction.cells), key=lambda row: ORDER[row["verdict"]])
     unmatched = sum(row["cells"] for row in why if row["verdict"] == "differs" and row["reason"] == UNEXPLAINED)
     explained = f"{unmatched:,} without a known reason" if unmatched else "each with a reason below, known or likely"
-    unpublished = _unpublished(reproduction.cells)
-    headline = Paragraph(
-        (
-            "Of ",
-            Number(f"{total['match'] + total['differs']:,}", "parts"),
-            " published numbers that can be computed from these files, ",
-            Number(f"{total['match']:,}", "parts"),
-            " come out to one in a million and ",
-            Number(f"{total['differs']:,}", "reasons"),
-            f" differ ({explained}); ",
-            Number(f"{total['not computable'] - unpublished:,}", "reasons"),
-            " more cannot be computed from what is here, and ",
-            Number(f"{unpublished:,}", "reasons"),
-            " of ours have nothing published to stand against.",
-        )
+    headline = _sentence(
+        "Of {computed} published numbers that can be computed from these files, {match} come out to one in a million "
+        f"and {{differs}} differ ({explained}); {{missing}} more cannot be computed from what is here, and "
+        "{unpublished} of ours have nothing published to stand against.",
+        reproduction.cells,
+        {"computed": "parts", "match": "parts"} | dict.fromkeys(("differs", "missing", "unpublished"), "reasons"),
     )
     parts = [
         {"part": part, "cells": sum(by_verdict.values()), **by_verdict, "what": reproduction.parts[part].description}
@@ -131,19 +122,12 @@ def _reasons(why: Sequence[TableRow]) -> list[Table]:
 
 def _section(part: PaperPart, cells: Sequence[Cell]) -> tuple[Section, dict[str, list[TableRow]]]:
     """One part: its figures, and its cells with what we would report, those that differ first."""
-    counts = tally(cells)[cells[0].part]
-    unpublished = _unpublished(cells)
-    sentence = Paragraph(
-        (
-            Number(f"{counts['match']:,}", "cells"),
-            " match, ",
-            Number(f"{counts['differs']:,}", "cells"),
-            " differ, ",
-            Number(f"{counts['not computable'] - unpublished:,}", "cells"),
-            " cannot be computed, ",
-            Number(f"{unpublished:,}", "cells"),
-            " have nothing published to stand against.",
-        )
+    names = ("match", "differs", "missing", "unpublished")
+    sentence = _sentence(
+        "{match} match, {differs} differ, {missing} cannot be computed, {unpublished} have nothing published to stand "
+        "against.",
+        cells,
+        dict.fromkeys(names, "cells"),
     )
     columns = (
         Column("cell", "cell"),
@@ -164,9 +148,19 @@ def _section(part: PaperPart, cells: Sequence[Cell]) -> tuple[Section, dict[str,
     return Section(part.title, part.description, blocks), {"cells": whole, **part.tables}
 
 
-def _unpublished(cells: Sequence[Cell]) -> int:
-    """How many of ours have no published number; their verdict is "not computable", for want of a comparison."""
-    return sum(cell.ours is not None and cell.verdict == "not computable" for cell in cells)
+def _sentence(text: str, cells: Sequence[Cell], tables: Mapping[str, str]) -> Paragraph:
+    """Text with counts of the cells in the place of {match} and so on, each linked to the table named for it."""
+    counts = Counter[str](cell.verdict for cell in cells)
+    counts["computed"] = counts["match"] + counts["differs"]
+    # of ours that have no published number the verdict is "not computable", for want of a comparison
+    counts["unpublished"] = sum(cell.ours is not None and cell.verdict == "not computable" for cell in cells)
+    counts["missing"] = counts["not computable"] - counts["unpublished"]
+    parts = re.split(r"\{(\w+)\}", text)  # texts and names by turns
+    return Paragraph(
+        tuple(
+            Number(f"{counts[part]:,}", tables[part]) if index % 2 else part for index, part in enumerate(parts) if part
+        )
+    )
 
 
 def _shown(cell: Cell) -> dict[str, str]:
@@ -204,10 +198,6 @@ def _facts(reproduction: Reproduction) -> tuple[tuple[str, str], ...]:
         ("Ours", "by one formula for each kind of number, the same for the whole release; intervals are 95%"),
         ("Not read", not_read),
     )
-
-
-def _plain(value: Any) -> Any:
-    return settled(value, DIGITS) if isinstance(value, float) else value
 
 
 def _text(value: float | None, digits: int) -> str:

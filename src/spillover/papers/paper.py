@@ -6,9 +6,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from spillover.papers.cells import Cell
+from spillover.papers.cells import Cell, TableRow
 from spillover.spec import Spec, kinds_of, part_named
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from spillover.judgements.tables.row_reader import Rejected
 
 T = TypeVar("T")
-TableRow = dict[str, Any]
 StageProgress = Callable[[str, float], None]  # what is being done, and the share of it that is
 
 

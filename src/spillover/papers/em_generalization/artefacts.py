@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from spillover.judgements.tables.row_reader import read_rows
 from spillover.papers.em_generalization.contents import (
     FILTERED,
     LOGGED,
+    Json,
     Summary,
     finite,
     read_activation_shifts,
@@ -59,7 +59,7 @@ class PublishedRun(ImportedScores):
     def trained(self) -> bool:
         return self.name.tuned and self.steps > 0
 
-    def labels(self) -> dict[str, Any]:
+    def labels(self) -> dict[str, object]:
         known = {"data": self.name.data if self.name.tuned else None, "questions": self.name.questions}
         return super().labels() | known | {"step": self.steps or None}
 
@@ -72,8 +72,8 @@ class PublishedRun(ImportedScores):
         megabytes = sum(path.stat().st_size for path in files if path.is_file()) / 1e6
         return Cost(megabytes, SECONDS_PER_MB)
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
-        facts: dict[str, Any] = {"name": self.name.file_name, "files": []}
+    def make(self, context: BuildContext) -> Json:
+        facts: Json = {"name": self.name.file_name, "files": []}
         if self.answers is not None:
             path = self.answers.checked()
             facts |= self.write_answers(read_rows(path, context.progress), path, context.folder)
@@ -125,7 +125,7 @@ class PublishedGeometry(Artefact):
     def summary(self) -> str:
         return f"Published geometry of {self.name.label()}"
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> Json:
         shifts = read_activation_shifts(self.file.checked())
         rows = [_prompt_row(row) for row in shifts.rows]
         write_table(as_table(rows), context.folder / "geometry.parquet")
@@ -142,7 +142,7 @@ class PublishedCrossValidation(Artefact):
     def summary(self) -> str:
         return f"Published cross-validation, {self.name.label()}"
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> Json:
         rows = read_published_table(self.file.checked(), ("name", "cv_r2_mean"))
         write_table(as_table(rows), context.folder / "results.parquet")
         return {"regressors": [row["name"] for row in rows], "r2": [row["cv_r2_mean"] for row in rows]}
@@ -157,7 +157,7 @@ class PublishedTable(Artefact):
     def summary(self) -> str:
         return f"Published table {self.name}"
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> Json:
         rows = read_published_table(self.file.checked())
         long = {name for row in rows for name, cell in row.items() if isinstance(cell, str) and len(cell) > LONGEST}
         short = [{name or "row": cell for name, cell in row.items() if name not in long} for row in rows]
@@ -165,7 +165,7 @@ class PublishedTable(Artefact):
         return {"rows": len(rows), "left_out": sorted(long)}
 
 
-def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def as_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
     """Rows that may lack a column as a table; a column is of numbers where all its cells are."""
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row):
@@ -178,7 +178,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(columns)
 
 
-def _prompt_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _prompt_row(row: Json) -> dict[str, object]:
     """A row's single values, with the question's own id; lists and paths on the makers' machines are left out."""
     first, dot, rest = row["question_id"].partition(".")
     question = rest if dot and first in SETS else row["question_id"]
@@ -190,11 +190,11 @@ def _prompt_row(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_summary(summary: Summary, labels: Mapping[str, Any], context: BuildContext) -> dict[str, Any]:
+def _write_summary(summary: Summary, labels: Mapping[str, object], context: BuildContext) -> Json:
     """Write a run's summary as `summaries.parquet`, `log.parquet`, `losses.parquet`, `training.json`; facts of it."""
     last = summary.steps[-1]["step"] if summary.steps else 0
     tables = [(None, summary.agg), *summary.by_question.items()]
-    means: list[dict[str, Any]] = [
+    means: list[Json] = [
         {"question_id": question, "metric": metric}
         | {column: finite(table.get(f"{metric}{ending}")) for column, ending in SUMMARY_COLUMNS.items()}
         for question, table in tables
@@ -220,7 +220,7 @@ def _write_summary(summary: Summary, labels: Mapping[str, Any], context: BuildCo
     return {"questions": len(summary.by_question), "steps": last, "held_out_rows": len(losses)}
 
 
-def _means_by_question(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> ScoreColumns:
+def _means_by_question(rows: Sequence[Json], metrics: Sequence[str]) -> ScoreColumns:
     """One entry a question id: its published mean score, and `<metric>_sd` beside it."""
     ids = list(dict.fromkeys(row["question_id"] for row in rows))
     questions, formats = zip(*map(split_question_id, ids), strict=True) if ids else ((), ())

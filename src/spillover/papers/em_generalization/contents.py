@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from spillover.judgements.tables.judged_columns import Survey, judged_answers
-from spillover.judgements.tables.row_reader import Rejected, Row, read_rows
+from spillover.judgements.tables.row_reader import Rejected, Row, read_rows, sound_rows
 from spillover.maths.arrays import Floats
 from spillover.papers.cells import as_float
 
+Json = dict[str, Any]  # an object in a file: what a reader below has not looked at may be anything
 PublishedRow = Mapping[str, object]
 SUMMARY_PARTS = ("agg", "summ_by_q", "eval_loss", "eval_loss_token", "trainer_state")
 FILTERED = "_coherent_greater_than_0.5"  # of answers with coherent > 0.5, on a scale of 100 (docs/method.md, mistake 1)
@@ -37,9 +38,9 @@ class Summary:
 
     agg: PublishedRow = field(default_factory=dict)
     by_question: Mapping[str, PublishedRow] = field(default_factory=dict)
-    eval_loss: Mapping[str, Any] = field(default_factory=dict)
+    eval_loss: Json = field(default_factory=dict)
     token_loss: PublishedRow = field(default_factory=dict)
-    log: tuple[Mapping[str, Any], ...] = ()
+    log: tuple[Json, ...] = ()
     trainer: PublishedRow = field(default_factory=dict)
 
     @property
@@ -54,7 +55,7 @@ class Summary:
         return tuple(dict.fromkeys(means))
 
     @property
-    def steps(self) -> list[Mapping[str, Any]]:
+    def steps(self) -> list[Json]:
         """The logged steps, in order: step, loss, learning_rate, grad_norm, epoch."""
         return [entry for entry in self.log if "loss" in entry and "step" in entry]
 
@@ -102,7 +103,7 @@ class Answers:
 class ActivationShifts:
     """A `*.eval_delta_compare.json`: a row for each evaluation prompt, summaries by name, and what else it has."""
 
-    rows: tuple[Mapping[str, Any], ...]
+    rows: tuple[Json, ...]
     summaries: Mapping[str, PublishedRow]
     others: PublishedRow  # num_train, num_eval, config, ...
 
@@ -161,14 +162,12 @@ def read_csv_rows(path: Path) -> tuple[list[dict[str, str]], list[Rejected]]:
     return rows, [record for record in records if isinstance(record, Rejected)]
 
 
-def read_published_table(path: Path, needed: Iterable[str] = ()) -> list[dict[str, Any]]:
+def read_published_table(path: Path, needed: Iterable[str] = ()) -> list[dict[str, int | float | str | None]]:
     """A small CSV of published numbers: cells that are numbers as such, empty ones and NaN as None.
 
     ValueError where a row is malformed, a needed column is missing, or there is no row.
     """
-    rows, rejected = read_csv_rows(path)
-    if rejected:
-        raise ValueError(f"{path}, line {rejected[0].line}: {rejected[0].why}")
+    rows = list(sound_rows(path))
     if not rows:
         raise ValueError(f"{path} has a header and no rows")
     missing = [name for name in needed if name not in rows[0]]
@@ -177,7 +176,7 @@ def read_published_table(path: Path, needed: Iterable[str] = ()) -> list[dict[st
     return [{name: _value(cell) for name, cell in row.items()} for row in rows]
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> Json:
     """A JSON file that holds an object; ValueError says where it breaks off."""
     content = read_json(path)
     if not isinstance(content, dict):
@@ -185,10 +184,11 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """The content of a JSON file; ValueError says where it breaks off."""
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        content: object = json.loads(path.read_bytes().decode("utf-8-sig"))
+        return content
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
@@ -208,20 +208,20 @@ def finite(value: object) -> float | None:
     return float(value) if number else None  # type: ignore[arg-type]
 
 
-def _expect_objects(path: Path, content: Mapping[str, Any], names: Iterable[str]) -> None:
+def _expect_objects(path: Path, content: Json, names: Iterable[str]) -> None:
     for name in names:
         if not isinstance(content.get(name), dict | None):
             raise ValueError(f"{path}: expected an object under {name}, got {type(content[name]).__name__}")
 
 
-def _expect_numbers(path: Path, tables: Mapping[str, Any]) -> None:
+def _expect_numbers(path: Path, tables: Mapping[str, object]) -> None:
     """ValueError where a table holds text for a number. What else a file has is not looked at."""
     for name, table in tables.items():
         if not isinstance(table, dict) or any(isinstance(value, str) for value in table.values()):
             raise ValueError(f"{path}: {name} is not as expected, an object of numbers; got {table!r:.80}")
 
 
-def _expect_steps(path: Path, log: Any) -> None:
+def _expect_steps(path: Path, log: object) -> None:
     if not isinstance(log, list):
         raise ValueError(f"{path}: trainer_state.log_history is not as expected, a list; got {log!r:.80}")
     for entry in log:

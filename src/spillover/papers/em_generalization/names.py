@@ -70,6 +70,9 @@ _POOLING = re.compile(r"(?P<pooling>[a-z_]+)\.train_delta_pca_k(?P<k>\d+(?:\.\d+
 _FEATURES = re.compile(r"(?P<metric>[a-z]+)-(?P<features>.+)-(?P<pooled>ev\w*)-numpc(?P<axes>\d+)")
 
 
+Fields = dict[str, Any]  # of a name, as its class takes them
+
+
 class QuestionSetName(Spec):
     """Which questions, how sampled and by whose judgement, as a name says it."""
 
@@ -133,19 +136,15 @@ class RunName(Spec):
         """Whether the model was fine-tuned on a narrow set."""
         return self.data is not None
 
-    def training(self) -> str:
-        """Schedule, rates, warm-up and module set in words, for tables and figures."""
+    def label(self) -> str:
+        """A short name for tables and figures: model, data, schedule, rates, warm-up, modules; not an identity."""
         if not self.tuned:
-            return "not fine-tuned"
+            return ", ".join((self.model, *self.other))
         rates = f"{self.learning_rate:g}" if self.peak is None else f"{self.floor:g} to {self.peak:g}"
-        words = [f"{self.schedule or 'schedule not known'} {rates}"]
+        words = [self.model, str(self.data), f"{self.schedule or 'schedule not known'} {rates}"]
         words += [] if self.warmup is None else [f"warm-up {self.warmup}"]
         words += [] if self.modules in (None, "all") else [str(self.modules)]
         return ", ".join([*words, *self.other])
-
-    def label(self) -> str:
-        """A short name for tables and figures: model, data, training; not an identity."""
-        return f"{self.model}, {self.data}, {self.training()}" if self.tuned else ", ".join((self.model, *self.other))
 
     def as_schedule(self) -> Schedule | None:
         """The schedule as one of ours; None where the run had none or one that is not known here."""
@@ -255,12 +254,12 @@ class CrossValidationName(Spec):
         return f"{self.label()}, layer {self.layer}: prediction of {self.metric}"
 
 
-def _fields(name: str) -> dict[str, Any]:
+def _fields(name: str) -> Fields:
     model, _, rest = name.removeprefix("eval_").partition("_")
     about = re.fullmatch(_MODEL, model)
     if not name.startswith("eval_") or about is None or not rest:
         raise ValueError(f"the name {name} does not say what the run is: {EXPECTED}")
-    fields: dict[str, Any] = {"model": about["model"], "org": about["org"]}
+    fields: Fields = {"model": about["model"], "org": about["org"]}
     rate = re.search(rf"(?:^|_)({_RATE})(?=_|$)", rest)
     if rate is None:
         question_set, other = _question_set(rest, name, known=True)
@@ -281,7 +280,7 @@ def _fields(name: str) -> dict[str, Any]:
     return fields | {"question_set": question_set, "other": (*before, *after)}
 
 
-def _training(words: str, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _training(words: str, name: str) -> tuple[Fields, tuple[str, ...]]:
     """The fields from what stands before the learning rate, and the words without a meaning there."""
     shape = re.fullmatch(rf"(?P<data>.+?)_(?P<modules>{_KNOWN_MODULES}|[^_]+)_(?P<loss>resp)(?:_(?P<rest>.+))?", words)
     if shape is None:

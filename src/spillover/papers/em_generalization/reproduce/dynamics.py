@@ -17,11 +17,10 @@ from spillover.maths.dynamics import max_diff
 from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.reliability import from_errors, noise_ceiling
-from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, numbers, same
+from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, TableRow, as_float, numbers, same
 from spillover.papers.em_generalization.names import RunName
 from spillover.papers.em_generalization.reproduce.released import Release, ReleasedRun, family_of
 from spillover.papers.em_generalization.reproduce.textbook import pearson_normal
-from spillover.papers.paper import TableRow
 
 ROW_NAME = re.compile(r"^(?P<set>[A-Za-z]+\d*)-(?P<metric>[a-z_]+?)(?P<sample>\d*)-(?P<loss>(?:train|eval)_\w+)$")
 TEXT_COLUMNS = ("dataset_type", "loss_type", "metrics_type", "Unnamed: 0")

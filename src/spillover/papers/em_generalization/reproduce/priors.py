@@ -14,7 +14,7 @@ from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post
 from spillover.maths.reliability import from_errors, noise_ceiling
-from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, as_printed, numbers, same
+from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, TableRow, as_float, as_printed, numbers, same
 from spillover.papers.em_generalization.contents import PublishedRow
 from spillover.papers.em_generalization.reproduce.released import (
     Comparisons,
@@ -23,7 +23,6 @@ from spillover.papers.em_generalization.reproduce.released import (
     family_of,
 )
 from spillover.papers.em_generalization.reproduce.textbook import pearson_normal
-from spillover.papers.paper import TableRow
 
 RESAMPLING = Resampling(draws=999)
 LEAST_ANSWERS = 50  # to each question of a side whose number is not told

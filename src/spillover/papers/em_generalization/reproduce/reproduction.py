@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from spillover.judgements.tables.row_reader import Rejected
-from spillover.papers.cells import Cell
+from spillover.papers.cells import Cell, TableRow
 from spillover.papers.em_generalization.reproduce import figures
 from spillover.papers.em_generalization.reproduce.dynamics import dynamics_cells, dynamics_points, matched_rows
 from spillover.papers.em_generalization.reproduce.geometry import (
@@ -26,7 +26,7 @@ from spillover.papers.em_generalization.reproduce.single_runs import (
     run_table_cells,
     summary_cells,
 )
-from spillover.papers.paper import PaperPart, Reproduction, StageProgress, TableRow, with_progress
+from spillover.papers.paper import PaperPart, Reproduction, StageProgress, with_progress
 
 TITLE = "The paper's numbers"
 ABOUT = (
