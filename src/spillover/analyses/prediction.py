@@ -142,7 +142,7 @@ class Prediction(Analysis):
         if missing:
             raise ValueError(
                 f"no activations of {missing[0]} and {len(missing) - 1} more questions: the scores are of "
-                f"{self.after.conditions()['questions'].log()!r}, the activations of "
+                f"{self.after.conditions()['questions'].describe()!r}, the activations of "
                 f"{self.activations.prompts.summary()!r}; capture what is asked"
             )
         targets = self.targets or (self.metric,)

@@ -102,9 +102,10 @@ def refuse_unlike(sets: Sequence[ScoredAnswers], allow_judges: bool = False) -> 
         ours, theirs = first.conditions(), other.conditions()
         for what in (name for name in ours if name in theirs):
             if ours[what].unlike(theirs[what]) and not (allow_judges and what in JUDGING):
+                differ = f"{what} {ours[what].describe()!r} against {theirs[what].describe()!r}"
                 raise ValueError(
-                    f"{first.subject} and {other.subject} cannot be compared: "
-                    f"{what} {ours[what].log()!r} against {theirs[what].log()!r}; {_DO.get(what, 'ask them alike')}"
+                    f"{first.subject} and {other.subject} cannot be compared: {differ}; "
+                    f"{_DO.get(what, 'ask them alike')}"
                 )
         if allow_judges and set(first.metrics) != set(other.metrics):
             raise ValueError(

@@ -116,7 +116,7 @@ def judge(
     budget it goes on, and pays nothing twice. Settings that have no option here follow the model's name:
     --judge 'endpoint:MODEL seed=none served=awq timeout=120'.
     """
-    from spillover.cli.judging import judge_answers
+    from spillover.cli import judging
 
     given = {
         **{"model": model, "rubric": rubric, "metrics": metrics, "mode": mode, "base-url": base_url},
@@ -124,7 +124,7 @@ def judge(
         **{"concurrency": concurrency, "requests-per-minute": requests_per_minute},
         **{"tokens-per-minute": tokens_per_minute},
     }
-    judge_answers(
+    judging.judge_answers(
         file, out, judge, {name: str(value) for name, value in given.items() if value is not None}, store, plan
     )
 
@@ -144,9 +144,9 @@ def agree(
     The first one named leads: bias is the score of the other less its own, AUC how well the other finds what it scores
     below 30.
     """
-    from spillover.cli.agreeing import agree as compare
+    from spillover.cli import judging
 
-    compare(judgements, store, out)
+    judging.agree(judgements, store, out)
 
 
 @app.command()
@@ -171,12 +171,12 @@ def audit(
     Writes a sheet of flagged, borderline and clean answers without their scores; --read says how often the judge was
     wrong.
     """
-    from spillover.cli import auditing
+    from spillover.cli import judging
 
     if read is not None and not judgements:
-        auditing.read_sheet(read, store, out, who)
+        judging.read_sheet(read, store, out, who)
     elif judgements and read is None:
-        auditing.write_sheet(judgements, store, out or Path("audit.csv"), size, seed)
+        judging.write_sheet(judgements, store, out or Path("audit.csv"), size, seed)
     else:
         raise ValueError("give judged answers to draw a sheet from, or --read SHEET; not both")
 

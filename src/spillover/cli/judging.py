@@ -1,14 +1,23 @@
-"""`spillover judge`: scores for the answers in a user's own file. Knows no file format and no judge."""
+"""`spillover judge`, `agree` and `audit`: score a file, compare judges, check one by hand."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
+from spillover.cli.running import make_study
 from spillover.interactive.progress import shown
-from spillover.interactive.text import one_line
-from spillover.store import Store
+from spillover.interactive.text import one_line, plain
+from spillover.judgements.scored_answers import ScoredAnswers
+from spillover.manifest import Damaged, read_manifest
+from spillover.spec import decode, kinds_of
+from spillover.store import Artefact, Store
+
+# --- judge
 
 
 def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], store: Path, only_plan: bool) -> None:
@@ -20,8 +29,8 @@ def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], 
     from spillover.judgements.score_file import estimate_score_file, score_file
 
     judge = judge_named(name, options)
-    kept = Store(store.expanduser().absolute())
-    estimate = estimate_score_file(file, out, judge, kept)
+    replies = Store(store.expanduser().absolute())  # where a judge that is paid keeps them
+    estimate = estimate_score_file(file, out, judge, replies)
     if only_plan:
         print(one_line(f"{judge.name}: {estimate or 'costs nothing'}"))
         return
@@ -29,14 +38,172 @@ def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], 
         _say(f"{judge.name}: {estimate}")
     with shown() as listener:
         listener.begin(f"{judge.name} scores {file}")
-        facts = score_file(file, out, judge, lambda share: listener.progress(share, float("nan")), kept)
-    for given, name_kept in facts["renamed"].items():
-        _say(f"the file's own column {given} is kept as {name_kept}")
+        facts = score_file(file, out, judge, lambda share: listener.progress(share, float("nan")), replies)
+    for given, renamed in facts["renamed"].items():
+        _say(f"the file's own column {given} is kept as {renamed}")
     for metric, scored in facts["scored"].items():
         missing = ", ".join(f"{count} {reason}" for reason, count in facts["missing"][metric].items())
         _say(f"{metric}: {scored} of {facts['answers']} answers scored" + (f"; not: {missing}" if missing else ""))
     _say(facts["card"])
     print(one_line(facts["out"]))
+
+
+# --- agree
+
+
+def agree(words: Sequence[str], root: Path, out: Path | None) -> None:
+    """Compare the judges of some sets of judged answers; print a table, and with `out` write a page with everything."""
+    from spillover.analyses.agreement import Agreement
+    from spillover.report.report import Report
+
+    if len(words) < 2:
+        raise ValueError("agreement needs two sets of judged answers at least: two judges, the same answers")
+    with _store_at(root) as store:
+        analysis = Agreement(judgements=tuple(scored_sets(words, store)))
+        _print_agreement(analysis.read_result(_made(analysis, store)).tables)
+        if out is not None:
+            judges = " and ".join(dict.fromkeys(scored.judge_name for scored in analysis.judgements))
+            about = f"How far {judges} agree on the same answers."
+            make_study(Report(title="Agreement of judges", about=about, analyses=(analysis,)), store.root, out, False)
+
+
+def _print_agreement(tables: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+    """All answers and each format; categories and questions stand on the page."""
+    from spillover.analyses.blocks import interval_text
+
+    for first, second in dict.fromkeys((row["first"], row["second"]) for row in tables["agreement"]):
+        cells = [("answers", "of", "metric", "measure", "estimate [95%]", "n")]
+        bias = [row | {"of": "question means", "statistic": "bias, points"} for row in tables["bias"]]
+        for row in (*tables["agreement"], *bias):
+            if (row["first"], row["second"]) == (first, second) and row["kind"] != "category":
+                scope = "all" if row["kind"] == "all" else f"{row['kind']} {row['scope']}"
+                unit: Literal["points", "r"] = "points" if row["statistic"] == "bias, points" else "r"
+                value = interval_text(row, unit).replace("\u00a0", " ")
+                cells.append((scope, row["of"], row["metric"], row["statistic"], value, f"{row['n']:,}"))
+        print(plain(f"{second} against {first}\n{_aligned(cells)}"))
+    for row in tables["counts"]:
+        why = f"; not: {row['why']}" if row["missing"] else ""
+        print(plain(f"{row['judge']}, {row['metric']}: {row['scored']} of {row['answers']} answers scored{why}"))
+
+
+# --- audit
+
+
+def write_sheet(words: Sequence[str], root: Path, out: Path, size: int, seed: int) -> None:
+    """Draw a sample of what a judge scored; write the sheet to label and its key."""
+    from spillover.judgements.audit_sheet import STRATA, key_path, write_audit
+
+    for path in (out, key_path(out)):
+        if path.exists():
+            raise ValueError(f"{path} is there already, with labels perhaps: name another file with --out")
+    if out.suffix != ".csv" or not out.absolute().parent.is_dir():
+        raise ValueError(f"--out {out}: name a .csv file in a folder that is there")
+    with _store_at(root) as store:
+        sets = scored_sets(words, store)
+        judges = dict.fromkeys((scored.judge_name, scored.rubric_name) for scored in sets)
+        if len(judges) > 1:
+            names = " and ".join(f"{judge} ({rubric})" for judge, rubric in judges)
+            raise ValueError(f"one judge is audited at a time, these are of {names}")
+        for scored in sets:
+            if not {"aligned", "coherent"} <= set(scored.metrics):
+                metrics = ", ".join(scored.metrics)
+                raise ValueError(f"{scored.judge_name} scores {metrics}: EM needs aligned and coherent")
+            _made(scored, store)
+        key = write_audit(sets, store, out, size, seed)
+    for name in STRATA:
+        _say(f"{name}: {key['sampled'][name]} of {key['population'][name]} answers")
+    if key["unscored"]:
+        _say(f"not scored by the judge, so in no stratum: {key['unscored']}")
+    _say(
+        f"label aligned and coherent from 0 (worst) to 100 (best) in {out.name}; leave {key_path(out).name} beside it "
+        f"and closed: it says what the judge said. Then: spillover audit --read {out}"
+    )
+    print(plain(str(out)))
+
+
+def read_sheet(sheet: Path, root: Path, out: Path | None, who: str) -> None:
+    """What the labels in a sheet say of the judge: a table, and with `out` a page with the agreement beside it."""
+    from spillover.analyses.agreement import Agreement
+    from spillover.analyses.audit import Audit
+    from spillover.analyses.blocks import interval_text
+    from spillover.judgements.human_labels import HumanLabels
+    from spillover.report.report import Report
+
+    with _store_at(root) as store:
+        labels = HumanLabels.from_file(sheet, who)
+        audit = Audit(labels=labels)
+        result = audit.read_result(_made(audit, store))
+        cells = [("share", "estimate [95%]", "labels")]
+        for row in result.tables["rates"]:
+            cells.append((row["means"], interval_text(row, "percent").replace("\u00a0", " "), str(row["n"])))
+        print(plain(f"{result.facts['judge']} by the labels of {who}\n{_aligned(cells)}"))
+        if out is not None:
+            about = f"What labels of a sample say of {result.facts['judge']}."
+            analyses = (audit, Agreement(judgements=(labels, *labels.sets)))
+            make_study(Report(title="Audit of a judge", about=about, analyses=analyses), store.root, out, False)
+
+
+# --- judged answers as a user names them
+
+
+def scored_sets(words: Sequence[str], store: Store) -> list[ScoredAnswers]:
+    """What each word names: digits of a fingerprint in the store, a file, or `JUDGE=FILE`."""
+    return [_scored(word, store) for word in words]
+
+
+def _scored(word: str, store: Store) -> ScoredAnswers:
+    from spillover.judgements.tables.imported_scores import JudgedFile
+
+    judge, equals, path = word.partition("=")
+    if equals and not Path(word).expanduser().exists():
+        return JudgedFile.from_file(path, judge)
+    if Path(word).expanduser().is_file() or "." in word or "/" in word:
+        return JudgedFile.from_file(word)
+    folders = [
+        folder
+        for kind in kinds_of(ScoredAnswers)
+        for folder in sorted((store.root / kind).glob(f"{word}*"))
+        if folder.is_dir()
+    ]
+    if not word.isalnum() or not folders:
+        raise ValueError(
+            f"no judged answers {word!r} in {store.root}, and no such file; `spillover ls Judgements` lists those that "
+            f"are there, or judge a file with `spillover judge`"
+        )
+    if len(folders) > 1:
+        names = ", ".join(f"{folder.name} ({folder.parent.name})" for folder in folders[:5])
+        raise ValueError(f"{len(folders)} sets of judged answers begin with {word!r}: {names}")
+    try:
+        scored = decode(read_manifest(folders[0])["spec"])
+    except Damaged as error:
+        raise ValueError(f"{one_line(str(folders[0]))}: {error}") from None
+    assert isinstance(scored, ScoredAnswers)
+    return scored
+
+
+@contextlib.contextmanager
+def _store_at(root: Path) -> Iterator[Store]:
+    """The store at `root`; one for this command alone where there is none yet: files need none to stay."""
+    if root.expanduser().exists():
+        yield Store.open(root)
+        return
+    with tempfile.TemporaryDirectory(prefix="spillover-") as folder:
+        yield Store.open(folder)
+
+
+def _made(artefact: Artefact, store: Store) -> Path:
+    """The artefact's folder; made where it is not there, while stderr shows how far it is."""
+    from spillover.engines.local import run
+
+    with shown() as listener:
+        return run(artefact, store, listener)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines with columns below one another."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _say(line: str) -> None:

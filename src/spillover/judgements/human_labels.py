@@ -99,8 +99,8 @@ class HumanLabels(ScoredAnswers):
                 missing = NOT_LABELLED if score is None else None
                 label = {"metric": metric, "score": score, "missing": missing, "rubric": self.rubric_name}
                 scores.append(dict.fromkeys(JUDGEMENTS.names) | of_answer | label)
-        write_table(answers, context.folder / "responses.parquet", RESPONSES)
-        write_table(scores, context.folder / "judgements.parquet", JUDGEMENTS)
+        write_table(answers, context.folder / "responses.parquet", RESPONSES, self.row_labels())
+        write_table(scores, context.folder / "judgements.parquet", JUDGEMENTS, self.row_labels())
         write_json(key, context.folder / KEY)
         return {"answers": len(answers), "labelled": sum(None not in labels[row["id"]].values() for row in key["rows"])}
 

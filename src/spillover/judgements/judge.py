@@ -6,7 +6,7 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from spillover.spec import Spec, typed_name
 from spillover.store import ProgressFn, Store
@@ -79,11 +79,11 @@ class Judge(Spec):
     def at_work(self, store: Store | None) -> Iterator[Scoring]:
         """The judge while it scores answers, a part at a time.
 
-        Most need nothing of the store; one may be a model trained there, one that is paid keeps there what it said.
+        Most need nothing of the store; a judge may be a model trained there, and a paid one keeps there what it said.
         """
         yield Scoring(self)
 
-    def estimate(self, lots: Iterable[Batch], store: Store | None) -> str | None:
+    def estimate(self, batches: Iterable[Batch], store: Store | None) -> str | None:
         """What scoring all this would take, for people, before it begins; None for a judge that costs nothing."""
         return None
 
@@ -106,7 +106,7 @@ class Scoring:
         """`Judge.score`."""
         return self._judge.score(answers, progress)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """What there is to know of the scores given so far, for the manifest."""
         return {}
 

@@ -1,9 +1,9 @@
-"""The scores that one judge gives to one model's answers: an artefact. Knows the judge's seam, no judge."""
+"""The scores that one judge gives to one model's answers: an artefact."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from spillover.judgements.scored_answers import Condition, Loss, ScoreColumns, S
 from spillover.organisms.organism import Checkpoint
 from spillover.records import JUDGEMENTS, read_table, write_table
 from spillover.responses.responses import Responses
-from spillover.spec import Spec
 from spillover.store import BuildContext, Cost, Store
 
 
@@ -53,14 +52,16 @@ class Judgements(ScoredAnswers):
                 f"{asked.kind}/{asked.fingerprint}",
                 lambda: f"{asked.summary()[:-1]} ({', '.join(asked.formats)}; text {asked.sha256[:8]})",
             ),
-            "sampling": _term(self.responses.sampling),
+            "sampling": Condition(
+                f"{self.responses.sampling.kind}/{self.responses.sampling.fingerprint}", self.responses.sampling.summary
+            ),
             "prompting": Condition(self.responses.prompting, lambda: self.responses.prompting),
         }
 
     def columns(self, store: Store) -> ScoreColumns:
         return score_columns(store.path(self.responses), store.path(self), self.metrics)
 
-    def labels(self) -> dict[str, Any]:
+    def labels(self) -> dict[str, object]:
         return super().labels() | self.responses.labels()
 
     @property
@@ -92,7 +93,7 @@ class Judgements(ScoredAnswers):
         answers = len(self.responses.questions.questions()) * self.responses.sampling.per_question
         return Cost(answers, self.judge.seconds_per_answer())
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, object]:
         path = context.path(self.responses) / "responses.parquet"
         given = read_table(path, ["question_id", "sample", "prompt", "answer"]).to_pylist()
         answers = [Answer(row["prompt"], row["answer"]) for row in given]  # `question` is only the question's name
@@ -101,42 +102,30 @@ class Judgements(ScoredAnswers):
         with self.judge.at_work(context.store) as scoring:
             scores = checked(self.judge, scoring.score(answers, context.progress), len(given))
             facts = scoring.facts()
-        rows = list(self._rows(given, scores))
+        by = {"judge": self.judge.name, "rubric": self.judge.rubric}
+        rows = [
+            {"question_id": row["question_id"], "sample": row["sample"]} | vars(score) | by
+            for row, of_answer in zip(given, scores, strict=True)
+            for score in of_answer
+        ]
         write_table(rows, context.folder / "judgements.parquet", JUDGEMENTS, self.row_labels())
         tally = ScoreTally(self.judge)
         tally.add(scores)
         return tally.facts() | facts
 
-    def _rows(self, given: list[dict[str, Any]], scores: list[list[Score]]) -> Iterator[dict[str, Any]]:
-        for row, of_answer in zip(given, scores, strict=True):
-            for score in of_answer:
-                yield {
-                    "question_id": row["question_id"],
-                    "sample": row["sample"],
-                    "metric": score.metric,
-                    "score": score.score,
-                    "missing": score.missing,
-                    "spread": score.spread,
-                    "judge": self.judge.name,
-                    "rubric": self.judge.rubric,
-                    "raw": score.raw,
-                }
-
 
 def held_out(rows: Sequence[Mapping[str, Any]]) -> dict[int, Loss]:
     """The loss after each step from the rows of a `losses.parquet`; without token counts, the token mean is None."""
-    found = {}
-    kept = [row for row in rows if row["split"] == "held_out" and row["loss"] is not None]
-    for step in sorted({row["step"] for row in kept}):
-        losses = np.array([row["loss"] for row in kept if row["step"] == step])
-        counts = [row["tokens"] for row in kept if row["step"] == step]
-        by_token = None if None in counts else float(losses @ np.array(counts) / sum(counts))
-        found[step] = Loss(float(losses.mean()), by_token, len(losses))
-    return found
-
-
-def _term(spec: Spec) -> Condition:
-    return Condition(f"{spec.kind}/{spec.fingerprint}", spec.summary)
+    by_step: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["split"] == "held_out" and row["loss"] is not None:
+            by_step.setdefault(row["step"], []).append(row)
+    losses = {}
+    for step, of_step in sorted(by_step.items()):
+        values, counts = np.array([row["loss"] for row in of_step]), [row["tokens"] for row in of_step]
+        by_token = None if None in counts else float(values @ np.array(counts) / sum(counts))
+        losses[step] = Loss(float(values.mean()), by_token, len(values))
+    return losses
 
 
 def checked(judge: Judge, scores: list[list[Score]], answers: int) -> list[list[Score]]:
@@ -144,9 +133,9 @@ def checked(judge: Judge, scores: list[list[Score]], answers: int) -> list[list[
     if len(scores) != answers:
         raise ValueError(f"{judge.kind} gave scores for {len(scores)} of {answers} answers: one list an answer is due")
     for number, of_answer in enumerate(scores):
-        found = tuple(score.metric for score in of_answer)
-        if found != judge.metrics:
-            raise ValueError(f"{judge.kind} scored answer {number} by {found}; its metrics are {judge.metrics}")
+        metrics = tuple(score.metric for score in of_answer)
+        if metrics != judge.metrics:
+            raise ValueError(f"{judge.kind} scored answer {number} by {metrics}; its metrics are {judge.metrics}")
     return scores
 
 
@@ -166,7 +155,7 @@ class ScoreTally:
                 if score.missing is not None:
                     self.reasons[score.metric][score.missing] += 1
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Counts by metric and by reason, and which judge it was."""
         return {
             "answers": self.answers,

@@ -24,13 +24,13 @@ NUMBERS = ("sample", "tokens")
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition under which answers were got: what tells it from another, and its words for people.
+    """A condition under which answers were got: what tells it from another, and how it is described to people.
 
     `key` is None where it is not known; what is not known is never called unlike.
     """
 
     key: str | None
-    log: Callable[[], str]
+    describe: Callable[[], str]
 
     def unlike(self, other: Condition) -> bool:
         """Whether the two are known to differ."""
@@ -102,17 +102,17 @@ class ScoredAnswers(Artefact):
         Where `by_question`, an entry is a question: its score is the mean over answers that are not there.
         """
 
-    def labels(self) -> dict[str, Any]:
+    def labels(self) -> dict[str, object]:
         """What stands in every row of its value, so that tables of several sets can be put together."""
-        nothing: dict[str, Any] = {"data": None, "step": None, "questions": None}
+        nothing: dict[str, object] = {"data": None, "step": None, "questions": None}
         return {"model": self.subject} | nothing | {"judge": self.judge_name, "rubric": self.rubric_name}
 
-    def row_labels(self) -> dict[str, Any]:
+    def row_labels(self) -> dict[str, object]:
         """The labels that its answers and scores have on disk: model, data, step, questions."""
         labels = self.labels()
         return {name: labels[name] for name in ("model", "data", "step", "questions")}
 
-    def value(self, store: Store) -> Any:
+    def value(self, store: Store) -> pa.Table:
         """One row an answer, a column a metric, as a `pyarrow.Table`; which model, data, judge stands in every row."""
         columns = {
             name: pa.array(values.tolist(), pa.string() if values.dtype == object else None, from_pandas=True)
@@ -178,7 +178,7 @@ def _rows(keys: Sequence[tuple[str, int]], scores: pa.Table) -> np.ndarray:
     return np.array([row_of[key] for key in score_keys], dtype=np.int64)
 
 
-def _array(name: str, values: list[Any]) -> np.ndarray:
+def _array(name: str, values: list[object]) -> np.ndarray:
     if name in NUMBERS:
         return np.array(values, dtype=float if None in values else np.int64)
     return np.array(values, dtype=object)

@@ -205,11 +205,11 @@ def prompting_of(prompt: str | None) -> str:
 
 
 def _reject(batch: Sequence[Row | Rejected], sound: Sequence[Row], survey: Survey) -> None:
-    kept = {row.line for row in sound}
+    lines = {row.line for row in sound}
     for row in batch:
         if isinstance(row, Rejected):
             survey.reject(row)
-        elif row.line not in kept:
+        elif row.line not in lines:
             cells = ",".join(map(text_of, row.cells.values()))
             survey.reject(Rejected(survey.path.name, row.line, "no question_id", cells[:SHOWN]))
 
