@@ -89,7 +89,7 @@ class Bench:
     def load_together(self, which: slice = slice(None)) -> LoadedModels:
         """These checkpoints beside the base that is there."""
         changes = [low_rank([folder]) for folder in self.folders[which]]
-        beside = self.llama.beside([change for change in changes if change is not None])
+        beside = self.llama.with_adapters([change for change in changes if change is not None])
         assert beside is not None
         return LoadedModels(beside, self.loaded)
 

@@ -28,7 +28,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "SPILLOVER_THREADS"):
     os.environ[name] = "1"
 
 from spillover.analyses.dynamics import Dynamics  # noqa: E402
-from spillover.engines import cluster, here  # noqa: E402
+from spillover.engines import cluster, local  # noqa: E402
 from spillover.engines.failures import failures  # noqa: E402
 from spillover.judgements.judgements import Judgements  # noqa: E402
 from spillover.judgements.judges.embedded.judge import Embedded  # noqa: E402
@@ -258,7 +258,7 @@ def main() -> None:
             cluster.run(study(given.organisms), Store.open(given.ray))
         return
     if given.here:
-        here.run(study(given.organisms), Store.open(given.here))
+        local.run(study(given.organisms), Store.open(given.here))
         return
     with tempfile.TemporaryDirectory() as scratch:
         root = given.folder or Path(scratch)

@@ -144,7 +144,7 @@ def test_another_version_of_a_library_does_not_go_on(store, whole, monkeypatch):
 def test_without_its_random_numbers_it_would_end_elsewhere(store, whole, monkeypatch):
     """The negative control: what is compared does depend on what is restored."""
     killed_after(store, 4)
-    monkeypatch.setattr(torch.random, "set_rng_state", lambda snapshot: None)
+    monkeypatch.setattr(torch.random, "set_rng_state", lambda state: None)
     ended = contents(store, MADE)
     assert ended != whole and ended.keys() == whole.keys()
 

@@ -25,18 +25,18 @@ class Packing:
         if counts is not None and min(counts) < tokens:
             self._some = torch.tensor([row * tokens + at for row, count in enumerate(counts) for at in range(count)])
 
-    def pack(self, unpack: Any) -> Any:
+    def pack(self, values: Any) -> Any:
         """Of what there is for all tokens, (n, tokens, ...), what belongs to those that count: (some, ...)."""
-        flat = unpack.flatten(0, 1)
+        flat = values.flatten(0, 1)
         return flat if self._some is None else flat[self._some]
 
-    def unpack(self, pack: Any) -> Any:
+    def unpack(self, packed: Any) -> Any:
         """The way back: (some, ...) -> (n, tokens, ...), zeros for the others; holds until the next call."""
         if self._some is None:
-            return pack.view(*self.shape, *pack.shape[1:])
-        if self._room is None or self._room.shape[2:] != pack.shape[1:]:
-            self._room = pack.new_zeros((*self.shape, *pack.shape[1:]))
-        self._room.flatten(0, 1).index_copy_(0, self._some, pack)
+            return packed.view(*self.shape, *packed.shape[1:])
+        if self._room is None or self._room.shape[2:] != packed.shape[1:]:
+            self._room = packed.new_zeros((*self.shape, *packed.shape[1:]))
+        self._room.flatten(0, 1).index_copy_(0, self._some, packed)
         return self._room
 
 
