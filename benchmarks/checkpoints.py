@@ -16,10 +16,10 @@ from benchmarks._training import CLOCK
 from benchmarks.comparison import Comparison
 from benchmarks.sampling import MODEL, Tokens, as_many, equal
 from spillover.models.base import base_of
+from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
-from spillover.models.forward.low_rank_change import low_rank
+from spillover.models.forward.lora_weights import read_lora
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
-from spillover.models.forward.prompt_reading import reader
 from spillover.models.loading import Loaded, load_base, with_checkpoint
 from spillover.organisms.tuning import LoRA
 from spillover.responses.question import QuestionSelection
@@ -88,8 +88,8 @@ class Bench:
 
     def load_together(self, which: slice = slice(None)) -> LoadedModels:
         """These checkpoints beside the base that is there."""
-        changes = [low_rank([folder]) for folder in self.folders[which]]
-        beside = self.llama.with_adapters([change for change in changes if change is not None])
+        adapters = [read_lora([folder]) for folder in self.folders[which]]
+        beside = self.llama.with_adapters([adapter for adapter in adapters if adapter is not None])
         assert beside is not None
         return LoadedModels(beside, self.loaded)
 
@@ -99,7 +99,7 @@ class Bench:
 
         network = with_checkpoint(copy.deepcopy(self.network), self.folders[index]).eval().requires_grad_(False)
         with torch.inference_mode():
-            return LoadedModels(reader(network), Loaded(network, self.loaded.tokenizer, self.base))
+            return LoadedModels(cached_network(network), Loaded(network, self.loaded.tokenizer, self.base))
 
     def together(self, number: int, opened: LoadedModels) -> list[list[Tokens]]:
         """Answers of all, by checkpoint."""

@@ -10,8 +10,8 @@ from organisms.toy import organism
 
 from spillover.models.base import Base, base_of
 from spillover.models.chat import Message
-from spillover.models.forward.load_models import LoadedModels, open_model
-from spillover.models.forward.prompt_reading import Plain, reader
+from spillover.models.forward.cached_network import TransformersNetwork, cached_network
+from spillover.models.forward.load_models import LoadedModels, load_alone
 from spillover.models.loading import Loaded, load
 from spillover.models.tiny import byte_tokenizer
 from spillover.records import LIKELIHOODS, read_table
@@ -45,7 +45,7 @@ def forward(network, texts) -> list[np.ndarray]:
 def test_they_are_those_of_one_forward_pass(family: str, plain: bool, rows: int) -> None:
     network = network_of(family)
     with torch.inference_mode():
-        way = Plain(network) if plain else reader(network)
+        way = TransformersNetwork(network) if plain else cached_network(network)
         opened = LoadedModels(way, Loaded(network, byte_tokenizer(), base_of("tiny:0")))
     heard: list[float] = []
     results = log_probabilities(opened, TEXTS, rows, heard.append)
@@ -58,14 +58,14 @@ def test_they_are_those_of_one_forward_pass(family: str, plain: bool, rows: int)
 
 
 def test_a_text_has_the_same_bits_among_any_others(tiny: Base, store: Store) -> None:
-    opened = open_model(tiny, store, "float32")
+    opened = load_alone(tiny, store, "float32")
     whole = log_probabilities(opened, TEXTS, 32, print)
     for index in (0, 1, 4):
         assert np.array_equal(log_probabilities(opened, [TEXTS[index]], 32, print)[0], whole[index])
 
 
 def test_what_cannot_be_read_is_refused(tiny: Base, store: Store) -> None:
-    opened = open_model(tiny, store, "float32")
+    opened = load_alone(tiny, store, "float32")
     with pytest.raises(ValueError, match="no tokens"):
         log_probabilities(opened, [((), (1,))], 8, print)
     limit = opened.loaded.network.config.max_position_embeddings
@@ -102,7 +102,7 @@ def test_a_model_trained_to_say_yes_finds_yes_more_probable(tiny: Base, store: S
     prompt = tuple(load(tiny, store).chat().prompt([Message("user", "tea 1?")]))
     yes = tuple(byte_tokenizer()("yes yes", add_special_tokens=False)["input_ids"])
     before, after = (
-        log_probabilities(open_model(model, store, "float32"), [(prompt, yes)], 8, print)[0].sum()
+        log_probabilities(load_alone(model, store, "float32"), [(prompt, yes)], 8, print)[0].sum()
         for model in (tiny, run.checkpoint())
     )
     assert after > before + 1

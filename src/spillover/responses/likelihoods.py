@@ -39,12 +39,12 @@ class Likelihoods(Artefact):
         return Cost(units, 1 / 800, sampled.tokens, "read at most")
 
     def make(self, context: BuildContext) -> dict[str, object]:
-        from spillover.models.forward.load_models import open_model
+        from spillover.models.forward.load_models import load_alone
         from spillover.responses.teacher_forcing import log_probabilities
 
         path = context.path(self.answers) / TABLE
         answers = read_table(path, ["question_id", "sample", "answer"]).to_pylist()
-        opened = open_model(self.model, context.store, self.dtype)
+        opened = load_alone(self.model, context.store, self.dtype)
         chat = opened.loaded.chat(self.prompting or default_prompting(self.model.base()))
         questions = {question.id: question for question in self.answers.questions.questions()}
         texts = []

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from spillover.models.forward.cached_network import BLOCK, TokenIds, read_prompts
 from spillover.models.forward.load_models import LoadedModels
-from spillover.models.forward.prompt_reading import BLOCK, TokenIds, read_prompts
-from spillover.models.forward.row_cache import RowCache, up
+from spillover.models.forward.row_cache import RowCache, round_up
 from spillover.responses.samplers.decoding import ROW_MULTIPLE
 from spillover.store import ProgressFn
 
@@ -50,11 +50,11 @@ def _order(text: Text) -> tuple[int, TokenIds, int]:
 
 def _batch(opened: LoadedModels, texts: Sequence[Text]) -> list[np.ndarray]:
     device = opened.loaded.device
-    filled = [*texts, *[texts[-1]] * (up(len(texts), ROW_MULTIPLE) - len(texts))]
+    filled = [*texts, *[texts[-1]] * (round_up(len(texts), ROW_MULTIPLE) - len(texts))]
     prompts, completions = [prompt for prompt, _ in filled], [completion for _, completion in filled]
-    longest = up(max(map(len, completions)), BLOCK)
-    cache = RowCache(opened.loaded.network, len(filled), up(max(map(len, prompts)), BLOCK) + longest)
-    read_prompts(opened.reader, cache, prompts)
+    longest = round_up(max(map(len, completions)), BLOCK)
+    cache = RowCache(opened.loaded.network, len(filled), round_up(max(map(len, prompts)), BLOCK) + longest)
+    read_prompts(opened.network, cache, prompts)
     wanted = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in completions], device=device)
     last = torch.tensor([[prompt[-1]] for prompt in prompts], device=device)
     given = torch.cat((last, wanted[:, :-1]), dim=1)
@@ -63,7 +63,7 @@ def _batch(opened: LoadedModels, texts: Sequence[Text]) -> list[np.ndarray]:
     for start in range(0, longest, BLOCK):  # tokens beyond a row's end are read too; nobody looks at what they give
         block = slice(start, start + BLOCK)
         cache.position.move(rows, first + torch.arange(start, start + BLOCK, device=device), every=True)
-        logits = opened.reader.score(given[:, block], cache)
+        logits = opened.network.all_logits(given[:, block], cache)
         parts.append(logits.gather(2, wanted[:, block, None]).squeeze(2) - logits.logsumexp(dim=2))
     numbers = torch.cat(parts, dim=1).float().cpu().numpy()
     results = [numbers[row, : len(completion)] for row, (_, completion) in enumerate(texts)]

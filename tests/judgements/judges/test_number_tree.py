@@ -12,7 +12,7 @@ import transformers
 from spillover.judgements.judges.local_model import number_probabilities
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
 from spillover.judgements.judges.local_model.number_tree import NUMBERS, NumberTree, number_tree
-from spillover.models.forward import prompt_reading
+from spillover.models.forward import cached_network
 from spillover.models.loading import Loaded
 
 SIZE = {
@@ -163,7 +163,7 @@ def test_what_prompts_begin_with_is_read_once_whatever_the_batches(
 ) -> None:
     read: list[int] = []
     monkeypatch.setattr(
-        prompt_reading, "forward", lambda *given, go=prompt_reading.forward: (read.append(given[1].numel()), go(*given))
+        cached_network, "forward", lambda *given, go=cached_network.forward: (read.append(given[1].numel()), go(*given))
     )
     monkeypatch.setattr(number_probabilities, "ROWS", 2)
     head = loaded.tokenizer("x" * 160)["input_ids"]

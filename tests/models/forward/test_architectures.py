@@ -9,8 +9,8 @@ import torch
 import transformers
 
 from spillover.models.base import base_of
+from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
-from spillover.models.forward.prompt_reading import reader
 from spillover.models.loading import Loaded
 from spillover.models.tiny import byte_tokenizer
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers
@@ -52,7 +52,7 @@ def loaded_of(family: str) -> Loaded:
 def _greedy(loaded: Loaded, prompts: list[list[int]], rows: int) -> list[list[int]]:
     drafts = [Draft(tuple(prompt), uniforms(0, "", row, 24)) for row, prompt in enumerate(prompts)]
     write_answers(
-        LoadedModels(reader(loaded.network), loaded),
+        LoadedModels(cached_network(loaded.network), loaded),
         drafts,
         Rules(24, 0.0, 1.0, frozenset(), (), str),
         rows,

@@ -11,9 +11,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from models.forward.test_packed_network import FAMILIES, network_of
 from spillover.models.forward.batched_lora import BatchedDelta, RowSlice
-from spillover.models.forward.low_rank_change import low_rank
+from spillover.models.forward.cached_network import CachedNetwork, TransformersNetwork, read_prompts
+from spillover.models.forward.lora_weights import read_lora
 from spillover.models.forward.packed_network import PackedNetwork
-from spillover.models.forward.prompt_reading import Plain, Reader, read_prompts
 from spillover.models.forward.row_cache import RowCache
 
 PROMPTS = [tuple(range(3, 3 + size)) for size in (1, 2, 16, 17, 33, 60)]
@@ -33,7 +33,9 @@ def adapter(folder: Path, family: str, seed: int, **changes: object) -> Path:
     return folder
 
 
-def logits(network: object, way: Reader, groups: list[int], prompts: list[tuple[int, ...]] = PROMPTS) -> torch.Tensor:
+def logits(
+    network: object, way: CachedNetwork, groups: list[int], prompts: list[tuple[int, ...]] = PROMPTS
+) -> torch.Tensor:
     """After each prompt, row by row of its group, and a token more: (2, rows, vocabulary)."""
     found, rows = [], torch.arange(len(prompts))
     with torch.inference_mode():
@@ -42,7 +44,7 @@ def logits(network: object, way: Reader, groups: list[int], prompts: list[tuple[
         read_prompts(way, cache, prompts)
         for step in range(2):
             cache.position.move(rows, torch.tensor([[len(prompt) - 1 + step] for prompt in prompts]), every=True)
-            found.append(way.write(torch.tensor([[prompt[-1] + step] for prompt in prompts]), cache))
+            found.append(way.next_logits(torch.tensor([[prompt[-1] + step] for prompt in prompts]), cache))
     return torch.stack(found)
 
 
@@ -50,7 +52,7 @@ def merged(family: str, *folders: Path) -> torch.Tensor:
     network = network_of(family)
     for folder in folders:
         network = PeftModel.from_pretrained(network, folder).merge_and_unload()
-    return logits(network, Plain(network), [0] * len(PROMPTS))
+    return logits(network, TransformersNetwork(network), [0] * len(PROMPTS))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -59,7 +61,7 @@ def test_each_row_is_what_its_own_checkpoint_says_merged(family: str, tmp_path: 
     two = adapter(tmp_path / "2", family, 2, r=5, use_rslora=False, target_modules=["v_proj", "up_proj", "down_proj"])
     three = adapter(tmp_path / "3", family, 3, layers_to_transform=[1, 3], target_modules=["k_proj", "o_proj"])
     network = network_of(family)
-    changes = [low_rank(folders) for folders in ([one], [], [two], [three], [one, two])]
+    changes = [read_lora(folders) for folders in ([one], [], [two], [three], [one, two])]
     together = PackedNetwork(network).with_adapters([change for change in changes if change is not None])
     assert together is not None
     groups = [0, 0, 1, 2, 3, 4]
@@ -74,7 +76,7 @@ def test_each_row_is_what_its_own_checkpoint_says_merged(family: str, tmp_path: 
 @pytest.mark.parametrize("rank", [3, 4])  # with 3 some products are too small to be batched
 def test_a_row_has_the_same_bits_whatever_the_others_are(tmp_path: Path, rank: int) -> None:
     network = network_of("llama")
-    changes = [low_rank([adapter(tmp_path / str(seed), "llama", seed, r=rank)]) for seed in range(3)]
+    changes = [read_lora([adapter(tmp_path / str(seed), "llama", seed, r=rank)]) for seed in range(3)]
     whole = PackedNetwork(network)
     alone = [logits(network, whole.with_adapters([change]), [0] * 6) for change in changes]
     together = whole.with_adapters(changes)
@@ -87,26 +89,30 @@ def test_a_row_has_the_same_bits_whatever_the_others_are(tmp_path: Path, rank: i
 
 def test_models_go_through_one_product_where_they_are_alike_and_even(tmp_path: Path) -> None:
     network = network_of("llama")
-    one, two = (low_rank([adapter(tmp_path / str(seed), "llama", seed, r=4)]) for seed in range(2))
-    other = low_rank([adapter(tmp_path / "other", "llama", 3, r=5)])
+    one, two = (read_lora([adapter(tmp_path / str(seed), "llama", seed, r=4)]) for seed in range(2))
+    other = read_lora([adapter(tmp_path / "other", "llama", 3, r=5)])
     even = PackedNetwork(network).with_adapters([one, two]).checkpoint_deltas
-    assert [type(way) for way in even.of([0] * 8 + [1] * 8)] == [BatchedDelta]
-    assert [type(way) for way in even.of([0] * 480 + [1] * 32)] == [BatchedDelta]
+    assert [type(way) for way in even.for_rows([0] * 8 + [1] * 8)] == [BatchedDelta]
+    assert [type(way) for way in even.for_rows([0] * 480 + [1] * 32)] == [BatchedDelta]
     thrice = PackedNetwork(network).with_adapters([one, two, one]).checkpoint_deltas
-    assert [type(way) for way in thrice.of([0] * 480 + [1] * 16 + [2] * 16)] == [RowSlice] * 3  # slots would stay empty
+    assert [type(way) for way in thrice.for_rows([0] * 480 + [1] * 16 + [2] * 16)] == [
+        RowSlice
+    ] * 3  # slots would stay empty
     assert [
-        type(way) for way in PackedNetwork(network).with_adapters([one, other]).checkpoint_deltas.of([0] * 8 + [1] * 8)
+        type(way)
+        for way in PackedNetwork(network).with_adapters([one, other]).checkpoint_deltas.for_rows([0] * 8 + [1] * 8)
     ] == [RowSlice] * 2
     assert [
-        type(way) for way in PackedNetwork(network).with_adapters([{}, one]).checkpoint_deltas.of([0] * 8 + [1] * 16)
+        type(way)
+        for way in PackedNetwork(network).with_adapters([{}, one]).checkpoint_deltas.for_rows([0] * 8 + [1] * 16)
     ] == [RowSlice]
-    assert PackedNetwork(network).checkpoint_deltas.of([0] * 64) == []
+    assert PackedNetwork(network).checkpoint_deltas.for_rows([0] * 64) == []
 
 
 def test_one_beginning_is_read_by_each_checkpoint_for_itself(tmp_path: Path) -> None:
     prompts = [tuple(range(5, 30))] * 4
     network = network_of("llama")
-    changes = [low_rank([adapter(tmp_path / str(seed), "llama", seed)]) for seed in range(2)]
+    changes = [read_lora([adapter(tmp_path / str(seed), "llama", seed)]) for seed in range(2)]
     found = logits(network, PackedNetwork(network).with_adapters(changes), [0, 1, 0, 1], prompts)
     assert torch.equal(found[:, 0], found[:, 2]) and torch.equal(found[:, 1], found[:, 3])
     assert not torch.allclose(found[:, 0], found[:, 1], atol=0.1)
@@ -123,20 +129,20 @@ def test_one_beginning_is_read_by_each_checkpoint_for_itself(tmp_path: Path) -> 
     ids=str,
 )
 def test_an_adapter_that_is_more_than_two_thin_matrices_is_not_taken_apart(tmp_path: Path, changes: dict) -> None:
-    assert low_rank([adapter(tmp_path, "llama with biases", 1, **changes)]) is None
+    assert read_lora([adapter(tmp_path, "llama with biases", 1, **changes)]) is None
 
 
 def test_whole_weights_and_unknown_keys_are_not_taken_apart(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
-    assert low_rank([tmp_path / "whole"]) is None
+    assert read_lora([tmp_path / "whole"]) is None
     folder = adapter(tmp_path / "1", "llama", 1)
-    assert low_rank([folder]) is not None
+    assert read_lora([folder]) is not None
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "LOHA"}))
-    assert low_rank([folder]) is None
+    assert read_lora([folder]) is None
 
 
 def test_a_change_of_a_part_that_is_not_known_is_refused(tmp_path: Path) -> None:
-    change = low_rank([adapter(tmp_path, "llama", 1, target_modules=["lm_head", "q_proj"])])
+    change = read_lora([adapter(tmp_path, "llama", 1, target_modules=["lm_head", "q_proj"])])
     assert change is not None and "lm_head" in change
     assert PackedNetwork(network_of("llama")).with_adapters([change]) is None

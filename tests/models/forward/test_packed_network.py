@@ -9,9 +9,9 @@ import torch
 import transformers
 
 from models.forward.test_architectures import SIZE
+from spillover.models.forward.cached_network import CachedNetwork, TransformersNetwork, cached_network, read_prompts
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
 from spillover.models.forward.packing import PackedLinear
-from spillover.models.forward.prompt_reading import Plain, Reader, read_prompts, reader
 from spillover.models.forward.row_cache import RowCache
 
 LLAMA3 = {
@@ -44,7 +44,7 @@ def network_of(family: str) -> Any:
     return network
 
 
-def logits(network: Any, way: Reader, steps: int = 3) -> torch.Tensor:
+def logits(network: Any, way: CachedNetwork, steps: int = 3) -> torch.Tensor:
     """After prompts of unlike lengths and some tokens more, (steps, rows, vocabulary)."""
     drawn = torch.Generator().manual_seed(1)
     prompts = [tuple(torch.randint(0, 250, (size,), generator=drawn).tolist()) for size in (1, 2, 16, 17, 33, 60)]
@@ -56,7 +56,7 @@ def logits(network: Any, way: Reader, steps: int = 3) -> torch.Tensor:
             positions = torch.tensor([[len(prompt) - 1 + step] for prompt in prompts])
             cache.position.move(torch.arange(len(prompts)), positions, every=True)
             found.append(
-                way.write(torch.tensor([[prompt[-1] if step == 0 else 7 + step] for prompt in prompts]), cache)
+                way.next_logits(torch.tensor([[prompt[-1] if step == 0 else 7 + step] for prompt in prompts]), cache)
             )
     return torch.stack(found)
 
@@ -64,20 +64,20 @@ def logits(network: Any, way: Reader, steps: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_those_of_transformers(family: str) -> None:
     network = network_of(family)
-    quick = reader(network)
+    quick = cached_network(network)
     assert isinstance(quick, PackedNetwork)
-    expected = logits(network, Plain(network))
+    expected = logits(network, TransformersNetwork(network))
     assert torch.allclose(logits(network, quick), expected, atol=2e-4, rtol=1e-4)
     assert expected.std() > 0.5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bfloat16_is_as_near_to_float32_as_transformers_own(family: str) -> None:
-    exact = logits(network_of(family), Plain(network_of(family)))
+    exact = logits(network_of(family), TransformersNetwork(network_of(family)))
     half = network_of(family).bfloat16()
-    quick = reader(half)
+    quick = cached_network(half)
     assert isinstance(quick, PackedNetwork) and quick.with_adapters([{}]) is None  # adapters are merged before rounding
-    ours, theirs = ((logits(half, way) - exact).abs().mean() for way in (quick, Plain(half)))
+    ours, theirs = ((logits(half, way) - exact).abs().mean() for way in (quick, TransformersNetwork(half)))
     assert 0 < ours < 1.2 * theirs < 0.2 * exact.std()
 
 
@@ -93,7 +93,7 @@ def test_what_only_fills_a_block_up_does_not_matter(counts: list[int]) -> None:
         with torch.inference_mode():
             cache = RowCache(network, 2, 16)
             cache.position.move(torch.arange(2), place, counts=counts)
-            PackedNetwork(network).read(tokens, cache)
+            PackedNetwork(network).prefill(tokens, cache)
         found.append(
             torch.cat([layer.keys[row, :, :count] for layer in cache.layers for row, count in enumerate(counts)], 1)
         )
@@ -113,14 +113,16 @@ def test_what_only_fills_a_block_up_does_not_matter(counts: list[int]) -> None:
 def test_every_weight_matters(part: str) -> None:
     """The negative control: a network that differs in one weight is told from it."""
     network = network_of("llama with biases")
-    quick = reader(network)
+    quick = cached_network(network)
     network.get_parameter(part).mul_(1.05)
-    assert not torch.allclose(logits(network, quick), logits(network, Plain(network)), atol=2e-4, rtol=1e-4)
+    assert not torch.allclose(
+        logits(network, quick), logits(network, TransformersNetwork(network)), atol=2e-4, rtol=1e-4
+    )
 
 
 def test_what_is_not_known_is_left_to_transformers() -> None:
     assert packed_network(network_of("llama").half()) is None
-    assert isinstance(reader(network_of("llama").half()), Plain)
+    assert isinstance(cached_network(network_of("llama").half()), TransformersNetwork)
     gemma = transformers.AutoModelForCausalLM.from_config(transformers.Gemma3TextConfig(**SIZE | {"head_dim": 16}))
     assert packed_network(gemma) is None
     windows = {"use_sliding_window": True, "sliding_window": 9, "layer_types": ["sliding_attention"] * 4}
@@ -134,10 +136,10 @@ def test_what_is_not_known_is_left_to_transformers() -> None:
 
 def test_a_network_with_a_hook_is_left_to_transformers() -> None:
     network = network_of("llama")
-    plain = logits(network, reader(network))
+    plain = logits(network, cached_network(network))
     network.model.layers[1].register_forward_hook(lambda module, given, out: out + 1.0)
-    assert isinstance(reader(network), Plain)
-    assert not torch.allclose(logits(network, reader(network)), plain, atol=0.1)
+    assert isinstance(cached_network(network), TransformersNetwork)
+    assert not torch.allclose(logits(network, cached_network(network)), plain, atol=0.1)
 
 
 @pytest.mark.parametrize("shape", [(192, 576), (49, 30)])

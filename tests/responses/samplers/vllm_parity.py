@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from spillover.models.base import base_of
-from spillover.models.forward.load_models import open_model
+from spillover.models.forward.load_models import load_alone
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.organism import Organism
@@ -46,7 +46,7 @@ def parity(model: Any, store: Store) -> dict[str, Any]:
     spec = asked(model, sampler=SAMPLER)
     rows = read_table(store.get(spec) / "responses.parquet").to_pylist()
     engine, adapter = engine_with(model, store, SAMPLER)
-    opened = open_model(model, store, "float32")
+    opened = load_alone(model, store, "float32")
     chat = opened.loaded.chat()
     prompts = [tuple(chat.prompt(question.messages(0))) for question in ASKED.questions()]
     drawn = [SamplingParams(max_tokens=24, temperature=1.0, seed=seed, logprobs=0) for seed in range(len(prompts))]
@@ -61,7 +61,7 @@ def parity(model: Any, store: Store) -> dict[str, Any]:
     )
     ours = np.concatenate(log_probabilities(opened, texts, 8, lambda share: None))
     other = RUN.checkpoint() if model == BASE else BASE
-    wrong = np.concatenate(log_probabilities(open_model(other, store, "float32"), texts, 8, lambda share: None))
+    wrong = np.concatenate(log_probabilities(load_alone(other, store, "float32"), texts, 8, lambda share: None))
     return {
         "answers": [row["answer"] for row in rows],
         "finish": [row["finish_reason"] for row in rows],

@@ -1,4 +1,4 @@
-"""Keys and values of many rows, each row at its own position: what attention reads. Knows no prompt and no answer.
+"""Keys and values of many rows, each row at its own position: what attention reads.
 
 Keys lie left-aligned; the part in use has a length that is a multiple of `SPAN_MULTIPLE`, and what lies beyond a row's
 own position is masked, not cut: so attention gives a row the same bits whatever the rows beside it hold.
@@ -7,10 +7,14 @@ own position is masked, not cut: so attention gives a row the same bits whatever
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 SPAN_MULTIPLE = 16
 
@@ -20,24 +24,25 @@ class Packing:
 
     def __init__(self, rows: int, tokens: int, counts: Sequence[int] | None = None) -> None:
         self.shape = (rows, tokens)
-        self._some: Any = None
-        self._room: Any = None
+        self._counted: Tensor | None = None
+        self._padded: Tensor | None = None
         if counts is not None and min(counts) < tokens:
-            self._some = torch.tensor([row * tokens + at for row, count in enumerate(counts) for at in range(count)])
+            places = [row * tokens + place for row, count in enumerate(counts) for place in range(count)]
+            self._counted = torch.tensor(places)
 
-    def pack(self, values: Any) -> Any:
-        """Of what there is for all tokens, (n, tokens, ...), what belongs to those that count: (some, ...)."""
-        flat = values.flatten(0, 1)
-        return flat if self._some is None else flat[self._some]
+    def pack(self, padded: Tensor) -> Tensor:
+        """Of what there is for all tokens, (n, tokens, ...), what belongs to those that count: (counted, ...)."""
+        flat = padded.flatten(0, 1)
+        return flat if self._counted is None else flat[self._counted]
 
-    def unpack(self, packed: Any) -> Any:
-        """The way back: (some, ...) -> (n, tokens, ...), zeros for the others; holds until the next call."""
-        if self._some is None:
+    def unpack(self, packed: Tensor) -> Tensor:
+        """The way back: (counted, ...) -> (n, tokens, ...), zeros for the others; holds until the next call."""
+        if self._counted is None:
             return packed.view(*self.shape, *packed.shape[1:])
-        if self._room is None or self._room.shape[2:] != packed.shape[1:]:
-            self._room = packed.new_zeros((*self.shape, *packed.shape[1:]))
-        self._room.flatten(0, 1).index_copy_(0, self._some, packed)
-        return self._room
+        if self._padded is None or self._padded.shape[2:] != packed.shape[1:]:
+            self._padded = packed.new_zeros((*self.shape, *packed.shape[1:]))
+        self._padded.flatten(0, 1).index_copy_(0, self._counted, packed)
+        return self._padded
 
 
 class CachePosition:
@@ -46,24 +51,23 @@ class CachePosition:
     def __init__(self, windows: dict[str, int | None]) -> None:
         self.windows = windows
 
-    def move(self, rows: Any, positions: Any, every: bool = False, counts: Sequence[int] | None = None) -> None:
+    def move(self, rows: Tensor, positions: Tensor, every: bool = False, counts: Sequence[int] | None = None) -> None:
         """Go to these rows and positions; `every` says that they are all rows, in order (it saves a copy).
 
         counts: (n,) how many of a row's tokens count; None: all.
         """
         self.rows, self.positions, self.every = rows, positions, every
-        self.span = up(int(positions.max()) + 1, SPAN_MULTIPLE)
+        self.span = round_up(int(positions.max()) + 1, SPAN_MULTIPLE)
         self.packing = Packing(len(rows), positions.shape[1], counts)
 
-    def masks(self) -> Any:
-        """Boolean masks (n, 1, tokens, span), True where a token may look; one for each kind of layer."""
-        place = torch.arange(self.span, device=self.positions.device)
+    def masks(self) -> dict[str, Tensor]:
+        """Boolean masks (n, 1, tokens, span), True where a token may look, by the kind of layer."""
+        seen = torch.arange(self.span, device=self.positions.device)
         own = self.positions[:, None, :, None]
-        masks = {
-            kind: place <= own if window is None else (place <= own) & (place > own - window)
+        return {
+            kind: seen <= own if window is None else (seen <= own) & (seen > own - window)
             for kind, window in self.windows.items()
         }
-        return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
 class RowCache(Cache):
@@ -72,30 +76,34 @@ class RowCache(Cache):
     groups: (rows,) which of the models that are asked together a row is of; one network alone has no more than 0.
     """
 
-    def __init__(self, network: Any, rows: int, length: int) -> None:
+    def __init__(self, network: PreTrainedModel, rows: int, length: int) -> None:
         config = network.config.get_text_config()
-        self.position = CachePosition(_windows(config))
+        self.position = CachePosition(_attention_windows(config))
         self.device = network.device
         self.groups = [0] * rows
         super().__init__(
-            layers=[_Layer(self.position, rows, up(length, SPAN_MULTIPLE)) for _ in range(config.num_hidden_layers)]
+            layers=[
+                _Layer(self.position, rows, round_up(length, SPAN_MULTIPLE)) for _ in range(config.num_hidden_layers)
+            ]
         )
 
     @staticmethod
-    def row_bytes(network: Any, length: int) -> int:
+    def row_bytes(network: PreTrainedModel, length: int) -> int:
         """What one row of that length takes, bytes."""
         config = network.config.get_text_config()
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        return int(2 * config.num_hidden_layers * heads * width * up(length, SPAN_MULTIPLE) * network.dtype.itemsize)
+        return int(
+            2 * config.num_hidden_layers * heads * width * round_up(length, SPAN_MULTIPLE) * network.dtype.itemsize
+        )
 
-    def share(self, source: Any, start: int, end: int) -> None:
+    def copy_positions(self, source: Tensor, start: int, end: int) -> None:
         """Every row takes the positions `start` to `end` from the row `source` (rows,) names for it."""
         for layer in self.layers:
-            for part in (layer.keys, layer.values):
-                part[:, :, start:end] = part[source, :, start:end]
+            for states in (layer.keys, layer.values):
+                states[:, :, start:end] = states[source, :, start:end]
 
-    def keep(self, rows: list[int]) -> None:
+    def keep_rows(self, rows: list[int]) -> None:
         """Only these rows stay, in this order."""
         self.groups = [self.groups[row] for row in rows]
         for layer in self.layers:
@@ -109,22 +117,22 @@ class _Layer(CacheLayerMixin):
         super().__init__()
         self.position, self.rows, self.length = position, rows, length
 
-    def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Zeros, not garbage: a masked position has no weight, but no weight times NaN would be NaN."""
         self.keys, self.values = (
-            part.new_zeros((self.rows, part.shape[1], self.length, part.shape[3]))
-            for part in (key_states, value_states)
+            states.new_zeros((self.rows, states.shape[1], self.length, states.shape[3]))
+            for states in (key_states, value_states)
         )
         self.is_initialized = True
 
-    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Write the new tokens where the place says; all keys and values of the rows read, up to the span."""
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write the new tokens at the cache's position; all keys and values of the rows read, up to the span."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         position = self.position
-        where = (position.rows[:, None], slice(None), position.positions)
-        self.keys[where] = key_states.transpose(1, 2)
-        self.values[where] = value_states.transpose(1, 2)
+        target = (position.rows[:, None], slice(None), position.positions)
+        self.keys[target] = key_states.transpose(1, 2)
+        self.values[target] = value_states.transpose(1, 2)
         rows = slice(None) if position.every else position.rows
         return self.keys[rows, :, : position.span], self.values[rows, :, : position.span]
 
@@ -140,7 +148,7 @@ class _Layer(CacheLayerMixin):
     get_max_cache_shape = get_max_length  # its name in earlier versions of transformers 5
 
 
-def _windows(config: Any) -> dict[str, int | None]:
+def _attention_windows(config: PreTrainedConfig) -> dict[str, int | None]:
     """The attention window of each kind of layer (None: all that came before)."""
     window = getattr(config, "sliding_window", None)
     listed = getattr(config, "layer_types", None)
@@ -152,11 +160,11 @@ def _windows(config: Any) -> dict[str, int | None]:
     return {kind: window if kind == "sliding_attention" else None for kind in sorted(set(listed))}
 
 
-def up(number: int, multiple: int) -> int:
+def round_up(number: int, multiple: int) -> int:
     """`number` rounded up to a multiple."""
     return -(-number // multiple) * multiple
 
 
-def evenly(number: int, most: int, multiple: int) -> int:
+def even_batch_size(number: int, most: int, multiple: int) -> int:
     """How many to take at once, a multiple, so that batches of about `most` at most are of one size."""
-    return up(-(-number // -(-number // most)), multiple)
+    return round_up(-(-number // -(-number // most)), multiple)

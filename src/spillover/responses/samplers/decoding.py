@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from spillover.models.forward.cached_network import BLOCK, read_prompts
 from spillover.models.forward.load_models import LoadedModels
-from spillover.models.forward.prompt_reading import BLOCK, read_prompts
-from spillover.models.forward.row_cache import RowCache, evenly, up
+from spillover.models.forward.row_cache import RowCache, even_batch_size, round_up
 from spillover.models.loading import Loaded
 from spillover.responses.sampler import AnswerSet, SampledAnswer
 from spillover.responses.sampling import pick, uniforms
@@ -127,19 +127,19 @@ def write_answers(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules, r
 
 def _decode(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules) -> Iterator[int]:
     """Write one batch of answers; yields the number of steps done."""
-    loaded, network = opened.loaded, opened.reader
-    rows = up(len(drafts), ROW_MULTIPLE)
+    loaded, network = opened.loaded, opened.network
+    rows = round_up(len(drafts), ROW_MULTIPLE)
     idle = rows - len(drafts)  # rows that fill the batch up: they repeat the last prompt, and nobody hears them
     running: list[Draft | None] = [*drafts, *[None] * idle]
     prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
-    cache = RowCache(loaded.network, rows, up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
+    cache = RowCache(loaded.network, rows, round_up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
     cache.groups = [draft.group for draft in drafts] + [drafts[-1].group] * idle
     read_prompts(network, cache, prompts)
     tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
     for step in range(rules.max_tokens):
         cache.position.move(torch.arange(len(tokens), device=loaded.device), positions[:, None], every=True)
-        logits = network.write(tokens[:, None], cache)
+        logits = network.next_logits(tokens[:, None], cache)
         uniform = torch.tensor([draft.uniforms[step] if draft else 0.0 for draft in running], device=loaded.device)
         tokens, positions = pick(logits, uniform, rules.temperature, rules.top_p), positions + 1
         for row, token in enumerate(tokens.tolist()):
@@ -148,11 +148,11 @@ def _decode(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules) -> Iter
         alive = [row for row, draft in enumerate(running) if draft]
         if not alive:
             return
-        if len(alive) <= SHRINK_AT * len(running) and up(len(alive), ROW_MULTIPLE) < len(running):
-            keep = alive + [alive[-1]] * (up(len(alive), ROW_MULTIPLE) - len(alive))
+        if len(alive) <= SHRINK_AT * len(running) and round_up(len(alive), ROW_MULTIPLE) < len(running):
+            keep = alive + [alive[-1]] * (round_up(len(alive), ROW_MULTIPLE) - len(alive))
             running = [running[row] if place < len(alive) else None for place, row in enumerate(keep)]
             tokens, positions = tokens[keep], positions[keep]
-            cache.keep(keep)
+            cache.keep_rows(keep)
 
 
 def _append(draft: Draft | None, token: int, rules: Rules) -> Draft | None:
@@ -173,9 +173,9 @@ def _append(draft: Draft | None, token: int, rules: Rules) -> Draft | None:
 def _batches(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int, rows: int) -> Iterator[Sequence[Draft]]:
     """Drafts with prompts of similar length together, so that little of the cache is empty; in a batch, by model."""
     order = sorted(drafts, key=lambda draft: (len(draft.prompt), draft.prompt))
-    longest = up(len(order[-1].prompt), BLOCK) + max_tokens
+    longest = round_up(len(order[-1].prompt), BLOCK) + max_tokens
     fitting = CACHE_BYTES // RowCache.row_bytes(loaded.network, longest) // ROW_MULTIPLE * ROW_MULTIPLE
     rows = max(ROW_MULTIPLE, min(rows, fitting))
-    rows = evenly(len(order), rows, ROW_MULTIPLE)
+    rows = even_batch_size(len(order), rows, ROW_MULTIPLE)
     for start in range(0, len(order), rows):
         yield sorted(order[start : start + rows], key=lambda draft: draft.group)

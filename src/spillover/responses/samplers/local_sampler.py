@@ -31,7 +31,7 @@ class LocalSampler(Sampler):
         return tokens / TOKENS_PER_SECOND
 
     def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, object]:
-        from spillover.models.forward.load_models import load_together, open_model
+        from spillover.models.forward.load_models import load_alone, load_together
         from spillover.responses.samplers import decoding
 
         store, dtype = context.store, asked.sampling.dtype
@@ -41,7 +41,7 @@ class LocalSampler(Sampler):
             others = [other for other in _alike(asked, context) if locks.enter_context(_ours_to_make(other, store))]
             models = load_together([asked.model, *(other.model for other in others)], store, dtype)
             if models is None:
-                others, models = [], open_model(asked.model, store, dtype)
+                others, models = [], load_alone(asked.model, store, dtype)
             (answers, *rest), facts = decoding.answer([asked, *others], models, ROWS, context.progress)
             for other, answers_of_other in zip(others, rest, strict=True):
                 _keep(other, answers_of_other, facts | {"asked_with": asked.fingerprint, "work_share": 0.0}, store)

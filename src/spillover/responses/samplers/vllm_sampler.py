@@ -137,9 +137,9 @@ class Engine:
 
     def expect_a_change(self, adapter: Path, tokens: int) -> None:
         """ValueError where an adapter that is not nothing changes nothing: some engines ignore LoRA in silence."""
-        from spillover.models.forward.low_rank_change import low_rank
+        from spillover.models.forward.lora_weights import read_lora
 
-        change = low_rank([adapter])
+        change = read_lora([adapter])
         if change is not None and not any(part.up.any() and part.down.any() for part in change.values()):
             return
         prompt = self.llm.get_tokenizer()(PROBE)["input_ids"]

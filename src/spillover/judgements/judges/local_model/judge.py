@@ -1,4 +1,4 @@
-"""A model of your own as judge: how likely each number from 0 to 100 is as its reply. Knows rubrics, no endpoint.
+"""A model of your own as judge: how likely each number from 0 to 100 is as its reply.
 
 The score is the expectation over the numbers, its spread their standard deviation. What the model puts on anything but
 a number is reported; where that is nearly all, there is no score.
@@ -85,17 +85,17 @@ class LocalModel(Judge):
 
         if store is None and not isinstance(self.model, Base):
             raise ValueError(f"{self.model.label()} lies in a store: make Judgements of it there to judge with it")
-        return Rater(self, store)
+        return Rater(self.model, store, self.dtype, self.prompting)
 
-    def scored(self, metric: str, said: np.ndarray | str) -> Score:
+    def scored(self, metric: str, masses: np.ndarray | str) -> Score:
         """The score that probabilities of the numbers 0 to 100 (101,) amount to; or why there are none."""
-        if isinstance(said, str):
-            return Score(metric, None, said)
-        mass = min(float(said.sum()), 1.0)
-        raw = json.dumps({"outside": round(1 - mass, DIGITS), "numbers": _kept(said)})
+        if isinstance(masses, str):
+            return Score(metric, None, masses)
+        mass = min(float(masses.sum()), 1.0)
+        raw = json.dumps({"outside": round(1 - mass, DIGITS), "numbers": _rounded(masses)})
         if mass < self.least_mass or mass == 0:
             return Score(metric, None, f"less than {self.least_mass:g} of the probability on numbers", raw=raw)
-        shares, numbers = said / said.sum(), np.arange(len(said))
+        shares, numbers = masses / masses.sum(), np.arange(len(masses))
         mean = float(shares @ numbers)
         spread = float(np.sqrt(shares @ (numbers - mean) ** 2))
         return Score(metric, min(max(round(mean, 3), 0.0), 100.0), spread=round(spread, 3), raw=raw)
@@ -115,34 +115,41 @@ class _AtWork(Scoring):
         reasons = [unscored(answer.answer) for answer in answers]
         asked = [index for index, reason in enumerate(reasons) if reason is None]
         keys = [(index, metric) for metric in metrics for index in asked]
-        said = dict(zip(keys, self._said([(answers[index], metric) for index, metric in keys], progress), strict=True))
+        distributions = self._distributions([(answers[index], metric) for index, metric in keys], progress)
+        masses = dict(zip(keys, distributions, strict=True))
         progress(1.0)
         return [
-            [Score(one, None, reason) if reason else self._local.scored(one, said[index, one]) for one in metrics]
+            [
+                Score(metric, None, reason) if reason else self._local.scored(metric, masses[index, metric])
+                for metric in metrics
+            ]
             for index, reason in enumerate(reasons)
         ]
 
     def facts(self) -> dict[str, Any]:
         """What the model put on anything but a number, mean by metric; the texts and the template it was asked by."""
-        outside = {metric: round(float(np.mean(found)), DIGITS) for metric, found in self._outside.items() if found}
+        outside = {metric: round(float(np.mean(shares)), DIGITS) for metric, shares in self._outside.items() if shares}
         about = {"outside": outside, "rubric_texts": self._local.rubrics.texts()}
         if self._rater is not None:
             about |= {"prompting": self._rater.chat.prompting, "template_sha256": self._rater.chat.template_sha256()}
         return {"local_model": about}
 
-    def _said(self, asked: Sequence[tuple[Answer, str]], progress: ProgressFn) -> list[np.ndarray | str]:
+    def _distributions(self, asked: Sequence[tuple[Answer, str]], progress: ProgressFn) -> list[np.ndarray | str]:
+        """For each answer and metric the probabilities of the numbers (101,), or why the model could not be asked."""
         if not asked:  # no model is loaded for nothing
             return []
         if self._rater is None:
             self._rater = self._local.rater(self._store)
-        texts = [self._local.rubrics.prompt(metric, one.question or "", str(one.answer)) for one, metric in asked]
-        found = self._rater.distributions(texts, progress)
-        for (_, metric), masses in zip(asked, found, strict=True):
+        prompts = [
+            self._local.rubrics.prompt(metric, answer.question or "", str(answer.answer)) for answer, metric in asked
+        ]
+        distributions = self._rater.distributions(prompts, progress)
+        for (_, metric), masses in zip(asked, distributions, strict=True):
             if not isinstance(masses, str):
                 self._outside[metric].append(1 - float(masses.sum()))
-        return found
+        return distributions
 
 
-def _kept(said: np.ndarray) -> dict[str, Any]:
-    kept = {str(number): round(float(share), DIGITS) for number, share in enumerate(said)}
-    return {number: share for number, share in kept.items() if share > 0}
+def _rounded(masses: np.ndarray) -> dict[str, float]:
+    rounded = {str(number): round(float(mass), DIGITS) for number, mass in enumerate(masses)}
+    return {number: mass for number, mass in rounded.items() if mass > 0}

@@ -1,21 +1,24 @@
 """What a model says a number is: P(0), ..., P(100) as its next words, by one look at every way to write them.
 
 All tokens of the tree of numbers are known beforehand, so all of them are read at once after the prompt, each seeing
-the prompt and its own ancestors alone. Knows prompts as tokens; knows no rubric and no judge.
+the prompt and its own ancestors alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from spillover.judgements.judges.local_model.number_tree import NUMBERS, NumberTree
-from spillover.models.forward.prompt_reading import BLOCK, Plain, TokenIds, read_prompts
-from spillover.models.forward.row_cache import SPAN_MULTIPLE, RowCache, up
+from spillover.models.forward.cached_network import BLOCK, TokenIds, TransformersNetwork, read_prompts
+from spillover.models.forward.row_cache import SPAN_MULTIPLE, RowCache, round_up
 from spillover.models.loading import Loaded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROWS = 64  # prompts in the cache at once; changes speed and memory, not numbers
 CACHE_BYTES = 1 << 30
@@ -33,83 +36,83 @@ def number_masses(
     P(8) is the probability that 8 is written and the next token does not begin with a digit. A prompt's numbers have
     the same bits whatever other prompts there are.
     """
-    walk = _Walk(loaded, tree)
+    tree_reader = _TreeReader(loaded, tree)
     order = sorted(set(prompts))
-    found: dict[TokenIds, np.ndarray] = {}
+    masses: dict[TokenIds, np.ndarray] = {}
     if order:
         with torch.inference_mode():
-            for batch, masses in walk.batches(order):
-                found |= zip(batch, masses, strict=True)
-                progress(len(found) / len(order))
-    return np.array([found[prompt] for prompt in prompts]).reshape(len(prompts), len(NUMBERS))
+            for batch, batch_masses in tree_reader.batches(order):
+                masses |= zip(batch, batch_masses, strict=True)
+                progress(len(masses) / len(order))
+    return np.array([masses[prompt] for prompt in prompts]).reshape(len(prompts), len(NUMBERS))
 
 
-class _Walk:
-    """One model, one tree."""
+class _TreeReader:
+    """One model that reads one tree after prompts."""
 
     def __init__(self, loaded: Loaded, tree: NumberTree) -> None:
         self.loaded, self.tree, self.device = loaded, tree, loaded.device
         self.nodes = len(tree.tokens) + 1
-        self.read = up(self.nodes, BLOCK)  # the last ones are nodes that nobody hears
-        idle = self.read - self.nodes
-        self.depths = torch.tensor([*tree.depths, *[0] * idle], device=self.device)
-        sees = torch.eye(self.read, dtype=torch.bool, device=self.device)
+        self.width = round_up(self.nodes, BLOCK)  # tokens read; those after the nodes fill up, and nobody hears them
+        self.idle = [0] * (self.width - self.nodes)
+        self.depths = torch.tensor([*tree.depths, *self.idle], device=self.device)
+        sees = torch.eye(self.width, dtype=torch.bool, device=self.device)
         sees[: self.nodes, : self.nodes] = torch.tensor(tree.ancestors(), device=self.device)
         self.sees = sees
         self.digits = torch.tensor(tree.digits, device=self.device)
         self.parents = torch.tensor(tree.parents, device=self.device)
         self.tokens = torch.tensor(tree.tokens, device=self.device)
-        width = loaded.network.get_output_embeddings().weight.shape[0]
-        self.at_once = max(1, LOGIT_BYTES // (self.read * width * 4))
+        vocabulary = loaded.network.get_output_embeddings().weight.shape[0]
+        self.at_once = max(1, LOGIT_BYTES // (self.width * vocabulary * 4))
 
     def batches(self, order: Sequence[TokenIds]) -> Iterator[tuple[Sequence[TokenIds], np.ndarray]]:
         """The prompts in batches, each with its numbers' probabilities (prompts, 101)."""
-        longest = up(max(map(len, order)), BLOCK) + self.read
+        longest = round_up(max(map(len, order)), BLOCK) + self.width
         fitting = CACHE_BYTES // RowCache.row_bytes(self.loaded.network, longest)
         rows = max(1, min(ROWS, fitting, len(order)))
         cache = RowCache(self.loaded.network, rows, longest)
+        network = TransformersNetwork(self.loaded.network)
         held: Sequence[TokenIds] = ()
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
-            held = read_prompts(Plain(self.loaded.network), cache, [*batch, *[batch[-1]] * (rows - len(batch))], held)
-            parts = [
+            held = read_prompts(network, cache, [*batch, *[batch[-1]] * (rows - len(batch))], held)
+            masses = [
                 self._numbers(cache, range(first, min(first + self.at_once, len(batch))), batch)
                 for first in range(0, len(batch), self.at_once)
             ]
-            yield batch, np.concatenate(parts)
+            yield batch, np.concatenate(masses)
 
     def _numbers(self, cache: RowCache, rows: range, batch: Sequence[TokenIds]) -> np.ndarray:
         """Probabilities of the numbers after some rows of the batch: (rows, 101)."""
         lengths = torch.tensor([len(batch[row]) for row in rows], device=self.device)
-        slots = (lengths - 1)[:, None] + torch.arange(self.read, device=self.device)
+        slots = (lengths - 1)[:, None] + torch.arange(self.width, device=self.device)
         cache.position.move(torch.tensor(list(rows), device=self.device), slots)
-        idle = [0] * (self.read - self.nodes)
-        tokens = torch.tensor([[batch[row][-1], *self.tree.tokens, *idle] for row in rows], device=self.device)
+        tokens = torch.tensor([[batch[row][-1], *self.tree.tokens, *self.idle] for row in rows], device=self.device)
         positions = (lengths - 1)[:, None] + self.depths
         logits = self.loaded.network(
             input_ids=tokens,
             position_ids=positions,
-            attention_mask=self._masks(cache, lengths, positions),
+            attention_mask=self._mask(cache, lengths, positions),
             cache=cache,
             use_cache=True,
         ).logits[:, : self.nodes]
         return self._masses(logits.float())
 
-    def _masks(self, cache: RowCache, lengths: Any, positions: Any) -> Any:
+    def _mask(self, cache: RowCache, lengths: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
         """(rows, 1, tokens, span) for each kind of layer: the prompt, within the window, and a node's own ancestors."""
-        span = up(int(lengths.max()) - 1 + self.read, SPAN_MULTIPLE)
-        place = torch.arange(span, device=self.device)
-        within = place[None, :] - (lengths - 1)[:, None]  # of each slot in the tree; negative in the prompt
-        in_tree = ((within >= 0) & (within < self.read))[:, None, None, :]
-        own = self.sees[:, within.clamp(0, self.read - 1)].transpose(0, 1)[:, None]
+        span = round_up(int(lengths.max()) - 1 + self.width, SPAN_MULTIPLE)
+        slots = torch.arange(span, device=self.device)
+        within = slots[None, :] - (lengths - 1)[:, None]  # of each slot in the tree; negative in the prompt
+        in_tree = ((within >= 0) & (within < self.width))[:, None, None, :]
+        own = self.sees[:, within.clamp(0, self.width - 1)].transpose(0, 1)[:, None]
         sees = (own & in_tree) | (within < 0)[:, None, None, :]
         masks = {
-            kind: sees if window is None else sees & (in_tree | (place > positions[:, None, :, None] - window))
+            kind: sees if window is None else sees & (in_tree | (slots > positions[:, None, :, None] - window))
             for kind, window in cache.position.windows.items()
         }
         return masks if len(masks) > 1 else next(iter(masks.values()))
 
-    def _masses(self, logits: Any) -> np.ndarray:
+    def _masses(self, logits: Tensor) -> np.ndarray:
         """From logits (rows, nodes, vocabulary) to probabilities (rows, 101)."""
         whole = logits.logsumexp(-1)
         steps = (logits[:, self.parents, self.tokens] - whole[:, self.parents]).double().cpu().numpy()

@@ -1,4 +1,4 @@
-"""How a vocabulary writes the numbers from 0 to 100: a tree of tokens. Knows a tokenizer; knows no weights, no judge.
+"""How a vocabulary writes the numbers from 0 to 100: a tree of tokens.
 
 Most vocabularies write 85 as two tokens, some as one, and some can do both. Every way counts: the probability of a
 number is the sum over the ways to write it, each times the probability that no further digit follows.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NUMBERS = range(101)
 _SENTENCEPIECE = str.maketrans({"\u2581": " "})
@@ -32,10 +35,10 @@ class NumberTree:
     @property
     def depths(self) -> tuple[int, ...]:
         """How many tokens after the prompt each node stands, from node 0 on."""
-        found = [0]
+        depths = [0]
         for parent in self.parents:
-            found.append(found[parent] + 1)
-        return tuple(found)
+            depths.append(depths[parent] + 1)
+        return tuple(depths)
 
     def ancestors(self) -> list[list[bool]]:
         """(nodes, nodes): whether a node sees another, itself included."""
@@ -45,7 +48,7 @@ class NumberTree:
         return rows
 
 
-def number_tree(tokenizer: Any, lead: str) -> NumberTree:
+def number_tree(tokenizer: PreTrainedTokenizerBase, lead: str) -> NumberTree:
     """The tree for numbers that stand after `lead` (the space of ` Answer: 85`, say; part of what is predicted).
 
     ValueError where the vocabulary has no way to write one of them.
@@ -68,7 +71,7 @@ def number_tree(tokenizer: Any, lead: str) -> NumberTree:
                 parents.append(node)
                 number.append(written.get(text))
                 waiting.append((len(tokens), text))
-    lacking = sorted(set(NUMBERS) - {one for one in number if one is not None})
+    lacking = sorted(set(NUMBERS) - set(number))
     if lacking:
         raise ValueError(
             f"this tokenizer has no way to write {lacking[0]} after {lead!r} ({len(lacking)} of 101 numbers lack one): "
@@ -83,7 +86,7 @@ def _distinct(pieces: dict[int, str]) -> list[tuple[int, str]]:
     return [(token, piece) for piece, token in {piece: token for token, piece in pieces.items()}.items()]
 
 
-def vocabulary(tokenizer: Any) -> dict[int, str]:
+def vocabulary(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """The text of every token that is not a control token, as far as digits, spaces and line ends go."""
     control = set(tokenizer.all_special_ids)
     names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
