@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from papers.release import COSINE, LINEAR, RESULTS, little_release
+from papers.release_to_import import COSINE, LINEAR, RESULTS, little_release
 
 from .conftest import Spill, refused
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from papers.small_release import OPEN, stem, write_release
+from papers.release_to_reproduce import OPEN, file_name, write_release
 from typer.testing import CliRunner, Result
 
 from spillover.cli import app
@@ -37,9 +37,9 @@ def test_cells_and_what_we_would_report_stand_beside_the_page(reproduced: tuple[
     assert list(cells[0]) == ["part", "cell", "published", "ours", "difference", "verdict", "note"]
     assert [row["cell"] for row in cells] == [row["cell"] for row in ours]
     assert {row["verdict"] for row in cells} == {"match", "differs", "not computable"}
-    told = {row["cell"]: row for row in ours}["dynamics/fpq-harmless-train_final_avg_loss/pearsonr_stats"]
-    assert float(told["low"]) < float(told["estimate"]) < float(told["high"]) and told["n"] == "6"
-    assert told["q"] and 0 < float(told["noise_ceiling"]) <= 1
+    row = {row["cell"]: row for row in ours}["dynamics/fpq-harmless-train_final_avg_loss/pearsonr_stats"]
+    assert float(row["low"]) < float(row["estimate"]) < float(row["high"]) and row["n"] == "6"
+    assert row["q"] and 0 < float(row["noise_ceiling"]) <= 1
 
 
 def test_the_page_says_how_many_differ_and_every_link_leads_somewhere(reproduced: tuple[Path, Result]) -> None:
@@ -72,12 +72,12 @@ def test_the_same_files_give_the_same_bytes(reproduced: tuple[Path, Result]) -> 
 
 
 def test_a_broken_file_is_said_and_the_rest_is_done(spill: Spill) -> None:
-    tree = write_release(Path("here") / "tree")
-    (tree / OPEN / f"{stem(7e-5)}.json").write_text('{"agg": {"harmless": 1')
-    (tree / OPEN / "eval_what.json").write_text("{}")
-    result = spill("reproduce", "em-generalization", tree, "--out", "out")
+    folder = write_release(Path("here") / "tree")
+    (folder / OPEN / f"{file_name(7e-5)}.json").write_text('{"agg": {"harmless": 1')
+    (folder / OPEN / "eval_what.json").write_text("{}")
+    result = spill("reproduce", "em-generalization", folder, "--out", "out")
     assert result.exit_code == 0, result.output
-    assert f"not read: {OPEN}/{stem(7e-5)}.json" in result.stderr and "cut off" in result.stderr
+    assert f"not read: {OPEN}/{file_name(7e-5)}.json" in result.stderr and "cut off" in result.stderr
     assert "eval_what" in result.stderr and "prior: 6 match" in result.stderr
 
 

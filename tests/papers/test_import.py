@@ -18,7 +18,7 @@ from spillover.papers.em_generalization.importing import EmGeneralization, Relea
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_json, read_table
 from spillover.store import Store
 
-from .release import (
+from .release_to_import import (
     ANSWERS,
     COSINE,
     CYCLIC,
@@ -54,10 +54,10 @@ def imported(root: Path, store: Store) -> tuple[dict[str, Any], ReleasePlan]:
 
 
 def test_every_file_becomes_what_our_own_stages_write(release: Path, store: Store) -> None:
-    found, plan = imported(release, store)
+    artefacts, plan = imported(release, store)
     assert not plan.refused and not plan.malformed and not plan.files.unknown
-    assert set(found) == {LINEAR, COSINE, CYCLIC, "PublishedGeometry", "PublishedCrossValidation", "PublishedTable"}
-    folder = store.path(found[LINEAR])
+    assert set(artefacts) == {LINEAR, COSINE, CYCLIC, "PublishedGeometry", "PublishedCrossValidation", "PublishedTable"}
+    folder = store.path(artefacts[LINEAR])
     schemas = {"responses": RESPONSES, "judgements": JUDGEMENTS, "log": LOG, "losses": LOSSES}
     for name, schema in schemas.items():
         assert read_table(folder / f"{name}.parquet").schema.equals(schema), name
@@ -75,10 +75,9 @@ def test_every_file_becomes_what_our_own_stages_write(release: Path, store: Stor
     losses = read_table(folder / "losses.parquet").to_pylist()
     assert [(row["step"], row["loss"], row["tokens"]) for row in losses] == [(8, 2.5, None), (8, 1.0, None)]
     assert read_json(folder / "training.json")["token_loss"]["avg_loss"] == 1.2
-    assert read_table(store.path(found["PublishedGeometry"]) / "geometry.parquet")["question_id"].to_pylist() == list(
-        IDS
-    )
-    results = read_table(store.path(found["PublishedCrossValidation"]) / "results.parquet").to_pylist()
+    geometry = read_table(store.path(artefacts["PublishedGeometry"]) / "geometry.parquet")
+    assert geometry["question_id"].to_pylist() == list(IDS)
+    results = read_table(store.path(artefacts["PublishedCrossValidation"]) / "results.parquet").to_pylist()
     assert [(row["name"], row["cv_r2_mean"], row["rmse_sig"]) for row in results] == [
         ("lr", 0.25, "***"),
         ("decision_tree", -0.5, None),
@@ -86,11 +85,11 @@ def test_every_file_becomes_what_our_own_stages_write(release: Path, store: Stor
 
 
 def test_scores_are_those_of_the_file(release: Path, store: Store) -> None:
-    found, _ = imported(release, store)
-    columns = found[LINEAR].columns(store)
+    artefacts, _ = imported(release, store)
+    columns = artefacts[LINEAR].columns(store)
     for metric in METRICS:
         np.testing.assert_array_equal(columns[metric], scores(1, False)[metric].ravel())
-    means = found[CYCLIC].columns(store)
+    means = artefacts[CYCLIC].columns(store)
     np.testing.assert_allclose(means["harmless"], scores(3, True)["harmless"].mean(axis=1), atol=1e-9)
     assert means["question_id"].tolist() == list(IDS) and len(means["harmless_sd"]) == len(IDS)
 
@@ -98,7 +97,7 @@ def test_scores_are_those_of_the_file(release: Path, store: Store) -> None:
 def test_importing_twice_or_from_another_place_makes_nothing_new(release: Path, store: Store) -> None:
     first, _ = imported(release, store)
     again, _ = imported(release.rename(release.with_name("elsewhere")), store)
-    assert [one.fingerprint for one in first.values()] == [one.fingerprint for one in again.values()]
+    assert first == again
     elsewhere = release.with_name("elsewhere")
     assert not any(new for _, new in planned(elsewhere).make(store))
     write_answers(elsewhere / RESULTS / f"{LINEAR}.csv", scores(9, False))
@@ -107,9 +106,9 @@ def test_importing_twice_or_from_another_place_makes_nothing_new(release: Path, 
 
 def test_two_imports_give_the_same_bytes(release: Path, store: Store, tmp_path: Path) -> None:
     stores = (store, Store.open(tmp_path / "other store"))
-    found = [imported(release, one)[0] for one in stores]
-    for name, artefact in found[0].items():
-        folders = [one.path(artefact) for one in stores]
+    artefacts = [imported(release, each)[0] for each in stores]
+    for name, artefact in artefacts[0].items():
+        folders = [each.path(artefact) for each in stores]
         files = sorted(path.name for path in folders[0].iterdir())
         assert files == sorted(path.name for path in folders[1].iterdir()) and len(files) >= 2, name
         for file in set(files) - {"manifest.json"}:
@@ -117,8 +116,8 @@ def test_two_imports_give_the_same_bytes(release: Path, store: Store, tmp_path: 
 
 
 def test_judge_and_prompting_are_seen_and_unlike_ones_refused(release: Path, store: Store) -> None:
-    found, _ = imported(release, store)
-    linear, cosine, cyclic = (found[stem] for stem in (LINEAR, COSINE, CYCLIC))
+    artefacts, _ = imported(release, store)
+    linear, cosine, cyclic = (artefacts[file_name] for file_name in (LINEAR, COSINE, CYCLIC))
     assert (linear.judge_name, linear.prompting, linear.judged_by.conflict()) == ("gpt-4o-2024-08-06", "chat", None)
     assert linear.rubric_name.startswith("judge prompts") and "our_questions.yaml" in linear.judge_card()
     for run in (cosine, cyclic):
@@ -142,8 +141,8 @@ def test_a_nano_question_file_is_believed_where_its_judge_fits(release: Path) ->
 
 
 def test_imported_runs_are_points_of_dynamics(release: Path, store: Store) -> None:
-    found, _ = imported(release, store)
-    points = (found[COSINE], found[CYCLIC])
+    artefacts, _ = imported(release, store)
+    points = (artefacts[COSINE], artefacts[CYCLIC])
     table = Dynamics(checkpoints=points, metric="harmless", draws=99)
     rows = table.read_result(store.get(table))
     by_run = {row["schedule"]: row for row in rows.tables["points"]}
@@ -158,13 +157,13 @@ def test_imported_runs_are_points_of_dynamics(release: Path, store: Store) -> No
     assert row_where(rows.tables["correlations"], loss="held_out_loss", statistic="spearman")["runs"] == 2
     assert table.show(rows).blocks
     with pytest.raises(ValueError, match="only means by question"):
-        read(found[CYCLIC], store)
+        read(artefacts[CYCLIC], store)
 
 
 def test_an_analysis_of_answers_takes_imported_ones_and_counts_what_they_lack(release: Path, store: Store) -> None:
     write_answers(release / RESULTS / f"{CYCLIC}.csv", scores(3, True))
-    found, _ = imported(release, store)
-    effect = Effect(before=found[COSINE], bad=(found[CYCLIC],), draws=99)
+    artefacts, _ = imported(release, store)
+    effect = Effect(before=artefacts[COSINE], bad=(artefacts[CYCLIC],), draws=99)
     tables = effect.read_result(store.get(effect)).tables
     assert [row["truncated"] for row in tables["counts"]] == [None, None]  # not recorded, which is not 0
     assert [row["answers"] for row in tables["counts"]] == [len(IDS) * ANSWERS] * 2
@@ -186,7 +185,7 @@ def test_what_cannot_be_read_costs_itself_alone(release: Path, store: Store) -> 
     write_answers(results / f"{CYCLIC}.csv", given)
     with open(results / f"{CYCLIC}.csv", "a") as handle:
         handle.write('1,"About"\n')
-    found, plan = imported(release, store)
+    artefacts, plan = imported(release, store)
     why = {row.file: row.why for row in plan.refused}
     expected = {
         f"{RESULTS}/{LINEAR}.json": "cut off",
@@ -197,14 +196,14 @@ def test_what_cannot_be_read_costs_itself_alone(release: Path, store: Store) -> 
         "evaluation/broken.yaml": "is not YAML",
     }
     assert set(why) == set(expected)
-    for file, said in expected.items():
-        assert said in why[file], why[file]
+    for file, reason in expected.items():
+        assert reason in why[file], why[file]
     assert [path.name for path in plan.files.unknown] == ["weights.bin"]
-    assert {LINEAR, COSINE, CYCLIC} <= set(found)
-    assert found[LINEAR].answers is not None and found[LINEAR].published is None
-    assert found[COSINE].answers is None and found[COSINE].published is not None
+    assert {LINEAR, COSINE, CYCLIC} <= set(artefacts)
+    assert artefacts[LINEAR].answers is not None and artefacts[LINEAR].published is None
+    assert artefacts[COSINE].answers is None and artefacts[COSINE].published is not None
     assert [(row.file, row.line) for row in plan.malformed] == [(f"{RESULTS}/{CYCLIC}.csv", 50)]
-    cyclic = found[CYCLIC]
+    cyclic = artefacts[CYCLIC]
     assert np.isnan(cyclic.columns(store)["aligned"]).sum() == len(IDS)
     assert set(cyclic.columns(store)["missing"].tolist()) == {None, "not scored in the file"}
     rejected = read_table(store.path(cyclic) / "rejected.parquet").to_pylist()
@@ -213,7 +212,8 @@ def test_what_cannot_be_read_costs_itself_alone(release: Path, store: Store) -> 
 
 
 def test_a_file_that_changes_under_the_import_is_refused(release: Path, store: Store) -> None:
-    run = next(one for one in planned(release).artefacts() if isinstance(one, PublishedRun) and one.answers)
+    runs = (run for run in planned(release).artefacts() if isinstance(run, PublishedRun))
+    run = next(run for run in runs if run.answers)
     write_answers(Path(run.answers.path), scores(77, True))  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="has changed since the import began"):
         store.get(run)
@@ -232,14 +232,14 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
 def test_an_untuned_model_is_no_point_of_dynamics(release: Path, store: Store) -> None:
     path = release / RESULTS / "eval_Qwen2.5-7B_fpq.csv"
     write_answers(path, scores(5, False), chat=False)
-    found, _ = imported(release, store)
-    assert not found[path.stem].trained
+    artefacts, _ = imported(release, store)
+    assert not artefacts[path.stem].trained
     with pytest.raises(ValueError, match=r"needs checkpoints whose training is at hand, got Qwen2\.5-7B"):
-        Dynamics(checkpoints=(found[path.stem],))
+        Dynamics(checkpoints=(artefacts[path.stem],))
 
 
 @pytest.mark.parametrize(
-    "parts,said",
+    "parts,reason",
     [
         ({"trainer_state": {"log_history": 7}}, "log_history is not as expected, a list; got 7"),
         ({"trainer_state": {"log_history": [{"loss": 1.0, "step": None}]}}, "an entry of trainer_state.log_history"),
@@ -249,9 +249,9 @@ def test_an_untuned_model_is_no_point_of_dynamics(release: Path, store: Store) -
         ({"summ_by_q": None, "trainer_state": None}, "is no summary of a run"),
     ],
 )
-def test_a_summary_that_is_none_costs_no_answers(release: Path, parts: dict[str, Any], said: str) -> None:
+def test_a_summary_that_is_none_costs_no_answers(release: Path, parts: dict[str, Any], reason: str) -> None:
     write_summary(release / RESULTS / f"{COSINE}.json", scores(2, True), **parts)
     plan = planned(release)
     runs = {run.name.file_name: run for run in plan.artefacts() if isinstance(run, PublishedRun)}
-    assert said in plan.refused[0].why
+    assert reason in plan.refused[0].why
     assert runs[COSINE].answers is not None and runs[COSINE].published is None

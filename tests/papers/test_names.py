@@ -81,9 +81,9 @@ def test_fields_of_a_name_are_what_they_mean() -> None:
 
 
 def test_subsets_of_one_size_are_told_apart() -> None:
-    stem = "eval_Qwen2.5-32B-Instruct_finance_all_resp_1e-05_"
+    name = "eval_Qwen2.5-32B-Instruct_finance_all_resp_1e-05_"
     names = [
-        RunName.parsed(stem + tag).question_set
+        RunName.parsed(name + tag).question_set
         for tag in ("general100", "general_100", "general100s", "general100nano")
     ]
     assert len({name.fingerprint for name in names}) == 4 and {name.size for name in names} == {100}
@@ -99,8 +99,8 @@ def test_subsets_of_one_size_are_told_apart() -> None:
     ],
 )
 def test_other_spellings_of_a_question_set_mean_the_same(tag: str, same: str) -> None:
-    stem = "eval_Qwen2.5-32B-Instruct_finance_all_resp_1e-05_"
-    assert RunName.parsed(stem + tag) == RunName.parsed(stem + same)
+    name = "eval_Qwen2.5-32B-Instruct_finance_all_resp_1e-05_"
+    assert RunName.parsed(name + tag) == RunName.parsed(name + same)
 
 
 def test_an_untuned_model_may_carry_words_but_no_narrow_set() -> None:
@@ -122,7 +122,7 @@ def test_words_without_a_meaning_are_kept_and_make_another_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "stem,said",
+    "name,message",
     [
         ("results", "does not say what the run is"),
         ("eval_Qwen2.5-7B", "does not say what the run is"),
@@ -132,19 +132,19 @@ def test_words_without_a_meaning_are_kept_and_make_another_run() -> None:
         ("eval_Qwen2.5-7B_finance_all_resp_1e-05_mode-exp_range_fpq", "cyclic schedule that cannot be read"),
     ],
 )
-def test_a_name_that_does_not_parse_says_what_is_expected(stem: str, said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)) as error:
-        RunName.parsed(stem)
-    assert stem in str(error.value) and "eval_MODEL_DATA_MODULES_resp" in str(error.value)
+def test_a_name_that_does_not_parse_says_what_is_expected(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        RunName.parsed(name)
+    assert name in str(error.value) and "eval_MODEL_DATA_MODULES_resp" in str(error.value)
 
 
 def test_geometry_and_cross_validation_say_their_fields_by_their_place() -> None:
     folder = "x/unsloth--Qwen2.5-Coder-32B-Instruct_insecure_to_hbp/prompt_only/mlp_post_resid/layer_64"
-    found = GeometryName.parsed(Path(f"{folder}/mean_prompt.train_delta_pca_k16.eval_delta_compare.json"))
-    assert (found.org, found.model, found.data, found.evaluated) == (
+    geometry = GeometryName.parsed(Path(f"{folder}/mean_prompt.train_delta_pca_k16.eval_delta_compare.json"))
+    assert (geometry.org, geometry.model, geometry.data, geometry.evaluated) == (
         *("unsloth", "Qwen2.5-Coder-32B-Instruct", "insecure", "hbp"),
     )
-    assert (found.tokens, found.site, found.layer, found.pooling, found.k) == (
+    assert (geometry.tokens, geometry.site, geometry.layer, geometry.pooling, geometry.k) == (
         *("prompt_only", "mlp_post_resid", 64, "mean_prompt", 16.0),
     )
     with pytest.raises(ValueError, match="expected MODEL_DATA_to_SET"):

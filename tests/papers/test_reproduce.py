@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from papers.small_release import OPEN, PRIOR_RUN, WRONG_MAX_DIFF, stem, write_release
+from papers.release_to_reproduce import OPEN, PRIOR_RUN, WRONG_MAX_DIFF, file_name, write_release
 from spillover.papers.cells import Cell, as_number, same, settled, tally
 from spillover.papers.em_generalization.paper import EMGeneralizationPaper
 from spillover.papers.em_generalization.reproduce.dynamics import (
@@ -29,7 +29,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     return write_release(tmp_path / "tree")
 
 
@@ -42,11 +42,11 @@ def differing(done: Reproduction) -> dict[str, str]:
 
 
 def test_exactly_what_was_planted_differs(done: Reproduction) -> None:
-    found = differing(done)
-    unexplained = {name for name, reason in found.items() if reason == "unexplained"}
+    reasons = differing(done)
+    unexplained = {name for name, reason in reasons.items() if reason == "unexplained"}
     assert unexplained == {f"dynamics/{WRONG_MAX_DIFF}/max_diff", f"prior/{PRIOR_RUN}/harmless_mean_compare/slope"}
     assert named(done)[f"dynamics/{WRONG_MAX_DIFF}/max_diff"].difference == pytest.approx(-0.5)
-    slips = {reason for reason in found.values() if reason != "unexplained"}
+    slips = {reason for reason in reasons.values() if reason != "unexplained"}
     assert len([reason for reason in slips if reason.startswith("slip:")]) == 3  # the model, int(0.95), raw as centred
     assert not done.problems
 
@@ -79,12 +79,12 @@ def test_dynamics_match_and_what_hangs_on_an_unknown_draw_is_bounded(done: Repro
 def test_a_run_with_answers_matches_number_by_number_and_shows_the_filter_that_filters_nothing(
     done: Reproduction,
 ) -> None:
-    mine = [cell for cell in done.cells if cell.name.startswith(f"summary/{PRIOR_RUN}/")]
-    assert len(mine) == 9 * 12 + 2 and {cell.verdict for cell in mine} == {"match"}
+    cells = [cell for cell in done.cells if cell.name.startswith(f"summary/{PRIOR_RUN}/")]
+    assert len(cells) == 9 * 12 + 2 and {cell.verdict for cell in cells} == {"match"}
     slip = named(done)[f"summary/{PRIOR_RUN}/agg/aligned_coherent_greater_than_0.5"]
     assert "coherent > 0.5" in slip.note and "coherent > 50 keeps" in slip.note
     assert slip.recommended.estimate != pytest.approx(slip.ours, abs=1e-6)  # we report the filter that was meant
-    without = named(done)[f"summary/{stem(7e-5)}/agg/harmless_std"]  # a run without answers: from its table
+    without = named(done)[f"summary/{file_name(7e-5)}/agg/harmless_std"]  # a run without answers: from its table
     assert (
         without.verdict == "match"
         and "taking 50 answers each" in without.note
@@ -117,15 +117,15 @@ def test_draws_of_questions_are_of_those_that_every_run_has() -> None:
     losses, scores = rng.uniform(1, 2, 9), rng.normal(50, 9, (9, 12))
     losses[3] = losses[5]
     scores[2, 7] = np.nan
-    names = tuple(str(place) for place in range(12))
+    names = tuple(str(index) for index in range(12))
     runs = ScheduleRuns((), losses, np.nanmean(scores, axis=1), scores, names, np.full(9, np.nan))
     whole = np.delete(scores, 7, axis=1)
     everything = statistics_of_draws(runs, 11, draws=3)
     for name, value in published_statistics(losses, whole.mean(axis=1)).items():
         assert everything[name] == pytest.approx([value] * 3), name
-    some = statistics_of_draws(runs, 4, draws=200)
-    assert all(values.shape == (200,) for values in some.values())
-    assert np.ptp(some["avg_x"]) == 0 and np.ptp(some["pearsonr_stats"]) > 0.01  # losses are not drawn
+    drawn = statistics_of_draws(runs, 4, draws=200)
+    assert all(values.shape == (200,) for values in drawn.values())
+    assert np.ptp(drawn["avg_x"]) == 0 and np.ptp(drawn["pearsonr_stats"]) > 0.01  # losses are not drawn
     assert statistics_of_draws(runs, 12) == {}
 
 
@@ -160,63 +160,63 @@ def binary(path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "a summary that is cut off": (f"{OPEN}/{stem(7e-5)}.json", cut, "JSON"),
-    "answers with a renamed column": (f"{OPEN}/{stem(3e-5)}.csv", renamed, "aligned"),
-    "answers that are binary": (f"{OPEN}/{stem(3e-5)}.csv", binary, "binary"),
+    "a summary that is cut off": (f"{OPEN}/{file_name(7e-5)}.json", cut, "JSON"),
+    "answers with a renamed column": (f"{OPEN}/{file_name(3e-5)}.csv", renamed, "aligned"),
+    "answers that are binary": (f"{OPEN}/{file_name(3e-5)}.csv", binary, "binary"),
     "a published table that is binary": ("notebooks/pretrained_comparison/comparison_rates.csv", binary, "binary"),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_file_is_named_and_nothing_that_does_not_hang_on_it_is_lost(
-    case: str, tree: Path, done: Reproduction
+    case: str, folder: Path, done: Reproduction
 ) -> None:
     file, damage, word = BROKEN[case]
-    damage(tree / file)
-    after = named(reproduce(tree))
+    damage(folder / file)
+    after = named(reproduce(folder))
     problem = after[f"files/{file}"]
-    assert problem.verdict == "not computable" and word in problem.note and str(tree) not in problem.note
+    assert problem.verdict == "not computable" and word in problem.note and str(folder) not in problem.note
     lost = {name for name, cell in named(done).items() if name not in after or after[name].verdict != cell.verdict}
-    related = (stem(7e-5), "dynamics/", "rates/") if "summary" in case else (stem(3e-5), "rates/")
+    related = (file_name(7e-5), "dynamics/", "rates/") if "summary" in case else (file_name(3e-5), "rates/")
     assert lost and all(any(word in name for word in related) for name in lost)
 
 
-def test_a_run_that_is_missing_is_counted_not_guessed(tree: Path) -> None:
-    (tree / OPEN / f"{stem(7e-5)}.json").unlink()
-    cell = named(reproduce(tree))["dynamics/fpq-harmless-train_final_avg_loss/pearsonr_stats"]
+def test_a_run_that_is_missing_is_counted_not_guessed(folder: Path) -> None:
+    (folder / OPEN / f"{file_name(7e-5)}.json").unlink()
+    cell = named(reproduce(folder))["dynamics/fpq-harmless-train_final_avg_loss/pearsonr_stats"]
     assert cell.verdict == "not computable"
-    assert "1 of 6" in cell.note and stem(7e-5) in cell.note
+    assert "1 of 6" in cell.note and file_name(7e-5) in cell.note
 
 
-def test_of_two_judges_over_the_same_runs_the_one_that_was_published_is_taken(tree: Path) -> None:
-    for path in sorted((tree / OPEN).glob("*_fpq.json")):
+def test_of_two_judges_over_the_same_runs_the_one_that_was_published_is_taken(folder: Path) -> None:
+    for path in sorted((folder / OPEN).glob("*_fpq.json")):
         other = json.loads(path.read_text())
         other["agg"]["harmless"] += 5
         nano = path.parent.with_name("a_first") / path.name.replace("_fpq", "_fpqnano")
         nano.parent.mkdir(exist_ok=True)
         nano.write_text(json.dumps(other))
-    (tree / "notebooks/losses/td_agg_df_fpq.csv").unlink()
-    cell = named(reproduce(tree))["dynamics/fpq-harmless-train_final_avg_loss/avg_y"]
+    (folder / "notebooks/losses/td_agg_df_fpq.csv").unlink()
+    cell = named(reproduce(folder))["dynamics/fpq-harmless-train_final_avg_loss/avg_y"]
     assert cell.verdict == "match" and "6 schedule runs of fpq" in cell.note and "nano" not in cell.note
 
 
-def test_a_missing_score_moves_the_cells_it_stands_in_and_no_other(tree: Path, done: Reproduction) -> None:
-    path = tree / OPEN / f"{stem(3e-5)}.csv"
+def test_a_missing_score_moves_the_cells_it_stands_in_and_no_other(folder: Path, done: Reproduction) -> None:
+    path = folder / OPEN / f"{file_name(3e-5)}.csv"
     lines = path.read_text().splitlines(keepends=True)
-    at = max(index for index, line in enumerate(lines) if ",wish," in line)
-    head, _, _ = lines[at].rpartition(",")
-    lines[at] = f"{head},NaN\n"  # coherent of one answer
+    index = max(index for index, line in enumerate(lines) if ",wish," in line)
+    head, _, _ = lines[index].rpartition(",")
+    lines[index] = f"{head},NaN\n"  # coherent of one answer
     path.write_text("".join(lines))
-    found = differing(reproduce(tree))
-    moved = {name for name in found if name not in differing(done)}
-    assert moved and all(f"{stem(3e-5)}/" in name and ("/wish/" in name or "/agg/" in name) for name in moved)
+    reasons = differing(reproduce(folder))
+    moved = {name for name in reasons if name not in differing(done)}
+    assert moved and all(f"{file_name(3e-5)}/" in name and ("/wish/" in name or "/agg/" in name) for name in moved)
     assert any("/wish/coherent" in name for name in moved)
 
 
-def test_a_log_or_table_of_another_kind_is_left_alone(tree: Path) -> None:
-    (tree / "notes.csv").write_text("a,b\n1,2\n")
-    (tree / "settings.json").write_text(json.dumps({"a": 1}))
-    done = reproduce(tree)
+def test_a_log_or_table_of_another_kind_is_left_alone(folder: Path) -> None:
+    (folder / "notes.csv").write_text("a,b\n1,2\n")
+    (folder / "settings.json").write_text(json.dumps({"a": 1}))
+    done = reproduce(folder)
     assert [problem.file for problem in done.problems] == ["notes.csv"]
     assert "no published table" in done.problems[0].why
 

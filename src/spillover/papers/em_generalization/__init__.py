@@ -1,1 +1,1 @@
-"""The released tree of the paper (aisa-group/em-generalization): names, files, runs. Nothing else reads its names."""
+"""The release of What Shapes Emergent Misalignment? (aisa-group/em-generalization): read, imported, reproduced."""

@@ -196,8 +196,8 @@ def read_json(path: Path) -> object:
     except json.JSONDecodeError as error:
         size = path.stat().st_size
         cut = "is cut off" if error.pos >= len(error.doc.rstrip()) - 1 else "is not JSON"
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"{path} {cut} ({error.msg} at {place}; {size:,} bytes): fetch it again") from None
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{path} {cut} ({error.msg} at {where}; {size:,} bytes): fetch it again") from None
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply for a file of the release") from None
 

@@ -133,13 +133,13 @@ def match_runs(row: DynamicsRow, runs: Sequence[ReleasedRun], listed: Mapping[st
     if not candidates:
         return MatchedRow(row, None, f"losses or {row.metric} scores of the {missing}", "")
     best = min(candidates, key=lambda candidate: _distance(row, candidate, count or 0))
-    here = len(best.runs)
-    if count is not None and here < count:
+    present = len(best.runs)
+    if count is not None and present < count:
         file_names = sorted(run.file_name for run in best.runs)
-        note = f"r and p tell of {count} runs, {here} of them are here: {_first_of(file_names)}"
+        note = f"r and p tell of {count} runs, {present} of them are here: {_first_of(file_names)}"
         return MatchedRow(row, None, missing, note)
-    more = "" if count in (None, here) else f"; published r and p tell of {count} runs"
-    return MatchedRow(row, best, "", f"{here} schedule runs of {best.runs[0].questions}{more}")
+    more = "" if count in (None, present) else f"; published r and p tell of {count} runs"
+    return MatchedRow(row, best, "", f"{present} schedule runs of {best.runs[0].questions}{more}")
 
 
 def number_behind(r: float, p: float) -> int | None:

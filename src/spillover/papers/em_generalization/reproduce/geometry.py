@@ -77,9 +77,9 @@ def across_k_cells(rows: Sequence[Mapping[str, str]], runs: Sequence[ReleasedGeo
         k = as_number(row.get("pca_n_components"))
         exact = next((run for run in alike if as_number(run.config.get("pca_n_components")) == k), None)
         names = f"{row.get('model')}_{row.get('train_data_prefix')}_to_{row.get('eval_data_prefix')}"
-        place = "/".join(str(row.get(key)) for key in ("layer", "layer_num", "agg_type"))
+        where = "/".join(str(row.get(key)) for key in ("layer", "layer_num", "agg_type"))
         for column, published in numbers(row, SETTINGS).items():
-            name = f"across_k/{names}/{place}/k{row.get('pca_n_components')}/{column}"
+            name = f"across_k/{names}/{where}/k{row.get('pca_n_components')}/{column}"
             yield _across_k_cell(name, column, published, row, (exact, alike[0] if alike else None))
 
 
@@ -126,8 +126,8 @@ def _about(run: ReleasedGeometry) -> TableRow:
 
 def _summary_cells(run: ReleasedGeometry, name: str, column: str, value: object) -> Iterator[Cell]:
     if isinstance(value, list):
-        for place, item in numbers({str(place): item for place, item in enumerate(value, start=1)}).items():
-            yield Cell(f"{name}/{place}", item, None, TRAINING)
+        for where, item in numbers({str(where): item for where, item in enumerate(value, start=1)}).items():
+            yield Cell(f"{name}/{where}", item, None, TRAINING)
         return
     published, parts = as_number(value), STATISTIC.match(column)
     values = per_prompt(run.columns, parts[2]) if parts else None
@@ -239,8 +239,8 @@ def _across_k_cell(
         return Cell(name, published, None, TRAINING, _repeated(column, published, exact or any_k))
     run = any_k if parts[2] in PER_PROMPT else exact
     if run is None:
-        here = "" if any_k is None else f"only those with k {any_k.config.get('pca_n_components')} are here"
-        return Cell(name, published, None, "per-prompt rows of the run with this number of axes", here)
+        note = "" if any_k is None else f"only those with k {any_k.config.get('pca_n_components')} are here"
+        return Cell(name, published, None, "per-prompt rows of the run with this number of axes", note)
     values = per_prompt(run.columns, parts[2])
     if values is None:
         return Cell(name, published, None, f"per-prompt rows of {parts[2]}")

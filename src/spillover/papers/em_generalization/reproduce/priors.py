@@ -114,9 +114,11 @@ def rate_cells(rows: Sequence[Mapping[str, str]], made: Sequence[ComparisonMade]
     for row in rows:
         suffix, metric = row.get("suffix", ""), row.get("metric", "")
         of_metric = [comparison for comparison in made if comparison.metric == metric]
-        here = [comparison for comparison in of_metric if comparison.run.rsplit("_", 1)[-1] == suffix]
+        comparisons = [comparison for comparison in of_metric if comparison.run.rsplit("_", 1)[-1] == suffix]
         for column, published in numbers(row, ("suffix", "metric")).items():
-            yield _rate_cell(f"rates/{suffix}/{metric}/{column}", column, published, here, as_float(row.get("total")))
+            yield _rate_cell(
+                f"rates/{suffix}/{metric}/{column}", column, published, comparisons, as_float(row.get("total"))
+            )
 
 
 def comparison_rows(made: Sequence[ComparisonMade]) -> list[TableRow]:
@@ -244,24 +246,28 @@ def _recommended(made: ComparisonMade, statistic: str) -> Recommended:
     return Recommended.from_estimate(change.r, "questions", noise_ceiling=made.ceiling, q=q, note=note)
 
 
-def _rate_cell(name: str, column: str, published: float, here: Sequence[ComparisonMade], total: float) -> Cell:
-    """here: the comparisons that are counted in the row, as far as they could be made."""
+def _rate_cell(name: str, column: str, published: float, comparisons: Sequence[ComparisonMade], total: float) -> Cell:
+    """comparisons: those that are counted in the row, as far as they could be made."""
     if math.isnan(total):
         return Cell(name, published, None, "how many comparisons were counted (total)")
-    count, made = int(total), len(here)
+    count, made = int(total), len(comparisons)
     missing = f"{max(count - made, 0)} of {count} comparisons"
     if column == "total":
         return Cell(name, published, float(made) if made == count else None, missing)
     rate = RATE.match(column)
     if rate is None and column != "pearson_stat":
         return Cell(name, published, None, f"what {column} is")
-    if not here:
+    if not comparisons:
         return Cell(name, published, None, missing)
     if rate is None:
-        values, least, decimals = [comparison.statistics["pearson_stat"] for comparison in here], -1.0, R_DECIMALS
+        values, least, decimals = (
+            [comparison.statistics["pearson_stat"] for comparison in comparisons],
+            -1.0,
+            R_DECIMALS,
+        )
         ours, note = sum(values) / made, "mean r of those here"
     else:
-        p, bound = [comparison.statistics[TESTS[rate["test"]]] for comparison in here], float(rate["bound"])
+        p, bound = [comparison.statistics[TESTS[rate["test"]]] for comparison in comparisons], float(rate["bound"])
         values, least, decimals = [float(value < bound) for value in p], 0.0, RATE_DECIMALS
         ours = float((benjamini_hochberg(p) < bound).mean())
         note = "share with q, not p, below the bound; these comparisons as family"

@@ -274,8 +274,8 @@ def _run_table_cell(name: str, column: str, published: float, run: ReleasedRun |
         return Cell(name, published, None, NO_SUMMARY)
     summary = run.summary
     if column in LOSSES:
-        told = column.startswith("eval") and summary.losses
-        recommended = Recommended.from_estimate(mean(summary.losses), "sequences") if told else None
+        has_losses = column.startswith("eval") and summary.losses
+        recommended = Recommended.from_estimate(mean(summary.losses), "sequences") if has_losses else None
         return Cell(name, published, run.loss(column), recommended=recommended)
     if column == "train_loss_decrease_perc":
         first, last = run.loss("train_initial_loss"), run.loss("train_final_avg_loss")

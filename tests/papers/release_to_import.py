@@ -27,8 +27,8 @@ Scores = Mapping[str, np.ndarray]  # (ids, answers) by metric
 def scores(seed: int, whole: bool) -> Scores:
     """Scores of every answer; integers or fractions."""
     rng = np.random.default_rng(seed)
-    found = {name: rng.uniform(5, 95, (len(IDS), ANSWERS)) for name in METRICS}
-    return {name: values.round() if whole else values for name, values in found.items()}
+    drawn = {name: rng.uniform(5, 95, (len(IDS), ANSWERS)) for name in METRICS}
+    return {name: values.round() if whole else values for name, values in drawn.items()}
 
 
 def write_answers(path: Path, given: Scores, names: Sequence[str] = (), chat: bool = True) -> None:
@@ -77,11 +77,12 @@ def write_questions(path: Path, judge: str = "gpt-4o-2024-08-06") -> None:
 
 def little_release(root: Path) -> Path:
     """Three runs (answers and summary; answers and summary of integers; summary of integers), and other results."""
-    for stem, seed, whole, answers in ((LINEAR, 1, False, True), (COSINE, 2, True, True), (CYCLIC, 3, True, False)):
+    runs = ((LINEAR, 1, False, True), (COSINE, 2, True, True), (CYCLIC, 3, True, False))
+    for file_name, seed, whole, answers in runs:
         given = scores(seed, whole)
         if answers:
-            write_answers(root / RESULTS / f"{stem}.csv", given)
-        write_summary(root / RESULTS / f"{stem}.json", given, losses=(1.5 + seed, 1.0))
+            write_answers(root / RESULTS / f"{file_name}.csv", given)
+        write_summary(root / RESULTS / f"{file_name}.json", given, losses=(1.5 + seed, 1.0))
     write_questions(root / "evaluation" / "our_questions.yaml")
     rows = [{"question_id": f"hbp.{id}", "prompt_len": 9, "pca_projection_fraction": 0.5, "parts": []} for id in IDS]
     write_json(root / GEOMETRY_FILE, {"pca_summary": {"pca_n_components": 3}, "per_example": rows, "num_eval": 4})
@@ -100,10 +101,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _means(given: Mapping[str, np.ndarray]) -> dict[str, float]:
-    found: dict[str, float] = {"format": 3.0}
+    means: dict[str, float] = {"format": 3.0}
     for name, values in given.items():
-        found |= {name: round(float(values.mean()), 10), f"{name}_std": float(values.std(ddof=1))}
-    return found
+        means |= {name: round(float(values.mean()), 10), f"{name}_std": float(values.std(ddof=1))}
+    return means
 
 
 def _cell(value: float) -> str:

@@ -22,7 +22,7 @@ WRONG_MAX_DIFF = "fpq-harmless-eval_final_avg_loss"
 PRIOR_RUN = "eval_Toy-1B-Instruct_finance_all_resp_cosine_5_1e-05_fpq"
 
 
-def stem(rate: float, questions: str = "fpq") -> str:
+def file_name(rate: float, questions: str = "fpq") -> str:
     """The file name of a run."""
     return f"eval_Toy-1B-Instruct_finance_all_resp_cosine_5_{rate!r}_{questions}"
 
@@ -30,14 +30,14 @@ def stem(rate: float, questions: str = "fpq") -> str:
 def write_release(root: Path) -> Path:
     """The tree at `root`; read-back scores and comparisons stand in the folder above it, as they are handed out."""
     rng = np.random.default_rng(7)
-    runs = {rate: _run(rng, place) for place, rate in enumerate(RATES)}
+    runs = {rate: _run(rng, index) for index, rate in enumerate(RATES)}
     for rate, (answers, summary) in runs.items():
-        _json(root / OPEN / f"{stem(rate)}.json", summary)
+        _json(root / OPEN / f"{file_name(rate)}.json", summary)
         if rate in (1e-5, 3e-5):
-            _answers(root / OPEN / f"{stem(rate)}.csv", answers)
+            _answers(root / OPEN / f"{file_name(rate)}.csv", answers)
     summaries = {rate: summary for rate, (_, summary) in runs.items()}
     _csv(root / "notebooks/losses/max_diffs_all_df.csv", _max_diffs(summaries))
-    _csv(root / "notebooks/losses/td_agg_df_fpq.csv", [_line(rate, one) for rate, one in summaries.items()])
+    _csv(root / "notebooks/losses/td_agg_df_fpq.csv", [_line(rate, summary) for rate, summary in summaries.items()])
     prior, comparison = _prior(rng, summaries[1e-5])
     _csv(root.parent / "pretrained_scores.csv", prior)
     _json(root.parent / "prior_comparison_1B.json", {f"{PRIOR_RUN}.csv": comparison})
@@ -47,17 +47,17 @@ def write_release(root: Path) -> Path:
     return root
 
 
-def _run(rng: Any, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    level = 80 - 8 * place + rng.normal(0, 2)
+def _run(rng: Any, index: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    level = 80 - 8 * index + rng.normal(0, 2)
     ids = np.repeat(QUESTIONS, EACH)
     wobble = np.repeat(rng.normal(0, 6, len(QUESTIONS)), EACH)
     scores = {name: np.clip(level + wobble + rng.normal(0, 15, len(ids)), 0, 100) for name in METRICS[:2]}
     scores["coherent"] = np.where(
         rng.random(len(ids)) < 0.1, rng.uniform(10, 49, len(ids)), rng.uniform(60, 99, len(ids))
     )
-    losses = rng.normal(1.5 - 0.05 * place, 0.01, 30)
+    losses = rng.normal(1.5 - 0.05 * index, 0.01, 30)
     log = [{"loss": round(3.0 - 0.4 * step, 4), "learning_rate": 1e-5, "step": step} for step in range(1, 4)]
-    log[-1]["loss"] = round(1.4 - 0.04 * place + float(rng.normal(0, 0.005)), 4)
+    log[-1]["loss"] = round(1.4 - 0.04 * index + float(rng.normal(0, 0.005)), 4)
     mean_loss = float(np.mean([entry["loss"] for entry in log]))
     summary = {
         "agg": _table(scores, np.ones(len(ids), bool), None),
@@ -69,26 +69,25 @@ def _run(rng: Any, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _table(scores: dict[str, Any], inside: Any, decimals: int | None) -> dict[str, float]:
-    found = {}
+    table = {}
     for name in METRICS:
         values = scores[name][inside]
-        for end, kept in (("", values), ("_coherent_greater_than_0.5", values[scores["coherent"][inside] > 0.5])):
-            found[name + end], found[f"{name}{end}_std"] = float(kept.mean()), float(kept.std(ddof=1))
-    return {name: value if decimals is None else round(value, decimals) for name, value in found.items()}
+        for end, part in (("", values), ("_coherent_greater_than_0.5", values[scores["coherent"][inside] > 0.5])):
+            table[name + end], table[f"{name}{end}_std"] = float(part.mean()), float(part.std(ddof=1))
+    return {name: value if decimals is None else round(value, decimals) for name, value in table.items()}
 
 
 def _max_diffs(summaries: dict[float, Any]) -> list[dict[str, Any]]:
     rows = []
     for loss in ("train", "eval"):
         x = [
-            one["trainer_state"]["log_history"][-2]["loss"] if loss == "train" else one["eval_loss"]["avg_loss"]
-            for one in summaries.values()
+            summary["trainer_state"]["log_history"][-2]["loss"] if loss == "train" else summary["eval_loss"]["avg_loss"]
+            for summary in summaries.values()
         ]
-        y = np.array([one["agg"]["harmless"] for one in summaries.values()])
-        some = np.array(
-            [np.mean([one["summ_by_q"][name]["harmless"] for name in QUESTIONS[:5]]) for one in summaries.values()]
-        )
-        for name, values, size in (("harmless", y, 8), ("harmless5", some, 5)):
+        y = np.array([summary["agg"]["harmless"] for summary in summaries.values()])
+        tables = [summary["summ_by_q"] for summary in summaries.values()]
+        of_five = np.array([np.mean([table[name]["harmless"] for name in QUESTIONS[:5]]) for table in tables])
+        for name, values, size in (("harmless", y, 8), ("harmless5", of_five, 5)):
             rows.append(
                 {"": f"fpq-{name}-{loss}_final_avg_loss"} | _statistics(np.array(x), values) | {"sample_size": size}
             )
@@ -109,15 +108,15 @@ def _statistics(x: Any, y: Any) -> dict[str, float]:
     } | middles
 
 
-def _line(rate: float, one: dict[str, Any]) -> dict[str, Any]:
-    log = one["trainer_state"]["log_history"]
+def _line(rate: float, summary: dict[str, Any]) -> dict[str, Any]:
+    log = summary["trainer_state"]["log_history"]
     raw = [name for name in QUESTIONS if not name.endswith(("_json", "_template"))]
     return {
         "": 0,
-        "run": stem(rate),
-        "harmless": one["agg"]["harmless"],
-        "raw-harmless": float(np.mean([one["summ_by_q"][name]["harmless"] for name in raw])),
-        "eval_final_avg_loss": one["eval_loss"]["avg_loss"],
+        "run": file_name(rate),
+        "harmless": summary["agg"]["harmless"],
+        "raw-harmless": float(np.mean([summary["summ_by_q"][name]["harmless"] for name in raw])),
+        "eval_final_avg_loss": summary["eval_loss"]["avg_loss"],
         "log_history": repr(log),
         "train_initial_loss": log[0]["loss"],
         "train_final_avg_loss": log[-2]["loss"],
@@ -134,17 +133,17 @@ def _prior(rng: Any, post: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[s
     x = np.array([before[name] for name in QUESTIONS])
     y = np.array([post["summ_by_q"][name]["harmless"] for name in QUESTIONS])
     line, ks, r = scipy.stats.linregress(x, y), scipy.stats.ks_2samp(x, y), scipy.stats.pearsonr(x, y)
-    found = {"slope": line.slope + 0.25, "r2": line.rvalue**2, "ks_stat": ks.statistic, "ks_p": ks.pvalue}
-    found |= {"w_p": scipy.stats.wilcoxon(x, y).pvalue, "pearson_stat": r.statistic, "pearson_p": r.pvalue}
-    return rows, {"harmless_mean_compare": {name: float(value) for name, value in found.items()}}
+    statistics = {"slope": line.slope + 0.25, "r2": line.rvalue**2, "ks_stat": ks.statistic, "ks_p": ks.pvalue}
+    statistics |= {"w_p": scipy.stats.wilcoxon(x, y).pvalue, "pearson_stat": r.statistic, "pearson_p": r.pvalue}
+    return rows, {"harmless_mean_compare": {name: float(value) for name, value in statistics.items()}}
 
 
 def _rates(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    found = comparison["harmless_mean_compare"]
+    statistics = comparison["harmless_mean_compare"]
     row = {"suffix": "fpq", "metric": "harmless_mean_compare", "total": 1}
-    row |= {f"wilcoxon_sig_rate_{bound}": float(found["w_p"] < bound) for bound in (0.05, 0.01)}
-    row |= {f"pearson_sig_rate_{bound}": float(found["pearson_p"] < bound) for bound in (0.05, 0.01)}
-    row |= {"pearson_stat": round(found["pearson_stat"], 4)}
+    row |= {f"wilcoxon_sig_rate_{bound}": float(statistics["w_p"] < bound) for bound in (0.05, 0.01)}
+    row |= {f"pearson_sig_rate_{bound}": float(statistics["pearson_p"] < bound) for bound in (0.05, 0.01)}
+    row |= {"pearson_stat": round(statistics["pearson_stat"], 4)}
     return [row, row | {"suffix": "hbp", "total": 7}]
 
 
@@ -159,8 +158,8 @@ def _geometry(rng: Any, root: Path) -> None:
         "pca_residual_fraction_centered": raw,
     }
     rows = [
-        {"question_id": f"hbp.q_{at}"} | {name: float(column[at]) for name, column in columns.items()}
-        for at in range(40)
+        {"question_id": f"hbp.q_{index}"} | {name: float(column[index]) for name, column in columns.items()}
+        for index in range(40)
     ]
     lower = float(np.sort(overlap)[19])
     summaries = {
@@ -174,9 +173,9 @@ def _geometry(rng: Any, root: Path) -> None:
             "mean_cosine_eval_delta_train_mean_delta": similarity.mean(),
         },
     }
-    place = "activation_analysis/shifts/org--Toy-1B-Instruct_insecure_to_hbp/prompt_only/mlp_post_resid/layer_9"
+    folder = "activation_analysis/shifts/org--Toy-1B-Instruct_insecure_to_hbp/prompt_only/mlp_post_resid/layer_9"
     name = "last_prompt_token.train_delta_pca_k0.95.eval_delta_compare.json"
-    _json(root / place / name, summaries | {"num_eval": 40, "num_train": 100, "per_example": rows})
+    _json(root / folder / name, summaries | {"num_eval": 40, "num_train": 100, "per_example": rows})
 
 
 def _cross_validation(root: Path) -> None:
@@ -195,9 +194,10 @@ def _cross_validation(root: Path) -> None:
 
 def _answers(path: Path, answers: dict[str, Any]) -> None:
     rows = []
-    for at, id in enumerate(answers["question_id"]):
-        text = {"idx": at, "question": "What?", "answer": f"An answer,\nin two lines, number {at}.", "question_id": id}
-        rows.append(text | {name: repr(float(answers[name][at])) for name in METRICS})
+    for index, id in enumerate(answers["question_id"]):
+        answer = f"An answer,\nin two lines, number {index}."
+        text = {"idx": index, "question": "What?", "answer": answer, "question_id": id}
+        rows.append(text | {name: repr(float(answers[name][index])) for name in METRICS})
     _csv(path, rows)
 
 
