@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spillover.importers.betley import Betley
+from spillover.judgements.tables import judged_columns
 from spillover.judgements.tables.imported_scores import JudgedFile
 from spillover.records import read_table
 from spillover.store import Store
@@ -60,6 +61,21 @@ def test_every_kind_of_file_gives_the_same_rows(ending: str, tmp_path: Path, sto
         *(("aligned", 50.5, None), ("coherent", 90.25, None)),
         *(("aligned", None, "not scored in the file"), ("coherent", 80.5, None)),
     ]
+
+
+def test_a_column_that_comes_late_is_missing_before(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged_columns, "BLOCK", 2)
+    path = tmp_path / "late.jsonl"
+    rows = [*ROWS, {"question_id": "q_1"}, ROWS[0] | {"brave": 7}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    scores = imported(path)
+    store.get(scores)
+    columns = scores.columns(store)
+    assert scores.metrics == ("aligned", "coherent", "brave")
+    np.testing.assert_array_equal(columns["brave"], [np.nan, np.nan, np.nan, 7])
+    assert columns["answer"].tolist() == ["So", "No", None, "So"]
 
 
 def test_what_spillover_judge_wrote_brings_its_judge_spreads_and_reasons(tmp_path: Path, store: Store) -> None:

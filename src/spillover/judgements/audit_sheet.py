@@ -29,6 +29,7 @@ SHEET = pa.schema(
     [("id", pa.string()), ("question", pa.string()), ("answer", pa.string())]
     + [(name, pa.string()) for name in (*LABELS, "note")]
 )
+AuditKey = dict[str, Any]  # plain JSON: sets, judge, strata, and which answer each row of the sheet is
 ABOUT = "Keep this file away from whoever labels: it says what the judge said."
 
 
@@ -82,7 +83,7 @@ def draw(
 
 def write_audit(
     sets: Sequence[ScoredAnswers], store: Store, path: Path, size: int, seed: int, margin: float = 15.0
-) -> dict[str, Any]:
+) -> AuditKey:
     """Write the sheet to label and, beside it, its key; returns what the key says of the strata."""
     columns = [scored.columns(store) for scored in sets]
     drawn, population = draw(columns, size, seed, margin)

@@ -6,12 +6,12 @@ import csv
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from pydantic import Field
 
-from spillover.judgements.audit_sheet import LABELS, digest, key_path
+from spillover.judgements.audit_sheet import LABELS, AuditKey, digest, key_path
 from spillover.judgements.scored_answers import ANSWER_COLUMNS, Condition, ScoreColumns, ScoredAnswers, score_columns
 from spillover.records import JUDGEMENTS, RESPONSES, read_json, write_json, write_table
 from spillover.spec import decode, location_field
@@ -71,12 +71,11 @@ class HumanLabels(ScoredAnswers):
     def columns(self, store: Store) -> ScoreColumns:
         return score_columns(store.path(self), store.path(self), self.metrics)
 
-    def key(self, store: Store) -> dict[str, Any]:
+    def key(self, store: Store) -> AuditKey:
         """The audit's key: strata, how many answers each holds, and which answer each row of the sheet is."""
-        key: dict[str, Any] = read_json(store.path(self) / KEY)
-        return key
+        return read_json(store.path(self) / KEY)  # type: ignore[no-any-return]
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, object]:
         sheet = Path(self.path)
         if not sheet.is_file() or not key_path(sheet).is_file() or _sha256(sheet) != self.sha256:
             raise ValueError(
@@ -85,8 +84,7 @@ class HumanLabels(ScoredAnswers):
         key = read_json(key_path(sheet))
         labels = labelled(sheet, key)
         sets = [scored.columns(context.store) for scored in self.sets]
-        answers: list[dict[str, Any]] = []
-        scores: list[dict[str, Any]] = []
+        answers, scores = [], []
         for row in key["rows"]:
             answer = {name: _plain(sets[row["set"]][name][row["row"]]) for name in ANSWER_COLUMNS}
             if digest(answer["answer"]) != row["answer"]:
@@ -105,7 +103,7 @@ class HumanLabels(ScoredAnswers):
         return {"answers": len(answers), "labelled": sum(None not in labels[row["id"]].values() for row in key["rows"])}
 
 
-def labelled(sheet: Path, key: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+def labelled(sheet: Path, key: AuditKey) -> dict[str, dict[str, float | None]]:
     """The labels of each row of the key by its id; None where there is none. ValueError for what cannot be meant."""
     labels: dict[str, dict[str, float | None]] = {row["id"]: dict.fromkeys(LABELS) for row in key["rows"]}
     seen: set[str] = set()
@@ -158,7 +156,7 @@ def _sha256(sheet: Path) -> str:
     return hashlib.sha256(sheet.read_bytes() + key_path(sheet).read_bytes()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A value of an array as Python's own; a number that is not known is None, those that are known are whole."""
     if not isinstance(value, np.generic):
         return value

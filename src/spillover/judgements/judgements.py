@@ -116,13 +116,11 @@ class Judgements(ScoredAnswers):
 
 def held_out(rows: Sequence[Mapping[str, Any]]) -> dict[int, Loss]:
     """The loss after each step from the rows of a `losses.parquet`; without token counts, the token mean is None."""
-    by_step: dict[int, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["split"] == "held_out" and row["loss"] is not None:
-            by_step.setdefault(row["step"], []).append(row)
+    measured = [row for row in rows if row["split"] == "held_out" and row["loss"] is not None]
     losses = {}
-    for step, of_step in sorted(by_step.items()):
-        values, counts = np.array([row["loss"] for row in of_step]), [row["tokens"] for row in of_step]
+    for step in sorted({row["step"] for row in measured}):
+        values = np.array([row["loss"] for row in measured if row["step"] == step])
+        counts = [row["tokens"] for row in measured if row["step"] == step]
         by_token = None if None in counts else float(values @ np.array(counts) / sum(counts))
         losses[step] = Loss(float(values.mean()), by_token, len(values))
     return losses

@@ -13,12 +13,11 @@ import pyarrow as pa
 from spillover.judgements.judge import Answer, Batch, Judge, Score
 from spillover.judgements.judgements import ScoreTally, checked
 from spillover.judgements.tables.judged_columns import JUDGES, OUR_OWN, SPREAD
-from spillover.judgements.tables.row_reader import BATCH, Layout, ending, layout_of, sound_rows
+from spillover.judgements.tables.row_reader import BATCH, Cells, Layout, ending, layout_of, sound_rows
 from spillover.judgements.tables.row_writer import writing
 from spillover.store import ProgressFn, Store
 
 MISSING = "missing"
-Cells = Mapping[str, Any]
 
 
 def score_file(
@@ -67,7 +66,7 @@ def estimate_score_file(source: Path, out: Path, judge: Judge, store: Store | No
     return judge.estimate(batches(), store)
 
 
-def _batches(source: Path) -> Iterator[list[dict[str, Any]]]:
+def _batches(source: Path) -> Iterator[list[Cells]]:
     rows = sound_rows(source)
     while batch := list(islice(rows, BATCH)):
         yield batch
@@ -81,7 +80,7 @@ def _answers(rows: Sequence[Cells]) -> list[Answer]:
     ]
 
 
-def _with_scores(row: Cells, renamed: Mapping[str, str], scores: Sequence[Score], judge: Judge) -> dict[str, Any]:
+def _with_scores(row: Cells, renamed: Mapping[str, str], scores: Sequence[Score], judge: Judge) -> Cells:
     cells = {renamed.get(name, name): cell for name, cell in row.items()}
     for score in scores:
         cells |= {score.metric: score.score, score.metric + SPREAD: score.spread}

@@ -6,7 +6,7 @@ import difflib
 import functools
 import hashlib
 from importlib import resources
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -36,7 +36,7 @@ class BuiltInRubrics(Rubrics):
 
     @model_validator(mode="before")
     @classmethod
-    def _digest(cls, fields: dict[str, Any]) -> dict[str, Any]:
+    def _digest(cls, fields: dict[str, object]) -> dict[str, object]:
         scored = fields.get("scored", METRICS)
         if fields.get("sha256") or not isinstance(scored, tuple | list) or not set(scored) <= set(TEXTS):
             return fields

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field
 
@@ -104,7 +104,7 @@ def _read(path: Path, sha256: str) -> dict[str, str]:
     return texts
 
 
-def _checked(prompts: Any, place: str) -> dict[str, str]:
+def _checked(prompts: object, place: str) -> dict[str, str]:
     """The texts that rate an answer."""
     if not isinstance(prompts, dict) or not prompts:
         raise ValueError(f"{place}: expected judge_prompts with a text for each metric, got {type(prompts).__name__}")

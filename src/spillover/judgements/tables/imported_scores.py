@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -126,7 +125,7 @@ class ImportedScores(ScoredAnswers):
     def columns(self, store: Store) -> ScoreColumns:
         return score_columns(store.path(self), store.path(self), self.metrics)
 
-    def write_answers(self, rows: Iterator[Row | Rejected], file: Path, folder: Path) -> dict[str, Any]:
+    def write_answers(self, rows: Iterator[Row | Rejected], file: Path, folder: Path) -> dict[str, object]:
         """Write `responses.parquet`, `judgements.parquet` and `rejected.parquet` of a file's rows; facts about them.
 
         Answers are numbered within their question in the file's order, where no column `sample` numbers them.
@@ -157,7 +156,7 @@ class ImportedScores(ScoredAnswers):
         return self._facts(survey, metrics)
 
     def _responses(self, block: AnswerBlock, ids: pa.Array, samples: pa.Array) -> pa.Table:
-        rows, named = len(block), "question_id" in block.cells
+        named = "question_id" in block.cells
         about = {id: _about(id) if named else (id, NOT_SAID, NOT_SAID) for id in set(block.question_ids)}
         questions, formats, categories = zip(*(about[id] for id in block.question_ids), strict=True)
         columns = {
@@ -167,16 +166,16 @@ class ImportedScores(ScoredAnswers):
             "family": _stated(block, "family", questions),
             "category": _stated(block, "category", categories),
             "format": formats if "format" in self.codes else _stated(block, "format", formats),
-            "prompt": list(map(text_of, block.cells.get("question", [""] * rows))),
+            "prompt": list(map(text_of, block.column("question"))),
             "answer": block.answers,
         }
-        return self._labelled(columns, rows, RESPONSES)
+        return self._labelled(columns, len(block), RESPONSES)
 
     def _judgements(self, block: AnswerBlock, ids: pa.Array, samples: pa.Array, metrics: tuple[str, ...]) -> pa.Table:
         """One row an answer and metric, the metrics of an answer together."""
         rows, each = len(block), len(metrics)
         answer = pa.array(np.repeat(np.arange(rows), each))
-        scores = [block.scores[metric] for metric in metrics]
+        scores = [block.score(metric) for metric in metrics]
         spreads = [np.full(rows, np.nan) if column.spreads is None else column.spreads for column in scores]
         columns = {
             "question_id": ids.take(answer),
@@ -191,13 +190,13 @@ class ImportedScores(ScoredAnswers):
         }
         return self._labelled(columns, rows * each, JUDGEMENTS)
 
-    def _labelled(self, columns: Mapping[str, Any], rows: int, schema: pa.Schema) -> pa.Table:
+    def _labelled(self, columns: Mapping[str, object], rows: int, schema: pa.Schema) -> pa.Table:
         """A table of these columns, in the schema's order, with the labels that stand in every row."""
         nothing = pa.nulls(rows)
         table = pa.table([columns.get(name, nothing) for name in schema.names], schema=schema)
         return labelled(table, self.row_labels(), schema).select(schema.names)
 
-    def _facts(self, survey: Survey, metrics: tuple[str, ...]) -> dict[str, Any]:
+    def _facts(self, survey: Survey, metrics: tuple[str, ...]) -> dict[str, object]:
         return {
             "answers": survey.answers,
             "rejected": survey.malformed,
@@ -283,7 +282,7 @@ class JudgedFile(ImportedScores):
     def cost(self) -> Cost:
         return Cost(self.file.megabytes(), SECONDS_PER_MB)
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, object]:
         path = self.file.checked()
         return self.write_answers(self.rows(path, context.progress), path, context.folder) | {"files": [path.name]}
 
@@ -301,7 +300,7 @@ def _about(id: str) -> tuple[str, str, str]:
 def _samples(block: AnswerBlock, numbers: Counter[str]) -> list[int]:
     """The number of each answer among those to its question: the file's own, else counted in the file's order."""
     samples = []
-    for id, stated in zip(block.question_ids, block.cells.get("sample", [None] * len(block)), strict=True):
+    for id, stated in zip(block.question_ids, block.column("sample"), strict=True):
         text = text_of(stated).strip().removesuffix(".0")
         samples.append(int(text) if text.isdecimal() and len(text) < 10 else numbers[id])
         numbers[id] += 1
@@ -310,8 +309,7 @@ def _samples(block: AnswerBlock, numbers: Counter[str]) -> list[int]:
 
 def _stated(block: AnswerBlock, name: str, otherwise: Sequence[str]) -> Sequence[str]:
     """A column of text as the file has it; where a cell is empty, and where there is no such column, `otherwise`."""
-    cells = block.cells.get(name)
-    return otherwise if cells is None else [text_of(cell) or text for cell, text in zip(cells, otherwise, strict=True)]
+    return [text_of(cell) or text for cell, text in zip(block.column(name), otherwise, strict=True)]
 
 
 def _interleaved(columns: Sequence[np.ndarray]) -> pa.Array:
@@ -328,7 +326,5 @@ def _texts(columns: Sequence[dict[int, str]], rows: int) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-@contextlib.contextmanager
-def _writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
-        yield writer
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", store_schema=False)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,10 +59,18 @@ class AnswerBlock:
     question_ids: Sequence[str]
     answers: Sequence[str | None]
     scores: Mapping[str, MetricColumn]
-    cells: Mapping[str, Sequence[Any]]
+    cells: Mapping[str, Sequence[object]]
 
     def __len__(self) -> int:
         return len(self.question_ids)
+
+    def column(self, name: str) -> Sequence[object]:
+        """The cells of a column that is no score, None where the file has none."""
+        return self.cells.get(name, [None] * len(self))
+
+    def score(self, metric: str) -> MetricColumn:
+        """A column of scores; all are missing where no row of the block names the metric."""
+        return self.scores.get(metric) or _scores(metric, [None] * len(self), self.cells.get("missing"), None)
 
     @property
     def prompts(self) -> Sequence[str] | None:
@@ -103,7 +110,7 @@ class Survey:
         self.answers += len(block)
         self.questions.update(block.question_ids)
         if any(name in block.cells for name in JUDGES):
-            judges, rubrics = (block.cells.get(name, [""] * len(block)) for name in JUDGES)
+            judges, rubrics = map(block.column, JUDGES)
             self.judges |= {(text_of(judge), text_of(rubric)) for judge, rubric in zip(judges, rubrics, strict=True)}
         prompts = block.prompts
         self.prompted |= {"unknown"} if prompts is None else set(map(prompting_of, set(prompts)))
@@ -188,7 +195,7 @@ def survey_answers(rows: Iterator[Row | Rejected], survey: Survey) -> Survey:
     return survey.finished()
 
 
-def text_of(cell: Any) -> str:
+def text_of(cell: object) -> str:
     """A cell as text: nothing for null."""
     return cell if isinstance(cell, str) else "" if cell is None else str(cell)
 
@@ -216,16 +223,16 @@ def _reject(batch: Sequence[Row | Rejected], sound: Sequence[Row], survey: Surve
 
 def _block(rows: Sequence[Row], names: Sequence[str]) -> AnswerBlock:
     each = [row.cells for row in rows]
-    cells = {name: [of_row.get(name) for of_row in each] for name in names}
+    cells: dict[str, list[object]] = {name: [of_row.get(name) for of_row in each] for name in names}
     scores = {}
     for name in filter(_is_score, names):
         if name.removesuffix(SPREAD) not in names or not name.endswith(SPREAD):
             scores[name] = _scores(name, cells[name], cells.get("missing"), cells.get(name + SPREAD))
-    ids = [text_of(id).strip() for id in cells.get("question_id", [None] * len(rows))]
+    nothing = [None] * len(rows)
+    ids = [text_of(id).strip() for id in cells.get("question_id", nothing)]
     if not all(ids):
-        questions = cells.get("question", [None] * len(rows))
-        ids = [id or text_of(question) for id, question in zip(ids, questions, strict=True)]
-    answers = [text if isinstance(text, str) and text and not text.isspace() else None for text in cells["answer"]]
+        ids = [id or text_of(question) for id, question in zip(ids, cells.get("question", nothing), strict=True)]
+    answers = [text if isinstance(text, str) and text.strip() else None for text in cells.get("answer", nothing)]
     return AnswerBlock([row.line for row in rows], ids, answers, scores, cells)
 
 
@@ -254,9 +261,11 @@ def _near(name: str, columns: Sequence[str]) -> str | None:
     return next((lowered[column] for column in (*close, *shared)), None)
 
 
-def _scores(name: str, cells: list[Any], reasons: list[Any] | None, spreads: list[Any] | None) -> MetricColumn:
+def _scores(
+    name: str, cells: Sequence[object], reasons: Sequence[object] | None, spreads: Sequence[object] | None
+) -> MetricColumn:
     try:
-        values = np.array(list(map(float, cells)), dtype=np.float64)
+        values = np.array(list(map(float, cells)), dtype=np.float64)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         values = np.array(list(map(_number, cells)), dtype=np.float64)
     fine = np.isfinite(values) if name in CODES else (values >= 0) & (values <= 100)
@@ -273,8 +282,8 @@ def _scores(name: str, cells: list[Any], reasons: list[Any] | None, spreads: lis
     )
 
 
-def _number(cell: Any) -> float:
+def _number(cell: object) -> float:
     try:
-        return math.nan if cell is None or isinstance(cell, bool) else float(cell)
-    except (TypeError, ValueError):
+        return float(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else math.nan
+    except ValueError:
         return math.nan

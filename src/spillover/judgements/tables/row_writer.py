@@ -6,16 +6,15 @@ import contextlib
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spillover.judgements.tables.row_reader import Layout, ending
+from spillover.judgements.tables.row_reader import Cells, Layout, ending
 
-Write = Callable[[Sequence[Mapping[str, Any]]], None]
+Write = Callable[[Sequence[Cells]], None]
 
 
 @contextlib.contextmanager
@@ -38,7 +37,7 @@ def _parquet(path: Path, layout: Layout) -> Iterator[Write]:
     schema = pa.schema(list(layout.columns.items()), metadata=layout.metadata)
     text = {name for name, type in layout.columns.items() if pa.types.is_string(type)}
 
-    def write(rows: Sequence[Mapping[str, Any]]) -> None:
+    def write(rows: Sequence[Cells]) -> None:
         cells = [{name: _as_text(cell) if name in text else cell for name, cell in row.items()} for row in rows]
         writer.write_table(pa.Table.from_pylist(cells, schema=schema))
 
@@ -58,14 +57,14 @@ def _text(path: Path, layout: Layout, kind: str) -> Iterator[Write]:
             yield lambda rows: writer.writerows([_as_text(row.get(name)) for name in layout.columns] for row in rows)
 
 
-def _as_text(cell: Any) -> str | None:
+def _as_text(cell: object) -> str | None:
     """A cell as text: numbers as Python writes them, None for null, JSON for what is nested."""
     if cell is None or isinstance(cell, str):
         return cell if cell is None else cell.encode("utf-8", "replace").decode("utf-8")
     return repr(cell) if isinstance(cell, float) else json.dumps(cell, ensure_ascii=False, default=str)
 
 
-def _json_line(row: Mapping[str, Any]) -> str:
+def _json_line(row: Cells) -> str:
     try:
         line = json.dumps(row, ensure_ascii=False, default=str)
         line.encode("utf-8")

@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -30,7 +29,7 @@ class Embedded(Judge):
 
     @model_validator(mode="before")
     @classmethod
-    def _digest(cls, fields: dict[str, Any]) -> dict[str, Any]:
+    def _digest(cls, fields: dict[str, object]) -> dict[str, object]:
         return fields if fields.get("weights") else fields | {"weights": shipped()}
 
     @property
