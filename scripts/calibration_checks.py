@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from spillover.analyses.effect import _paired_t
+from spillover.analyses.effect import paired_cells
 from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.correlation import correlation_over_runs, partial, pearson, spearman
@@ -158,7 +158,7 @@ def _question(rng: Rng, population: Population) -> Outcome:
     for shift, kind in ((0.0, "false positives"), (-20.0, "power at 20 points")):
         scores = population.draw(rng, (shift, 0.0)).scores[:, 0]
         cells = np.arange(population.samples).astype(str)
-        gap = _paired_t(scores[0], scores[1], cells, cells, 0.95)
+        gap = paired_cells(scores[0], scores[1], cells, cells, 0.95)
         made = gap.p is not None and not np.isnan(gap.p)
         out[f"ours|{kind}"] = gap.p <= 0.05 if made and gap.p is not None else None
     return out

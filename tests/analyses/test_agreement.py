@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spillover.analyses.agreement import Agreement
+from spillover.analyses.agreement import Agreement, JudgeScores, same_answers
 from spillover.analyses.analysis import AnalysisResult
-from spillover.analyses.blocks import Figure, Table, row_where
-from spillover.analyses.matched import Judged, same_answers
-from spillover.analyses.scores import Scores
+from spillover.analyses.blocks import Figure, Table
+from spillover.analyses.rows import row_where
+from spillover.analyses.scores import AnswerScores
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.report.figures import draw_svg
@@ -37,7 +37,9 @@ def rejudged(planted: Planted, of: Judgements, noise: float, bias: dict[str, flo
 def test_an_empty_answer_is_the_same_as_none() -> None:
     columns = {"question_id": np.array(["q", "q"]), "sample": np.arange(2), "answer": np.array(["", "x"], object)}
     others = columns | {"answer": np.array([None, "x"], object)}
-    first, second = (Judged(name, "r", (), Scores(name, part)) for name, part in (("a", columns), ("b", others)))
+    first, second = (
+        JudgeScores(name, "r", (), AnswerScores(name, part)) for name, part in (("a", columns), ("b", others))
+    )
     assert [rows.tolist() for rows in same_answers(first, second)] == [[0, 1], [0, 1]]
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import row_where
 from spillover.analyses.dynamics import Dynamics
+from spillover.analyses.rows import row_where
 
 from .planted import BASE, Planted
 

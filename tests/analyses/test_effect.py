@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import row_where
-from spillover.analyses.effect import Effect, _paired_t
-from spillover.analyses.scores import pool, read, refuse_unlike
+from spillover.analyses.effect import Effect, paired_cells
+from spillover.analyses.rows import row_where
+from spillover.analyses.scores import pool_scores, read_scores, refuse_unlike
 from spillover.judgements.judgements import Judgements
 
 from .planted import BASE, Planted
@@ -56,7 +56,7 @@ def test_missing_scores_are_counted_and_left_out(planted, tmp_path):
     counts = row_where(found.tables["counts"], role="bad")
     assert (counts["unscored"], counts["truncated"]) == (lost.sum(), 7)
     assert found.facts["contrast"] == "bad-base"
-    scores = read(bad, planted.store)
+    scores = read_scores(bad, planted.store)
     whole = scores.means("aligned", [columns["question_id"][0]], by="question_id")
     assert np.isnan(whole).all()  # missing, not 0
 
@@ -70,8 +70,10 @@ def test_unlike_answers_are_refused_with_both_sides_named(planted):
 
 
 def test_pooling_keeps_every_answer(planted):
-    a, b = (read(planted.judgements(planted.organism(seed=seed).checkpoint(), 50), planted.store) for seed in (0, 1))
-    assert len(pool([a, b], "both")) == len(a) + len(b)
+    a, b = (
+        read_scores(planted.judgements(planted.organism(seed=seed).checkpoint(), 50), planted.store) for seed in (0, 1)
+    )
+    assert len(pool_scores([a, b], "both")) == len(a) + len(b)
 
 
 def test_it_shows_itself(planted, tmp_path):
@@ -84,7 +86,7 @@ def test_it_shows_itself(planted, tmp_path):
 
 def test_a_questions_interval_stays_within_what_scores_can_differ_by():
     cells = np.array(["raw/0", "raw/1"])
-    found = _paired_t(np.array([100.0, 20.0]), np.array([0.0, 90.0]), cells, cells, 0.95)
+    found = paired_cells(np.array([100.0, 20.0]), np.array([0.0, 90.0]), cells, cells, 0.95)
     assert (found.estimate, found.low, found.high) == (15.0, -100.0, 100.0) and 0.8 < found.p < 1
-    near = _paired_t(np.array([50.0, 52.0]), np.array([40.0, 44.0]), cells, cells, 0.95)
+    near = paired_cells(np.array([50.0, 52.0]), np.array([40.0, 44.0]), cells, cells, 0.95)
     assert near.low == pytest.approx(9 - 12.706, abs=0.01) and near.high == pytest.approx(9 + 12.706, abs=0.01)

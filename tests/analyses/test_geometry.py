@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import row_where
-from spillover.analyses.geometry import Geometry, _baselines
-from spillover.analyses.geometry_sweep import sweep
-from spillover.analyses.text_similarity import words_alike
+from spillover.analyses.geometry import Geometry, sweep, text_baselines
+from spillover.analyses.prompt_texts import words_alike
+from spillover.analyses.rows import row_where
 
 from .planted import BASE, Planted
 
@@ -121,6 +120,6 @@ def test_likeness_of_words_is_found_where_it_is_and_its_correlation_with_it():
     rng = np.random.default_rng(0)
     families = [f"f{n % 20}" for n in range(60)]
     drawn = rng.normal(size=60)
-    near = _baselines({"words_alike": drawn}, drawn + 0.1 * rng.normal(size=60), families)
-    far = _baselines({"words_alike": drawn}, rng.normal(size=60), families)
+    near = text_baselines({"words_alike": drawn}, drawn + 0.1 * rng.normal(size=60), families)
+    far = text_baselines({"words_alike": drawn}, rng.normal(size=60), families)
     assert near["words_alike_low"] > 0.9 and far["words_alike_low"] < 0 < far["words_alike_high"]

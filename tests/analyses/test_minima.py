@@ -3,8 +3,8 @@
 import pytest
 from organisms.toy import organism
 
-from spillover.analyses.blocks import row_where
 from spillover.analyses.minima import Minima
+from spillover.analyses.rows import row_where
 from spillover.organisms.interpolated import Interpolated
 from spillover.organisms.losses import HeldOutLosses
 from spillover.store import BuildContext

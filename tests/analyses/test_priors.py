@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import row_where
 from spillover.analyses.priors import Priors
+from spillover.analyses.rows import row_where
 
 from .planted import BASE
 

@@ -5,7 +5,7 @@ import pytest
 
 from spillover.activations.direction import Direction
 from spillover.activations.steered import Steered
-from spillover.analyses.blocks import row_where
+from spillover.analyses.rows import row_where
 from spillover.analyses.steering import Steering
 
 from .planted import BASE, Planted

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import row_where
+from spillover.analyses.rows import row_where
 from spillover.analyses.trajectories import Trajectories
 
 from .planted import BASE, Planted

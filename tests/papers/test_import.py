@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spillover.analyses.blocks import row_where
 from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
-from spillover.analyses.scores import read, refuse_unlike
+from spillover.analyses.rows import row_where
+from spillover.analyses.scores import read_scores, refuse_unlike
 from spillover.papers.em_generalization.artefacts import PublishedRun
 from spillover.papers.em_generalization.files import find_files
 from spillover.papers.em_generalization.importing import EmGeneralization, ReleasePlan
@@ -157,7 +157,7 @@ def test_imported_runs_are_points_of_dynamics(release: Path, store: Store) -> No
     assert row_where(rows.tables["correlations"], loss="held_out_loss", statistic="spearman")["runs"] == 2
     assert table.show(rows).blocks
     with pytest.raises(ValueError, match="only means by question"):
-        read(artefacts[CYCLIC], store)
+        read_scores(artefacts[CYCLIC], store)
 
 
 def test_an_analysis_of_answers_takes_imported_ones_and_counts_what_they_lack(release: Path, store: Store) -> None:

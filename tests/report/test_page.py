@@ -5,7 +5,7 @@ import re
 import pytest
 
 from spillover.analyses.blocks import (
-    AnswersBlock,
+    AnswersSideBySide,
     Column,
     Figure,
     Number,
@@ -35,7 +35,7 @@ def page() -> str:
         Paragraph(("r = ", Number("0.50", "points"), HOSTILE)),
         figure,
         Table("points", HOSTILE, (Column("a", "a"), Column("b", "b", "points")), [{"a": HOSTILE, "b": None}] * 80),
-        AnswersBlock(HOSTILE, HOSTILE, (ShownAnswer(HOSTILE, HOSTILE, "length", {"aligned": None}),)),
+        AnswersSideBySide(HOSTILE, HOSTILE, (ShownAnswer(HOSTILE, HOSTILE, "length", {"aligned": None}),)),
     )
     section = Section("Title", HOSTILE, blocks, Paragraph((HOSTILE, Number("1.0", "points"))))
     return render(HOSTILE, HOSTILE, [PageSection("dynamics", section, {"loss": draw_svg(figure)})], RAN)

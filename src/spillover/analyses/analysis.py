@@ -1,4 +1,4 @@
-"""What an analysis is: a spec made from artefacts, kept as tidy tables, showing itself. Knows no page."""
+"""What an analysis is: a spec made from artefacts, kept as tidy tables and facts, which shows itself as a section."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from typing import Any
 import pyarrow as pa
 
 from spillover.analyses.blocks import Paragraph, Section
+from spillover.analyses.rows import TableRows
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.records import read_json, read_table, table, write_json, write_table
 from spillover.spec import walk
 from spillover.store import Artefact, BuildContext, Store
 
-Rows = list[dict[str, Any]]
-
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """What an analysis found: tidy tables by name, and single facts (plain JSON)."""
+    """What an analysis estimated: tidy tables by name, and single facts (plain JSON)."""
 
-    tables: Mapping[str, Rows]
+    tables: Mapping[str, TableRows]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -57,31 +56,28 @@ class Analysis(Artefact):
 
     @abstractmethod
     def analyse(self, context: BuildContext) -> AnalysisResult:
-        """Read the artefacts in the fields (`context.path(...)`) and find out. No artefact is made here."""
+        """Read the artefacts in the fields (`context.path(...)`) and estimate. No artefact is made here."""
 
     @abstractmethod
     def show(self, result: AnalysisResult) -> Section:
-        """What was result, for people."""
+        """The result for people: text whose numbers name their table, figures, tables."""
 
     def section(self, result: AnalysisResult) -> Section:
         """`show`, with a warning on top where scores of unlike judges were let through."""
         section = self.show(result)
-        judges = dict.fromkeys(
-            (one.judge_name, one.rubric_name) for one in walk(self) if isinstance(one, ScoredAnswers)
-        )
+        scored = [spec for spec in walk(self) if isinstance(spec, ScoredAnswers)]
+        judges = dict.fromkeys((answers.judge_name, answers.rubric_name) for answers in scored)
         if not self.allow_unlike_judges or len(judges) < 2:
             return section
         names = "; ".join(f"{judge} by {rubric}" for judge, rubric in judges)
-        warning = Paragraph(
-            (
-                f"Unlike judges: the scores compared here come from {names}. A difference can be one between judges, "
-                f"not between models; this was allowed on purpose (allow_unlike_judges).",
-            )
+        warning = (
+            f"Unlike judges: the scores compared here come from {names}. A difference can be one between judges, not "
+            "between models; this was allowed on purpose (allow_unlike_judges)."
         )
         top = section.headline and Paragraph((*section.headline.parts, " (Scores of unlike judges.)"))
-        return replace(section, blocks=(warning, *section.blocks), headline=top)
+        return replace(section, blocks=(Paragraph((warning,)), *section.blocks), headline=top)
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, object]:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, user_api="blas"):  # many small products: threads only wait for each other
@@ -98,6 +94,6 @@ class Analysis(Artefact):
         return AnalysisTables(self.kind, tables, read_json(folder / "result.json"))
 
     def read_result(self, folder: Path) -> AnalysisResult:
-        """What `make` wrote."""
+        """What `make` wrote into the artefact's folder."""
         tables = {path.stem: read_table(path).to_pylist() for path in sorted(folder.glob("*.parquet"))}
         return AnalysisResult(tables, read_json(folder / "result.json"))

@@ -1,11 +1,17 @@
-"""How an analysis shows itself: text with numbers that name their table, figures, tables. Knows no HTML and no data."""
+"""What a section of a report is made of: text with numbers that name their table, figures, tables, answers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from string import Formatter
+from typing import TYPE_CHECKING, Literal
+
+from spillover.analyses.rows import TableRow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 SPACE = "\u00a0"  # keeps an interval on one line
 Style = Literal["points", "r", "percent", "count", "p", "nats", "text"]
@@ -21,7 +27,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Running text: strings and numbers."""
+    """Running text: strings and numbers. `paragraph` makes one from a sentence with gaps."""
 
     parts: tuple[str | Number, ...]
 
@@ -32,19 +38,33 @@ class Figure:
 
     name: str
     caption: str
-    draw: Callable[[Any], None]
+    draw: Callable[[Canvas], None]
     table: str  # where its numbers stand
     size: tuple[float, float] = (8.0, 3.6)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table as shown; with `interval`, the row's low and high follow in brackets."""
+    """A column of a table as shown; with `interval`, the ends of the row's estimate follow in brackets."""
 
     name: str
     heading: str
     style: Style = "text"
     interval: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether its cells are single numbers, which stand right."""
+        return self.style != "text" and not self.interval
+
+    def cell(self, row: TableRow) -> str:
+        """The row's value as text."""
+        return interval_text(row, self.style, self.name) if self.interval else value_text(row[self.name], self.style)
+
+
+def columns(style: Style, **headings: str) -> tuple[Column, ...]:
+    """Several columns of one style: `name="heading"`."""
+    return tuple(Column(name, heading, style) for name, heading in headings.items())
 
 
 @dataclass(frozen=True)
@@ -54,7 +74,7 @@ class Table:
     name: str
     caption: str
     columns: tuple[Column, ...]
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[TableRow]
 
 
 @dataclass(frozen=True)
@@ -68,20 +88,20 @@ class ShownAnswer:
 
 
 @dataclass(frozen=True)
-class AnswersBlock:
-    """Answers of several models to one question, side by side."""
+class AnswersSideBySide:
+    """Answers of several models to one question."""
 
     question: str
     note: str
     answers: tuple[ShownAnswer, ...]
 
 
-Block = Paragraph | Figure | Table | AnswersBlock
+Block = Paragraph | Figure | Table | AnswersSideBySide
 
 
 @dataclass(frozen=True)
 class Section:
-    """What an analysis shows: a heading, what it asks, and what was found."""
+    """What an analysis shows: a heading, what it asks, and the answer."""
 
     title: str
     asks: str
@@ -89,7 +109,22 @@ class Section:
     headline: Paragraph | None = None  # one sentence for the top of the page
 
 
-def value_text(value: Any, style: Style) -> str:
+def paragraph(sentence: str, **values: str | int | Number | Sequence[str | Number]) -> Paragraph:
+    """A sentence whose gaps, `{name}`, are filled with texts, numbers, or runs of both.
+
+    What fills a gap is never read as a sentence with gaps itself: names of models may hold braces.
+    """
+    parts: list[str | Number] = []
+    for text, name, _, _ in Formatter().parse(sentence):
+        parts.append(text)
+        if name is not None:
+            value = values[name]
+            runs = [value] if isinstance(value, str | Number) else [str(value)] if isinstance(value, int) else value
+            parts.extend(runs)
+    return Paragraph(tuple(part for part in parts if part != ""))
+
+
+def value_text(value: float | str | None, style: Style) -> str:
     """A value as text; a missing one is an en dash."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "\u2013"
@@ -108,22 +143,18 @@ def value_text(value: Any, style: Style) -> str:
     return text.replace("-", "\u2212") if float(bare) != 0 else text.lstrip("-")
 
 
-def interval_text(row: Mapping[str, Any], style: Style) -> str:
-    """An estimate with its ends: `12.3 [9.8, 14.9]`; the bare estimate where there is no interval."""
-    value = value_text(row.get("estimate"), style)
-    if row.get("low") is None or row.get("high") is None:
+def interval_text(row: TableRow, style: Style, name: str = "estimate") -> str:
+    """An estimate with its ends: `12.3 [9.8, 14.9]`; the bare estimate where there is no interval.
+
+    The ends of column `estimate` stand in `low` and `high`, those of any other `name` in `name_low` and `name_high`.
+    """
+    value = value_text(row.get(name), style)
+    low, high = (row.get(end if name == "estimate" else f"{name}_{end}") for end in ("low", "high"))
+    if low is None or high is None:
         return value
-    return f"{value}{SPACE}[{value_text(row['low'], style)},{SPACE}{value_text(row['high'], style)}]"
+    return f"{value}{SPACE}[{value_text(low, style)},{SPACE}{value_text(high, style)}]"
 
 
-def number(row: Mapping[str, Any], table: str, style: Style = "points") -> Number:
-    """An estimate's row as a number that names its table."""
-    return Number(interval_text(row, style), table)
-
-
-def row_where(rows: Sequence[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any]:
-    """The single row with these values; a row of nothing where there is none."""
-    for row in rows:
-        if all(row.get(name) == value for name, value in wanted.items()):
-            return row
-    return {"estimate": None, "low": None, "high": None, "n": 0, **wanted}
+def number(row: TableRow, table: str, style: Style = "points", name: str = "estimate") -> Number:
+    """A row's estimate, with its ends where it has any, as a number that names its table."""
+    return Number(interval_text(row, style, name), table)

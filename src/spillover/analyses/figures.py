@@ -1,20 +1,31 @@
-"""Marks that several analyses draw with, on matplotlib axes handed in. Knows rows with estimate, low and high."""
+"""Marks that several analyses draw with, on matplotlib axes handed in: intervals, bands, lines and dots."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from spillover.analyses.rows import TableRow, TableRows, grouped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = {"base": "#5b6770", "bad": "#c2410c", "good": "#0f766e"}
 MANY = 60  # lines, runs: as many as can be told apart in one figure
 SERIES = ("#c2410c", "#0f766e", "#4338ca", "#a16207", "#be185d", "#0369a1", "#4d7c0f", "#6d28d9")
 
 
+def coloured(rows: Sequence[TableRow], by: str, first: int = 0) -> Iterator[tuple[Any, TableRows, str]]:
+    """Rows grouped by a column: its value, its rows, and a colour of its own as far as `SERIES` goes."""
+    for index, (value, group) in enumerate(grouped(rows, by).items(), start=first):
+        yield value, group, SERIES[index % len(SERIES)]
+
+
 def whiskers(
-    axes: Any,
-    rows: Sequence[Mapping[str, Any]],
+    axes: Axes,
+    rows: Sequence[TableRow],
     labels: Sequence[str] | None,
     colours: Sequence[str],
     scale: float = 1.0,
@@ -26,47 +37,65 @@ def whiskers(
 
     Of more than `MANY` only the first and the last are drawn: more cannot be read, and the table has them all.
     """
-    kept = shown_of(len(rows))
-    ends = scale * np.array([_ends(rows[index]) for index in kept], dtype=float).reshape(-1, 3)
-    places = np.arange(len(kept)) + offset
-    used = [colours[index] for index in kept]
+    drawn = lines_drawn(len(rows))
+    ends = scale * np.array([_ends(rows[index]) for index in drawn], dtype=float).reshape(-1, 3)
+    places = np.arange(len(drawn)) + offset
+    used = [colours[index] for index in drawn]
     axes.hlines(places, ends[:, 1], ends[:, 2], colors=used, linewidth=1.4)
     axes.scatter(ends[:, 0], places, marker=marker, c=used, s=18, linewidths=0, zorder=3, label=legend)
     if labels is not None:
-        axes.set_yticks(range(len(kept)), [labels[index] for index in kept], fontsize=8 if len(kept) < 30 else 5.5)
-        if len(kept) < len(rows):
-            axes.axhline(len(kept) / 2 - 0.5, color="0.6", linewidth=0.6, linestyle=":")
-            note, place = f"{len(rows) - len(kept)} between: see the table", axes.get_yaxis_transform()
-            axes.text(0.99, len(kept) / 2 - 0.6, note, fontsize=6.5, color="0.4", ha="right", transform=place)
-        axes.set_ylim(len(kept) - 0.5, -0.5)
+        axes.set_yticks(range(len(drawn)), [labels[index] for index in drawn], fontsize=8 if len(drawn) < 30 else 5.5)
+        if len(drawn) < len(rows):
+            axes.axhline(len(drawn) / 2 - 0.5, color="0.6", linewidth=0.6, linestyle=":")
+            note, place = f"{len(rows) - len(drawn)} between: see the table", axes.get_yaxis_transform()
+            axes.text(0.99, len(drawn) / 2 - 0.6, note, fontsize=6.5, color="0.4", ha="right", transform=place)
+        axes.set_ylim(len(drawn) - 0.5, -0.5)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
 
 
-def shown_of(count: int) -> list[int]:
-    """Which of so many lines are drawn: all, or the first and the last."""
+def lines_drawn(count: int) -> list[int]:
+    """Which of so many lines `whiskers` draws: all, or the first and the last."""
     if count <= MANY:
         return list(range(count))
     return [*range(MANY // 2), *range(count - MANY // 2, count)]
 
 
-def forest(axes: Any, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], colours: Sequence[str]) -> None:
-    """`whiskers` with small labels and a line at 0: many differences at once."""
-    whiskers(axes, rows, labels, colours)
-    axes.axvline(0.0, color="0.3", linewidth=0.8)
-    axes.tick_params(axis="y", labelsize=6.5)
-
-
-def band(
-    axes: Any, x: Sequence[float], rows: Sequence[Mapping[str, Any]], colour: str, label: str, dash: str = "-"
-) -> None:
-    """A line through estimates with their intervals as a band."""
+def band(axes: Axes, x: str, rows: Sequence[TableRow], colour: str, label: str) -> None:
+    """A line through estimates over column `x`, with their intervals as a band."""
+    places = [row[x] for row in rows]
     ends = np.array([_ends(row) for row in rows], dtype=float).reshape(-1, 3)
-    axes.fill_between(x, ends[:, 1], ends[:, 2], color=colour, alpha=0.15, linewidth=0)
-    axes.plot(x, ends[:, 0], dash, color=colour, linewidth=1.5, label=label)
+    axes.fill_between(places, ends[:, 1], ends[:, 2], color=colour, alpha=0.15, linewidth=0)
+    axes.plot(places, ends[:, 0], "-", color=colour, linewidth=1.5, label=label)
+    grid(axes)
+
+
+def plot(axes: Axes, rows: Sequence[TableRow], x: str, y: str, marks: str, colour: str, **style: Any) -> None:
+    """Column `y` over column `x`, in matplotlib's shorthand for marks: "o-" is dots joined by a line."""
+    axes.plot([row[x] for row in rows], [row[y] for row in rows], marks, color=colour, **style)
+
+
+def dots(axes: Axes, rows: Sequence[TableRow], x: str, y: str, by: str, first: int = 0, **style: Any) -> None:
+    """A cloud of dots coloured by a column, from colour number `first` on."""
+    for label, group, colour in coloured(rows, by, first):
+        plot(axes, group, x, y, "o", colour, label=label, **style)
+
+
+def grid(axes: Axes) -> None:
+    """Light lines at the ticks of both axes."""
     axes.grid(color="0.92", linewidth=0.6)
 
 
-def _ends(row: Mapping[str, Any]) -> tuple[float, float, float]:
+def legend(axes: Axes, size: float = 7, **style: Any) -> None:
+    """The names of what was drawn, without a frame; `size` in points."""
+    axes.legend(frameon=False, fontsize=size, **style)
+
+
+def zero_line(axes: Axes) -> None:
+    """A line across at 0."""
+    axes.axhline(0, color="0.3", linewidth=0.8)
+
+
+def _ends(row: TableRow) -> tuple[float, float, float]:
     value = np.nan if row["estimate"] is None else row["estimate"]
     low, high = (value if row[name] is None or not np.isfinite(row[name]) else row[name] for name in ("low", "high"))
     return value, low, high

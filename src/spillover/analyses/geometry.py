@@ -1,43 +1,72 @@
-"""Data: how the training prompts' activation shift carries to evaluation prompts (docs/method.md, section 3).
-
-Knows activations before and after. The claim tested at every layer and pooling: evaluation prompts that lie within the
-space of the training prompts before training shift more like them.
-"""
+"""Data: how the training prompts' activation shift carries over to evaluation prompts."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.activations.activations import (
-    Activations,
-    layers,
-    read_activations,
-    refuse_same_weights,
-    same_model,
-)
+from spillover.activations.activations import Activations, layers, read_activations, refuse_same_weights, same_model
+from spillover.activations.sites import layer_site
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Section
-from spillover.analyses.geometry_section import show_geometry
-from spillover.analyses.geometry_sweep import by_prompt, sweep
-from spillover.analyses.text_similarity import sentences_alike, words_alike
+from spillover.analyses.blocks import (
+    Column,
+    Figure,
+    Number,
+    Paragraph,
+    Section,
+    Table,
+    columns,
+    number,
+    paragraph,
+    value_text,
+)
+from spillover.analyses.figures import band, coloured, dots, grid, legend, plot, zero_line
+from spillover.analyses.prompt_texts import sentences_alike, words_alike
+from spillover.analyses.rows import TableRow, TableRows, grouped, prefixed, row_where, rows_where
 from spillover.maths.arrays import Floats
 from spillover.maths.correlation import partial, pearson, permuted_partial
 from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import max_t
 from spillover.maths.permutation import exceedance, permutations
 from spillover.maths.shift import deltas, linear_cka, relative_shift, set_shift, shift_projection, shift_similarity
-from spillover.maths.subspaces import Axes, evaluation_control, overlap, principal_axes, random_control
+from spillover.maths.subspaces import (
+    Axes,
+    evaluation_control,
+    explained_share,
+    mahalanobis,
+    overlap,
+    principal_angles,
+    principal_axes,
+    random_control,
+    reconstruction_cosine,
+    subspace_similarity,
+)
 from spillover.records import read_table
 from spillover.store import BuildContext
 
-POOLINGS = ("last", "mean")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+POOLINGS = {"last": "last prompt token", "mean": "mean over the prompt"}
+SHARES = (0.8, 0.9, 0.95)  # of the training rows' variance, beside the numbers of axes asked for
+RESAMPLING = Resampling(999)
 
 
 class Geometry(Analysis):
-    """Whether prompts that overlap the training prompts before training shift like them, at every layer."""
+    """Whether prompts that overlap the training prompts before training shift like them, at every layer.
+
+    Estimates, at every layer and pooling, over evaluation prompts, Pearson r of prompt overlap with shift similarity.
+    Overlap: the share of a prompt's length that lies in the principal axes of the training prompts' activations before
+    training. Shift similarity: the cosine of a prompt's shift with the training prompts' mean shift. Beside it: the
+    partial r given activation norm, prompt length and answer format (its p by Freedman and Lane's permutation of whole
+    families of questions, corrected by max-T over the layers and poolings of one model), the same r with random axes
+    and with axes of other evaluation prompts, and what the prompts' words alone say. Intervals are 95%, jackknife over
+    families on Fisher's z (docs/method.md, section 3).
+    """
 
     training_before: Activations
     evaluation_before: Activations
@@ -53,7 +82,7 @@ class Geometry(Analysis):
 
     @model_validator(mode="after")
     def _paired(self) -> Self:
-        left, right = ([one.model for one in side] for side in (self.training_after, self.evaluation_after))
+        left, right = ([after.model for after in side] for side in (self.training_after, self.evaluation_after))
         if left != right or not left:
             raise ValueError("training_after and evaluation_after must be of the same models in the same order")
         if self.training_before.model != self.evaluation_before.model:
@@ -67,157 +96,218 @@ class Geometry(Analysis):
             refuse_same_weights(self.evaluation_before, after, context.store)
         folder = context.path(self.evaluation_before)
         prompts = read_table(folder / "prompts.parquet").to_pylist()
+        families = [row["family"] for row in prompts]
         looked = [layer for layer in layers(folder) if layer % self.every == 0 or layer == layers(folder)[-1]]
         cells = [(layer, pooling) for pooling in POOLINGS for layer in looked]
-        rows: list[dict[str, Any]] = []
-        per_prompt: list[dict[str, Any]] = []
+        rows: TableRows = []
+        per_prompt: TableRows = []
+        swept: TableRows = []
         permuted: list[Floats] = []
-        swept: list[dict[str, Any]] = []
         texts = self._texts_alike(context)
-        orders = permutations(len(prompts), self.permutations, self.seed, [row["family"] for row in prompts])
+        orders = permutations(len(prompts), self.permutations, self.seed, families)
         for done, (layer, pooling) in enumerate(cells, start=1):
-            found = self._cell(context, layer, pooling, prompts, orders, texts)
-            rows += [row for row, _, _, _ in found]
-            per_prompt += [row for _, some, _, _ in found for row in some]
-            permuted += [drawn for _, _, drawn, _ in found]
-            swept += [row for _, _, _, some in found for row in some]
+            start = self._before(context, layer, pooling, prompts)
+            for pair in zip(self.training_after, self.evaluation_after, strict=True):
+                place = {"model": pair[1].model.label(), "layer": layer, "pooling": pooling}
+                shift, delta = (
+                    deltas(before, read_activations(context.path(side), layer_site(layer), pooling))
+                    for before, side in zip((start.training, start.evaluation), pair, strict=True)
+                )
+                similarity = shift_similarity(delta, shift)
+                rows.append(place | start.row(delta, shift, families) | text_baselines(texts, similarity, families))
+                values = start.by_prompt(delta, shift, principal_axes(shift, variance=self.variance), texts)
+                per_prompt += [place | row for row in _prompt_rows(prompts, values)]
+                permuted.append(permuted_partial(start.overlap, similarity, start.covariates, orders)[1])
+                for of, (fitted, lying) in {
+                    "prompts": (start.training, start.evaluation),
+                    "shifts": (shift, delta),
+                }.items():
+                    swept += [place | {"of": of} | row for row in sweep(fitted, lying, similarity, self.ks)]
             context.progress(done / len(cells))
-        for model in dict.fromkeys(row["model"] for row in rows):
-            mine = [index for index, row in enumerate(rows) if row["model"] == model]
-            observed = np.array([rows[index]["partial"] for index in mine], dtype=float)
-            for index, q in zip(mine, max_t(observed, np.array([permuted[i] for i in mine]).T), strict=True):
-                rows[index]["partial_q"] = float(q)
+        _correct(rows, permuted)
         facts = {"layers": looked, "middle": looked[len(looked) // 2], "variance": self.variance}
         return AnalysisResult({"layers": rows, "prompts": per_prompt, "sweep": swept}, facts)
 
-    def show(self, result: AnalysisResult) -> Section:
-        return show_geometry(result)
-
-    def _cell(
-        self,
-        context: BuildContext,
-        layer: int,
-        pooling: str,
-        prompts: list[dict[str, Any]],
-        orders: np.ndarray,
-        texts: dict[str, Floats],
-    ) -> list[tuple[dict[str, Any], list[dict[str, Any]], Floats, list[dict[str, Any]]]]:
-        """One layer and pooling: for every model after, its row, its prompts' rows, permuted partial r and sweep."""
-        site = f"resid_post.{layer:02d}"
+    def _before(self, context: BuildContext, layer: int, pooling: str, prompts: TableRows) -> _Before:
         training, evaluation = (
-            read_activations(context.path(one), site, pooling).astype(np.float64)
-            for one in (self.training_before, self.evaluation_before)
+            read_activations(context.path(side), layer_site(layer), pooling).astype(np.float64)
+            for side in (self.training_before, self.evaluation_before)
         )
         axes = principal_axes(training, variance=self.variance)
-        controls = self._controls(training, evaluation, axes, prompts)
-        found = []
-        for after_training, after_evaluation in zip(self.training_after, self.evaluation_after, strict=True):
-            shift = deltas(training, read_activations(context.path(after_training), site, pooling))
-            delta = deltas(evaluation, read_activations(context.path(after_evaluation), site, pooling))
-            model = after_evaluation.model.label()
-            where = {"model": model, "layer": layer, "pooling": pooling}
-            similarity = shift_similarity(delta, shift)
-            row = where | self._row(controls, similarity, evaluation, delta, shift, axes, prompts)
-            row |= _baselines(texts, similarity, [prompt["family"] for prompt in prompts])
-            spread = {
-                "shift_similarity": similarity,
-                "shift_projection": shift_projection(delta, shift),
-                "relative_shift": relative_shift(delta, evaluation),
-                "overlap": controls["overlap"],
-                "random_control": controls["random"].mean(axis=0),
-                "evaluation_control": controls["evaluation"],
-                **texts,
-                **by_prompt(evaluation, delta, axes, principal_axes(shift, variance=self.variance)),
-            }
-            some = [
-                where
-                | {name: prompt[name] for name in ("prompt_id", "question", "category", "format")}
-                | {name: float(values[index]) for name, values in spread.items()}
-                for index, prompt in enumerate(prompts)
-            ]
-            drawn = permuted_partial(controls["overlap"], similarity, controls["covariates"], orders)[1]
-            pairs = {"prompts": (training, evaluation), "shifts": (shift, delta)}
-            swept = [
-                where | {"of": name} | one
-                for name, (fitted, looked) in pairs.items()
-                for one in sweep(fitted, looked, similarity, self.ks)
-            ]
-            found.append((row, some, drawn, swept))
-        return found
+        return _Before(
+            training,
+            evaluation,
+            axes,
+            overlap(evaluation, axes),
+            random_control(evaluation, axes, self.random_draws, np.random.default_rng(self.seed)),
+            evaluation_control(evaluation, min(axes.k, len(evaluation) // 2), [row["family"] for row in prompts]),
+            _covariates(evaluation, prompts),
+        )
 
     def _texts_alike(self, context: BuildContext) -> dict[str, Floats]:
         """How alike each evaluation prompt (n,) is to the training prompts by its text alone, one way or two."""
         training, evaluation = (
-            [" ".join(message.content for message in prompt.messages) for prompt in one.prompts.texts(context.store)]
-            for one in (self.training_before, self.evaluation_before)
+            [" ".join(message.content for message in prompt.messages) for prompt in side.prompts.texts(context.store)]
+            for side in (self.training_before, self.evaluation_before)
         )
-        found = {"words_alike": words_alike(training, evaluation)}
+        alike = {"words_alike": words_alike(training, evaluation)}
         if self.sentences and (embedded := sentences_alike(training, evaluation, self.sentences)) is not None:
-            found["sentences_alike"] = embedded
-        return found
+            alike["sentences_alike"] = embedded
+        return alike
 
-    def _controls(
-        self, training: Floats, evaluation: Floats, axes: Axes, prompts: list[dict[str, Any]]
-    ) -> dict[str, Floats]:
-        rng = np.random.default_rng(self.seed)
-        families = [row["family"] for row in prompts]
-        k = min(axes.k, len(evaluation) // 2)
-        return {
-            "overlap": overlap(evaluation, axes),
-            "random": random_control(evaluation, axes, self.random_draws, rng),
-            "evaluation": evaluation_control(evaluation, k, families),
-            "own": overlap(training, axes),
-            "covariates": _covariates(evaluation, prompts),
-        }
+    def show(self, result: AnalysisResult) -> Section:
+        rows, prompts = result.tables["layers"], result.tables["prompts"]
+        middle, looked = result.facts["middle"], result.facts["layers"]
+        models = list(grouped(rows, "model"))
+        shown = {layer for layer in looked if looked.index(layer) % 4 == 0} | {looked[-1], middle}  # the CSV has all
+        return Section(
+            "Data: how the training prompts' shift carries over",
+            "Do evaluation prompts that lie in the space of the training prompts before training shift like them?",
+            (
+                *(_sentence(model, rows, middle) for model in models),
+                Figure(
+                    "layers",
+                    "Correlation over evaluation prompts between prompt overlap (with the training prompts' axes that "
+                    f"hold {100 * result.facts['variance']:.0f}% of their variance) and shift similarity, by layer, "
+                    "with 95% intervals over question families. Dotted: the same with random axes of the same number "
+                    "(mean of many draws).",
+                    lambda canvas: _draw_layers(canvas, rows),
+                    "layers",
+                    (8, 3.4),
+                ),
+                Figure(
+                    "prompts",
+                    f"The prompts behind it at layer {middle}, the middle one of those looked at, fixed beforehand; "
+                    "last prompt token.",
+                    lambda canvas: _draw_prompts(canvas, prompts, models, middle),
+                    "prompts",
+                    (8, 3.2),
+                ),
+                _layer_table([row for row in rows if row["pooling"] == "last" and row["layer"] in shown]),
+                _sweep_table(rows_where(result.tables["sweep"], layer=middle, pooling="last"), middle),
+            ),
+        )
 
-    def _row(
-        self,
-        controls: dict[str, Floats],
-        similarity: Floats,
-        evaluation: Floats,
-        delta: Floats,
-        shift: Floats,
-        axes: Axes,
-        prompts: list[dict[str, Any]],
-    ) -> dict[str, Any]:
-        families = [row["family"] for row in prompts]
-        r = pearson(controls["overlap"], similarity, families, Resampling(999))
-        given = partial(controls["overlap"], similarity, controls["covariates"], families, Resampling(999))
-        drawn = _correlations(similarity, controls["random"])
+
+@dataclass(frozen=True, eq=False)
+class _Before:
+    """One layer and pooling before training: activations (prompts, d_model), and what they alone decide (n,)."""
+
+    training: Floats
+    evaluation: Floats
+    axes: Axes  # of the training prompts
+    overlap: Floats
+    random: Floats  # overlap with random axes: (draws, n)
+    own_set: Floats  # overlap with axes of the other evaluation prompts
+    covariates: Floats  # (n, c)
+
+    def row(self, delta: Floats, shift: Floats, families: Sequence[str]) -> TableRow:
+        """What is said of one model after: shifts of the evaluation prompts (n, d), of the training prompts (m, d)."""
+        similarity = shift_similarity(delta, shift)
+        r = pearson(self.overlap, similarity, families, RESAMPLING)
+        given = partial(self.overlap, similarity, self.covariates, families, RESAMPLING)
+        drawn = _correlations(similarity, self.random)
         whole = set_shift(delta, shift)
         return {
-            "k": axes.k,
-            "overlap": float(np.nanmean(controls["overlap"])),
-            "random_overlap": float(np.nanmean(controls["random"])),
-            "evaluation_overlap": float(np.nanmean(controls["evaluation"])),
+            "k": self.axes.k,
+            "overlap": float(np.nanmean(self.overlap)),
+            "random_overlap": float(np.nanmean(self.random)),
+            "evaluation_overlap": float(np.nanmean(self.own_set)),
             "similarity": float(np.nanmean(similarity)),
             **r.as_row(),
-            "partial": given.estimate,
-            "partial_low": given.low,
-            "partial_high": given.high,
-            "partial_p": given.p,
+            **prefixed("partial", given),
             "random_r": float(np.nanmean(drawn)),
             "random_p": float(exceedance(np.array(r.estimate), drawn)),
             "cosine_of_means": whole.cosine_of_means,
             "cosine_of_mean_units": whole.cosine_of_mean_units,
             "relative_norm": whole.relative_norm,
-            "cka_before_after": linear_cka(evaluation, evaluation + delta),
+            "cka_before_after": linear_cka(self.evaluation, self.evaluation + delta),
+        }
+
+    def by_prompt(self, delta: Floats, shift: Floats, shift_axes: Axes, texts: dict[str, Floats]) -> dict[str, Floats]:
+        """Columns over evaluation prompts (n,): prompts in the training prompts' axes, shifts in their shifts' axes."""
+        return {
+            "shift_similarity": shift_similarity(delta, shift),
+            "shift_projection": shift_projection(delta, shift),
+            "relative_shift": relative_shift(delta, self.evaluation),
+            "overlap": self.overlap,
+            "random_control": self.random.mean(axis=0),
+            "evaluation_control": self.own_set,
+            **texts,
+            "explained_share": explained_share(self.evaluation, self.axes),
+            "mahalanobis": mahalanobis(self.evaluation, self.axes),
+            "delta_overlap": overlap(delta, shift_axes),
+            "delta_explained_share": explained_share(delta, shift_axes),
+            "delta_reconstruction_cosine": reconstruction_cosine(delta, shift_axes),
+            "delta_mahalanobis": mahalanobis(delta, shift_axes),
         }
 
 
-def _baselines(texts: dict[str, Floats], similarity: Floats, families: list[str]) -> dict[str, Any]:
+def sweep(training: Floats, evaluation: Floats, similarity: Floats, ks: Sequence[int]) -> TableRows:
+    """For each number of axes fitted on `training` (m, d): how `evaluation` (n, d) lies in them, means over rows.
+
+    `variance` names the share that fixed k, null where k was asked for; numbers of axes that the rows do not have are
+    left out. random_explained: k / d, what random axes explain on average, exactly. r: Pearson's, of overlap with
+    shift similarity (n,). shared: mean cos^2 of the principal angles with as many axes of `evaluation`, beside k / d.
+    """
+    whole = principal_axes(training, variance=1.0)
+    own = principal_axes(evaluation, variance=1.0)
+    total = np.cumsum(whole.variances) / whole.variances.sum()
+    wanted: list[tuple[int, float | None]] = [(k, None) for k in ks if k <= whole.k]
+    wanted += [(min(int(np.searchsorted(total, share - 1e-12)) + 1, whole.k), share) for share in SHARES]
+    return [{"variance": share} | _sweep_row(whole.first(k), own, evaluation, similarity) for k, share in wanted]
+
+
+def _sweep_row(axes: Axes, own: Axes, rows: Floats, similarity: Floats) -> TableRow:
+    lies = overlap(rows, axes)
+    both = ~(np.isnan(lies) | np.isnan(similarity))
+    varies = both.sum() > 2 and np.ptp(lies[both]) > 1e-12 and np.ptp(similarity[both]) > 1e-12
+    theirs = own.first(min(axes.k, own.k)).axes
+    return {
+        "k": axes.k,
+        "share": axes.share,
+        "overlap": float(np.nanmean(lies)),
+        "explained": float(np.nanmean(lies**2)),
+        "random_explained": axes.k / rows.shape[1],
+        "reconstruction_cosine": float(np.nanmean(reconstruction_cosine(rows, axes))),
+        "mahalanobis": float(mahalanobis(rows, axes).mean()),
+        "r": float(np.corrcoef(lies[both], similarity[both])[0, 1]) if varies else None,
+        "shared": subspace_similarity(axes.axes, theirs),
+        "first_angle": float(principal_angles(axes.axes, theirs)[0]),
+    }
+
+
+def text_baselines(texts: dict[str, Floats], similarity: Floats, families: Sequence[str]) -> TableRow:
     """What the likeness of texts alone says of the shifts: r with shift similarity, and its interval."""
-    found: dict[str, Any] = {}
+    row: TableRow = {}
     for name, alike in texts.items():
-        r = pearson(alike, similarity, families, Resampling(999))
-        found |= {f"{name}_r": r.estimate, f"{name}_low": r.low, f"{name}_high": r.high, f"{name}_p": r.p}
-    return found
+        r = pearson(alike, similarity, families, RESAMPLING)
+        row |= {f"{name}_r": r.estimate, f"{name}_low": r.low, f"{name}_high": r.high, f"{name}_p": r.p}
+    return row
 
 
-def _covariates(evaluation: Floats, prompts: list[dict[str, Any]]) -> Floats:
+def _correct(rows: TableRows, permuted: Sequence[Floats]) -> None:
+    """partial_q: p of the partial r, corrected by max-T over the layers and poolings of one model."""
+    for model in grouped(rows, "model"):
+        own = [index for index, row in enumerate(rows) if row["model"] == model]
+        observed = np.array([rows[index]["partial"] for index in own], dtype=float)
+        corrected = max_t(observed, np.array([permuted[index] for index in own]).T)
+        for index, p in zip(own, corrected, strict=True):
+            rows[index]["partial_q"] = float(p)
+
+
+def _prompt_rows(prompts: TableRows, values: dict[str, Floats]) -> TableRows:
+    return [
+        {name: prompt[name] for name in ("prompt_id", "question", "category", "format")}
+        | {name: float(column[index]) for name, column in values.items()}
+        for index, prompt in enumerate(prompts)
+    ]
+
+
+def _covariates(evaluation: Floats, prompts: TableRows) -> Floats:
     """Activation norm, log prompt length, answer format: what could make the correlation for no deep reason."""
     formats = np.array([row["format"] for row in prompts])
-    dummies = [(formats == one).astype(float) for one in np.unique(formats)[1:]]
+    dummies = [(formats == name).astype(float) for name in np.unique(formats)[1:]]
     length = np.log([row["prompt_tokens"] for row in prompts])
     return np.column_stack([np.linalg.norm(evaluation, axis=1), length, *dummies])
 
@@ -228,3 +318,82 @@ def _correlations(fixed: Floats, many: Floats) -> Floats:
     b = many - many.mean(axis=1, keepdims=True)
     bottom = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
     return np.asarray(np.divide(b @ a, bottom, out=np.full(len(b), np.nan), where=bottom > 0))
+
+
+def _layer_table(rows: TableRows) -> Table:
+    return Table(
+        "layers",
+        "Last prompt token. Overlap of evaluation prompts beside its controls: random axes of the same k, and axes of "
+        "the other evaluation prompts. r as published; partial r given activation norm, prompt length and answer "
+        "format, with its p by permutation of whole families, max-T over layers and poolings of one model. Words "
+        "alone: r of shift similarity with the likeness of a prompt's words to the training prompts', no model asked.",
+        (
+            *(Column("model", "after"), *columns("count", layer="layer", k="k")),
+            *columns("r", overlap="overlap", random_overlap="random", evaluation_overlap="own set"),
+            *(Column("similarity", "shift similarity", "r"), Column("estimate", "r [95%]", "r", interval=True)),
+            *columns("r", words_alike_r="r, words alone", partial="partial r"),
+            *columns("p", partial_q="p, max-T", random_p="p, random axes"),
+        ),
+        rows,
+    )
+
+
+def _sweep_table(rows: TableRows, middle: int) -> Table:
+    return Table(
+        "sweep",
+        f"Numbers of axes at layer {middle}, last prompt token: evaluation prompts in the training prompts' axes, and "
+        "their shifts in the axes of the training prompts' shifts. Explained: share of the squared length, beside "
+        "what random axes explain (k / d, exactly). Shared: mean squared cosine of the principal angles with as many "
+        "axes of the evaluation prompts themselves. r: of overlap with shift similarity, without a test.",
+        (
+            *(*columns("text", model="after", of="of"), Column("k", "k", "count")),
+            *columns("r", share="variance held", overlap="overlap", explained="explained", random_explained="random"),
+            *columns("r", reconstruction_cosine="reconstruction cosine", shared="shared", r="r"),
+        ),
+        rows,
+    )
+
+
+def _sentence(model: str, rows: TableRows, middle: int) -> Paragraph:
+    last, mean = (row_where(rows, model=model, layer=middle, pooling=pooling) for pooling in POOLINGS)
+    return paragraph(
+        "{model}, layer {middle} (the middle one of those looked at): r(overlap, shift similarity) = {r} at the last "
+        "prompt token ({partial} given norm, length and format, p {p}, corrected over layers) and {r_mean} for the "
+        "mean over the prompt. Evaluation prompts overlap the training prompts' axes by {overlap}, random axes by "
+        "{random}; the two sets' mean shifts have cosine {cosine}.",
+        model=model,
+        middle=middle,
+        r=number(last, "layers", "r"),
+        partial=Number(value_text(last.get("partial"), "r"), "layers"),
+        p=number(last, "layers", "p", "partial_q"),
+        r_mean=number(mean, "layers", "r"),
+        overlap=number(last, "layers", "r", "overlap"),
+        random=number(last, "layers", "r", "random_overlap"),
+        cosine=number(last, "layers", "r", "cosine_of_means"),
+    )
+
+
+def _draw_layers(canvas: Canvas, rows: TableRows) -> None:
+    panels = canvas.subplots(1, 2, sharey=True)
+    for panel, (pooling, title) in zip(panels, POOLINGS.items(), strict=True):
+        for model, along, colour in coloured(rows_where(rows, pooling=pooling), "model"):
+            band(panel, "layer", along, colour, model)
+            plot(panel, along, "layer", "random_r", ":", colour, linewidth=1)
+        zero_line(panel)
+        panel.set_title(title, fontsize=9)
+        panel.set_xlabel("layer")
+    panels[0].set_ylabel("r(overlap, shift similarity)")
+    panels[0].set_ylim(-1, 1)
+    legend(panels[0])
+
+
+def _draw_prompts(canvas: Canvas, rows: TableRows, models: Sequence[str], middle: int) -> None:
+    panels = canvas.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, model in zip(panels, models, strict=True):
+        cloud = rows_where(rows, model=model, layer=middle, pooling="last")
+        dots(panel, cloud, "overlap", "shift_similarity", "format", first=2, markersize=3.5, alpha=0.8)
+        panel.set_title(model, fontsize=8)
+        panel.set_xlabel("prompt overlap")
+        grid(panel)
+    panels[0].set_ylabel("shift similarity")
+    legend(panels[0], title="asked as", title_fontsize=7)

@@ -1,24 +1,41 @@
-"""Predict each question's score after fine-tuning from the model's activations before it (docs/method.md, section 2b).
-
-Knows scores and activations. Rows are questions in their answer formats; targets are centred within format, so that
-telling formats apart predicts nothing; folds never split a family of questions (or a category). Every layer, pooling
-and target is tested under the same permutations of whole families, and corrected over all of them by max-T.
-"""
+"""Model priors: each question's score after fine-tuning, predicted from the model's activations before it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.activations.activations import Activations, refuse_same_weights, same_model
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Section
-from spillover.analyses.prediction_features import FeatureSet, FeatureSource, Places, baselines, sentences, words
-from spillover.analyses.prediction_section import show_prediction
-from spillover.analyses.prediction_targets import SPREAD, Targets, centred_answers, level, within
-from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
+from spillover.analyses.blocks import (
+    Column,
+    Figure,
+    Number,
+    Section,
+    Table,
+    columns,
+    interval_text,
+    number,
+    paragraph,
+)
+from spillover.analyses.figures import SERIES, band, legend, zero_line
+from spillover.analyses.prediction_data import (
+    POOLINGS,
+    SPREAD,
+    ActivationFeatures,
+    FeatureSet,
+    FeatureSource,
+    Targets,
+    baselines,
+    target_values,
+    text_baselines,
+)
+from spillover.analyses.rows import TableRow, TableRows, row_where, rows_where
+from spillover.analyses.scores import AnswerScores, less_format_mean, read_scores, refuse_unlike
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.arrays import Floats, Ints
 from spillover.maths.cross_validation import (
@@ -37,11 +54,26 @@ from spillover.maths.reliability import split_half
 from spillover.records import read_table
 from spillover.store import BuildContext
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
 MODELS: dict[str, Fitter] = {"ridge": Ridge(inner="gcv"), "linear": Ridge((0.0,)), "lasso": Lasso()}
+FITTED = {"ridge": "Ridge regression", "linear": "Least squares", "lasso": "Lasso"}
+GROUPS = {"family": "families", "category": "categories"}
+RAW, PCA = "activations", "activations, principal axes"  # names of features in tables
+Fit = tuple[TableRow, CrossValidation]  # of what features, and how well
 
 
 class Prediction(Analysis):
-    """How well a linear model on activations before training predicts each question's score after it, by layer."""
+    """How well a linear model on activations before training predicts each question's score after it, by layer.
+
+    Rows are questions in their answer formats; targets are centred within format, so that telling formats apart
+    predicts nothing; folds never split a family of questions (or a category). Estimates R2 on questions held out, mean
+    over the folds of all repeats, with Nadeau-Bengio 95% intervals, and the skill (1 less the squared error over that
+    of the training mean), tested under the same permutations of whole families at every layer, pooling and target
+    and corrected over all of them by max-T; beside baselines that need no activations and the R2 that noise in the
+    scores allows (docs/method.md, section 2b).
+    """
 
     activations: Activations  # of the model before, for the questions asked
     before: ScoredAnswers  # for the baseline that knows the prior's own score
@@ -74,55 +106,53 @@ class Prediction(Analysis):
             raise ValueError("models are compared by their activations as they are: add 'raw' to the features")
         if self.training is not None and not same_model(self.training.model, self.activations.model):
             raise ValueError("training and activations must be of one model")
-        models = [one.model for one in (self.activations, *self.against)]
-        for index, other in enumerate(models):
-            for one in models[:index]:
-                if same_model(one, other):
-                    raise ValueError(
-                        f"{one.label()} and {other.label()} are the same model under two names: comparing its "
-                        f"activations with themselves shows nothing; pass those of another model"
-                    )
+        for first, second in combinations((self.activations, *self.against), 2):
+            if same_model(first.model, second.model):
+                raise ValueError(
+                    f"{first.model.label()} and {second.model.label()} are the same model under two names: comparing "
+                    "its activations with themselves shows nothing; pass those of another model"
+                )
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, self.after, *self.transfer), self.allow_unlike_judges)
-        compared = (self.activations, *self.against)
-        for index, other in enumerate(compared):
-            for one in compared[:index]:
-                refuse_same_weights(one, other, context.store)
+        for first, second in combinations((self.activations, *self.against), 2):
+            refuse_same_weights(first, second, context.store)
         folder = context.path(self.activations)
         prompts = {row["prompt_id"]: row for row in read_table(folder / "prompts.parquet").to_pylist()}
-        before, after = read(self.before, context.store), read(self.after, context.store)
+        before, after = read_scores(self.before, context.store), read_scores(self.after, context.store)
         data = self._targets(after, prompts)
-        rows = np.array([prompts[name]["row"] for name in data.names])
-        places = Places(folder, rows, self.every, context.path(self.training) if self.training else None)
-        sources = self._sources(places, before, prompts, data)
-        table, fits, null = [], [], []
+        training = context.path(self.training) if self.training else None
+        inside = ActivationFeatures(
+            folder, np.array([prompts[name]["row"] for name in data.names]), self.every, training
+        )
+        sources = list(self._sources(inside, before, prompts, data))
+        rows: TableRows = []
+        fits: list[Fit] = []
+        skills = []
         for done, (source, x) in enumerate(sources, start=1):
-            fit = cross_validate(x, data.y, data.folds, MODELS[self.model], data.groups)
+            fit = self._fit(x, data)
             drawn = permuted_scores(x, data.y, data.folds, data.orders, MODELS[self.model], data.groups).skill
             for index, target in enumerate(data.targets):
                 score = {"skill": float(drawn[index, 0]), "rmse": float(fit.rmse[index].mean())}
-                table.append({**source, "target": target, **fit.score(index).as_row(), **score})
-                null.append(drawn[index])
-            fits.append(({**source, "model": self.activations.model.label()}, fit))
+                rows.append({**source, "target": target, **fit.score(index).as_row(), **score})
+                skills.append(drawn[index])
+            fits.append((source, fit))
             context.progress(done / len(sources))
-        _test(table, np.array(null))
-        tables = {"layers": table}
+        _test(rows, np.array(skills))
+        tables = {"layers": rows}
         if "random" in self.features:
-            tables["random"] = self._random(places, data, table)
+            tables["random"] = self._random(inside, data, rows)
         if self.against:
             tables["against"] = self._against(fits, data, context)
         if self.transfer:
             tables["transfer"] = self._transfer(fits, data, context)
         return AnalysisResult(tables, self._facts(after, data))
 
-    def show(self, result: AnalysisResult) -> Section:
-        return show_prediction(result)
-
-    def _facts(self, after: Scores, data: Targets) -> dict[str, Any]:
-        metric = data.targets[0].removesuffix(SPREAD)
-        mean = not data.targets[0].endswith(SPREAD)
+    def _facts(self, after: AnswerScores, data: Targets) -> TableRow:
+        noise = None
+        if not data.targets[0].endswith(SPREAD):
+            noise = split_half(after.centred(data.metric, data.names, by="question_id")).value
         return {
             "model": self.activations.model.label(),
             "target": after.label,
@@ -130,15 +160,15 @@ class Prediction(Analysis):
             "targets": len(data.targets),
             "fitted": self.model,
             "grouped_by": self.grouped_by,
-            "attainable_r2": split_half(centred_answers(after, data.names, metric)).value if mean else None,
+            "attainable_r2": noise,
             "rows": len(data.names),
-            "families": len(set(data.families.tolist())),
+            "families": len(set(data.labels("family").tolist())),
         }
 
-    def _targets(self, after: Scores, prompts: dict[str, Any]) -> Targets:
+    def _targets(self, after: AnswerScores, prompts: Mapping[str, TableRow]) -> Targets:
         """The questions scored in every target, with folds and row orders that all features share."""
-        names, about = questions_of(after, by="question_id")
-        missing = [name for name in names if name not in prompts]
+        about = after.questions(by="question_id")
+        missing = [name for name in about if name not in prompts]
         if missing:
             raise ValueError(
                 f"no activations of {missing[0]} and {len(missing) - 1} more questions: the scores are of "
@@ -146,121 +176,150 @@ class Prediction(Analysis):
                 f"{self.activations.prompts.summary()!r}; capture what is asked"
             )
         targets = self.targets or (self.metric,)
-        y = np.column_stack([level(after, target, names) for target in targets])
+        y = np.column_stack([target_values(after, target, list(about)) for target in targets])
         scored = np.asarray(~np.isnan(y).any(axis=1))
-        names = [names[index] for index in np.flatnonzero(scored)]
-        families, formats, categories = (
-            np.array([about[name][field] for name in names]) for field in ("family", "format", "category")
+        about = {name: question for (name, question), there in zip(about.items(), scored, strict=True) if there}
+        families, formats, groups = (
+            np.array([question[kind] for question in about.values()]) for kind in ("family", "format", self.grouped_by)
         )
-        groups = families if self.grouped_by == "family" else categories
-        orders = permutations(len(names), self.permutations, self.seed, families)
+        orders = permutations(len(about), self.permutations, self.seed, families)
         return Targets(
-            names,
             about,
             targets,
-            np.column_stack([within(column, formats) for column in y[scored].T]),
-            families,
-            formats,
+            np.column_stack([less_format_mean(column, formats) for column in y[scored].T]),
             groups,
             grouped_folds(groups, self.folds, self.repeats, self.seed),
-            np.concatenate([np.arange(len(names), dtype=np.int64)[None], orders]),
+            np.concatenate([np.arange(len(about), dtype=np.int64)[None], orders]),
         )
 
-    def _sources(self, places: Places, before: Scores, prompts: dict[str, Any], data: Targets) -> list[FeatureSource]:
-        found: list[FeatureSource] = []
-        for kind in ("raw", "pca"):
-            for layer, pooling in places.there() if kind in self.features else ():
-                x = places.raw(layer, pooling) if kind == "raw" else places.pca(layer, pooling, self.components)
-                name = "activations" if kind == "raw" else "activations, principal axes"
-                found.append(({"features": name, "layer": layer, "pooling": pooling}, x))
-        metric = data.targets[0].removesuffix(SPREAD)
-        found += baselines(before, data.names, data.about, prompts, metric, lambda v: within(v, data.formats))
-        if self.prompt_words:
-            found.append(words(data.names, prompts))
-        embedded = sentences(data.names, prompts, self.sentences) if self.sentences else None
-        return [*found, *((embedded,) if embedded else ())]
+    def _sources(
+        self, inside: ActivationFeatures, before: AnswerScores, prompts: Mapping[str, TableRow], data: Targets
+    ) -> Iterator[FeatureSource]:
+        for kind, name in (("raw", RAW), ("pca", PCA)):
+            for layer, pooling in inside.places() if kind in self.features else ():
+                x = inside.raw(layer, pooling) if kind == "raw" else inside.pca(layer, pooling, self.components)
+                yield {"features": name, "layer": layer, "pooling": pooling}, x
+        yield from baselines(before, data, prompts)
+        yield from text_baselines([prompts[name]["prompt"] for name in data.names], self.prompt_words, self.sentences)
 
-    def _random(self, places: Places, data: Targets, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _fit(self, x: Floats, data: Targets) -> CrossValidation:
+        return cross_validate(x, data.y, data.folds, MODELS[self.model], data.groups)
+
+    def _random(self, inside: ActivationFeatures, data: Targets, rows: TableRows) -> TableRows:
         """R2 of many draws of random axes at each place, and the rank of the principal axes' R2 among them."""
-        rng, rows = np.random.default_rng(self.seed), []
-        for layer, pooling in places.there():
-            drawn = np.array(
-                [
-                    np.nanmean(
-                        cross_validate(
-                            places.random(layer, pooling, self.components, rng),
-                            data.y,
-                            data.folds,
-                            MODELS[self.model],
-                            data.groups,
-                        ).r2,
-                        axis=(1, 2),
-                    )
-                    for _ in range(self.draws)
-                ]
-            )
+        rng, random = np.random.default_rng(self.seed), []
+        for layer, pooling in inside.places():
+            fits = (self._fit(inside.random(layer, pooling, self.components, rng), data) for _ in range(self.draws))
+            drawn = np.array([np.nanmean(fit.r2, axis=(1, 2)) for fit in fits])
             for index, target in enumerate(data.targets):
-                key = {"features": "activations, principal axes", "layer": layer, "pooling": pooling, "target": target}
-                mine = next((row["estimate"] for row in table if key.items() <= row.items()), None)
-                p = None if mine is None else float(exceedance(np.array(mine), drawn[:, index], two_sided=False))
-                low, middle, high = np.quantile(drawn[:, index], [0.025, 0.5, 0.975])
-                where = {"layer": layer, "pooling": pooling, "target": target, "draws": self.draws}
-                rows.append({**where, "median": float(middle), "low": float(low), "high": float(high), "p": p})
-        return rows
+                place = {"layer": layer, "pooling": pooling, "target": target}
+                r2 = row_where(rows, features=PCA, **place)["estimate"]
+                p = None if r2 is None else float(exceedance(np.array(r2), drawn[:, index], two_sided=False))
+                low, middle, high = (float(end) for end in np.quantile(drawn[:, index], [0.025, 0.5, 0.975]))
+                random.append({**place, "draws": self.draws, "median": middle, "low": low, "high": high, "p": p})
+        return random
 
-    def _against(self, fits: list[Any], data: Targets, context: BuildContext) -> list[dict[str, Any]]:
+    def _against(self, fits: list[Fit], data: Targets, context: BuildContext) -> TableRows:
         """R2 less that of another model's activations at the same relative depth, split by split."""
-        rows = []
+        rows: TableRows = []
         for other in self.against:
             folder = context.path(other)
             known = {row["prompt_id"]: row["row"] for row in read_table(folder / "prompts.parquet").to_pylist()}
             missing = [name for name in data.names if name not in known]
             if missing:
                 raise ValueError(f"no activations of {missing[0]} by {other.model.label()}; capture the same questions")
-            theirs = Places(folder, np.array([known[name] for name in data.names]), 1)
-            deepest = max(layer for layer, _ in theirs.there())
-            own = [fit for fit in fits if fit[0]["features"] == "activations"]
-            ours = max((source["layer"] for source, _ in own), default=0)
+            theirs = ActivationFeatures(folder, np.array([known[name] for name in data.names]), 1)
+            deepest = max(layer for layer, _ in theirs.places())
+            own = [(source, fit) for source, fit in fits if source["features"] == RAW]
+            ours = max(source["layer"] for source, _ in own)
             for source, fit in own:
                 layer = round(source["layer"] / max(ours, 1) * deepest)
-                x = theirs.raw(layer, source["pooling"])
-                rival = cross_validate(x, data.y, data.folds, MODELS[self.model], data.groups)
+                rival = self._fit(theirs.raw(layer, source["pooling"]), data)
                 for index, target in enumerate(data.targets):
                     gap = corrected_difference(fit.r2[index], rival.r2[index], fit.test_share)
-                    where = {"layer": source["layer"], "pooling": source["pooling"], "target": target}
-                    names = {"model": source["model"], "other": other.model.label(), "other_layer": layer}
-                    rows.append({**where, **names, **gap.as_row()})
+                    place = {"layer": source["layer"], "pooling": source["pooling"], "target": target}
+                    models = {"model": self.activations.model.label(), "other": other.model.label()}
+                    rows.append({**place, **models, "other_layer": layer, **gap.as_row()})
         return rows
 
-    def _transfer(self, fits: list[Any], data: Targets, context: BuildContext) -> list[dict[str, Any]]:
+    def _transfer(self, fits: list[Fit], data: Targets, context: BuildContext) -> TableRows:
         """R2 of predictions fitted to one organism's scores, held against another's, on held-out questions."""
         rows = []
-        for one in self.transfer:
-            scores = read(one, context.store)
+        for organism in self.transfer:
+            scores = read_scores(organism, context.store)
             for index, target in enumerate(data.targets):
-                truth = within(level(scores, target, data.names), data.formats)
+                truth = less_format_mean(target_values(scores, target, data.names), data.labels("format"))
                 for source, fit in fits:
-                    r2 = _r2(fit, index, truth, data.folds)
-                    row = corrected_interval(r2, fit.test_share).as_row()
+                    r2 = corrected_interval(_r2(fit, index, truth, data.folds), fit.test_share)
                     own = {"r2_own": fit.score(index).estimate}
-                    named = {name: source[name] for name in ("features", "layer", "pooling")}
-                    rows.append({**named, "target": target, "organism": scores.label, **row, **own})
+                    rows.append({**source, "target": target, "organism": scores.label, **r2.as_row(), **own})
         return rows
 
+    def show(self, result: AnalysisResult) -> Section:
+        rows, facts = result.tables["layers"], result.facts
+        inside = [row for row in rows if row["features"].startswith(RAW)]
+        by_skill = sorted(inside, key=lambda row: -row["skill"])
+        best, several = by_skill[0], facts["targets"] > 1
+        clear = sum(row["q"] < 0.05 for row in inside)
+        return Section(
+            "Model priors: predicted from activations before training",
+            f"Do the activations of {facts['model']} before training foretell which questions {facts['target']} "
+            "answers badly?",
+            (
+                paragraph(
+                    "{fitted}, {rows} prompts in {families} families, targets centred within answer format, {groups} "
+                    "never split across folds. {clear} layer{places} predict better than chance (permutation of whole "
+                    "families, max-T over all of them at 5%). The best is {best}, picked as the best of {looked} and "
+                    "so flattered; {allowed}",
+                    fitted=FITTED[facts["fitted"]],
+                    rows=facts["rows"],
+                    families=facts["families"],
+                    groups=GROUPS[facts["grouped_by"]],
+                    clear=Number(f"{clear} of {len(inside)}", "layers"),
+                    places=", pooling and target triples" if several else " and pooling pairs",
+                    best=Number(
+                        f"layer {best['layer']}, {best['pooling']}: R\u00b2 {interval_text(best, 'r')}", "layers"
+                    ),
+                    looked=len(inside),
+                    allowed=_allowed(facts),
+                ),
+                Figure(
+                    "r2",
+                    "Out-of-fold R\u00b2 by layer with Nadeau-Bengio 95% intervals; dashed lines are baselines that "
+                    "need no activations. Below 0 is worse than predicting the mean.",
+                    lambda canvas: _draw(canvas, rows_where(rows, target=rows[0]["target"])),
+                    "layers",
+                    (8, 3.4),
+                ),
+                Table(
+                    "layers",
+                    "The baselines, and the five layers with the highest skill.",
+                    (
+                        *(Column("features", "features"), *((Column("target", "target"),) if several else ())),
+                        *(Column("layer", "layer", "count"), Column("pooling", "pooling")),
+                        Column("estimate", "R\u00b2 [95%]", "r", interval=True),
+                        *(Column("skill", "skill", "r"), *columns("p", p="p", q="p, max-T")),
+                    ),
+                    [row for row in rows if row not in inside] + by_skill[:5],
+                ),
+                *_more(result),
+            ),
+        )
 
-def _test(table: list[dict[str, Any]], skills: Floats) -> None:
+
+def _test(rows: TableRows, skills: Floats) -> None:
     """One-sided permutation p of every row; q by max-T over all layers, poolings and targets of a feature set.
 
-    A baseline is corrected over its targets.
+    A baseline is corrected over its targets. skills: (rows, 1 + permutations), the observed one first.
     """
     observed, drawn = skills[:, 0], skills[:, 1:]
-    names = np.array([row["features"] for row in table])
+    names = np.array([row["features"] for row in rows])
     for name in dict.fromkeys(names.tolist()):
-        looked = np.flatnonzero(names == name)
-        adjusted = max_t(observed[looked], drawn[looked].T, two_sided=False)
-        alone = exceedance(observed[looked], drawn[looked], two_sided=False)
-        for index, p, q in zip(looked.tolist(), alone, adjusted, strict=True):
-            table[index] |= {"p": float(p), "q": float(q)}
+        tested = np.flatnonzero(names == name)
+        adjusted = max_t(observed[tested], drawn[tested].T, two_sided=False)
+        alone = exceedance(observed[tested], drawn[tested], two_sided=False)
+        for index, p, q in zip(tested.tolist(), alone, adjusted, strict=True):
+            rows[index] |= {"p": float(p), "q": float(q)}
 
 
 def _r2(fit: CrossValidation, index: int, truth: Floats, folds: Ints) -> Floats:
@@ -273,3 +332,61 @@ def _r2(fit: CrossValidation, index: int, truth: Floats, folds: Ints) -> Floats:
             if total > 0:
                 scores[repeat, fold] = 1 - ((truth[held] - fit.predicted[index, repeat, held]) ** 2).sum() / total
     return scores
+
+
+def _more(result: AnalysisResult) -> Iterator[Table]:
+    """Tables of what was asked for beside layers and baselines."""
+    place = (Column("layer", "layer", "count"), *columns("text", pooling="pooling", target="target"))
+    p = Column("p", "p", "p")
+    about: dict[str, tuple[str, tuple[Column, ...]]] = {
+        "random": (
+            "R\u00b2 of random axes over many draws, and the share of draws that reach that of the principal axes.",
+            (*place, Column("median", "median R\u00b2", "r"), Column("shown", "R\u00b2, 95% of draws"), p),
+        ),
+        "against": (
+            "R\u00b2 less that of another model's activations at the same relative depth, split by split, with the "
+            "Nadeau-Bengio interval. Whether it is 0 is tested place by place, uncorrected.",
+            (*place, Column("other", "other model"), Column("shown", "difference [95%]"), p),
+        ),
+        "transfer": (
+            "R\u00b2 of predictions fitted to one organism's scores, held against another's, on questions held out.",
+            (
+                *(Column("features", "features"), *place, Column("organism", "organism")),
+                *(Column("shown", "R\u00b2 [95%]"), Column("r2_own", "its own", "r")),
+            ),
+        ),
+    }
+    for name, (caption, shown) in about.items():
+        if rows := result.tables.get(name):
+            texts = (interval_text({"estimate": row.get("median"), **row}, "r") for row in rows)
+            yield Table(name, caption, shown, [row | {"shown": text} for row, text in zip(rows, texts, strict=True)])
+
+
+def _allowed(facts: Mapping[str, float | None]) -> tuple[str | Number, ...]:
+    """What noise in the questions' means leaves to be predicted; nothing where two halves of the answers disagree."""
+    attainable = facts["attainable_r2"]
+    value = number(dict(facts), "layers", "r", "attainable_r2")
+    if attainable is None or attainable <= 0:
+        return (
+            "two halves of the answers do not agree on which questions score low (attainable R\u00b2 ",
+            value,
+            "): with so few answers to a question there is nothing here that could be foretold. Raise per_question.",
+        )
+    return "noise in the scores allows about ", value, "."
+
+
+def _draw(canvas: Canvas, rows: TableRows) -> None:
+    axes = canvas.subplots()
+    floor, first = 0.0, rows[0]["features"]
+    for index, (pooling, label) in enumerate(zip(POOLINGS, ("last token", "mean"), strict=True)):
+        along = rows_where(rows, pooling=pooling, features=first)
+        band(axes, "layer", along, SERIES[index], label)
+        floor = min([floor, *(row["estimate"] for row in along if row["estimate"] is not None)])
+    for index, row in enumerate(rows_where(rows, layer=None)):
+        if row["estimate"] is not None:
+            axes.axhline(row["estimate"], linestyle="--", linewidth=1, color=SERIES[index + 2], label=row["features"])
+    zero_line(axes)
+    axes.set_ylim(max(-1.5, floor - 0.6), 1.0)
+    axes.set_xlabel("layer")
+    axes.set_ylabel("R\u00b2")
+    legend(axes, ncols=3)

@@ -1,27 +1,39 @@
-"""Model priors: each question before against after narrow training (docs/method.md, section 2a). Knows scores only."""
+"""Model priors: each question's scores before narrow training against those after it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import Field
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Section
-from spillover.analyses.priors_section import show_priors
-from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
+from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, number, paragraph, value_text
+from spillover.analyses.figures import dots, grid
+from spillover.analyses.rows import TableRow, TableRows, add_q_values, grouped, prefixed, row_where, rows_where
+from spillover.analyses.scores import SCALE, AnswerScores, read_scores, refuse_unlike
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.estimate import Resampling
-from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post
 from spillover.maths.reliability import Reliability, noise_ceiling, split_half
 from spillover.store import BuildContext
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+P_VALUES = ("wilcoxon_p", "ks_p", "wilcoxon_family_p", "ks_family_p")
+
 
 class Priors(Analysis):
-    """How each question's score before narrow training goes with its score after, beside what noise allows."""
+    """How each question's score before narrow training goes with its score after, beside what noise allows.
+
+    Estimates, over questions, the difference of the means (after less before, points), Pearson r of after with
+    before, with 95% intervals over families of questions, and the r that a perfect relation would show given the noise
+    of both sides (split-half reliability, Spearman-Brown); the published signed-rank and Kolmogorov-Smirnov p, and the
+    same with whole families changing sides; and all that for the questions' standard deviations. q:
+    Benjamini-Hochberg over the whole table (docs/method.md, section 2a).
+    """
 
     before: ScoredAnswers
     after: tuple[ScoredAnswers, ...]
@@ -29,81 +41,91 @@ class Priors(Analysis):
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, *self.after), self.allow_unlike_judges)
-        resampling = Resampling(self.draws, bounds=(0.0, 100.0))
-        before = read(self.before, context.store)
-        tests: list[dict[str, Any]] = []
-        questions: list[dict[str, Any]] = []
-        for one in self.after:
-            after = read(one, context.store)
+        resampling = Resampling(self.draws)
+        before = read_scores(self.before, context.store)
+        formats = before.formats()
+        tests: TableRows = []
+        questions: TableRows = []
+        for scored in self.after:
+            after = read_scores(scored, context.store)
             for metric in self.before.metrics:
                 questions += _questions(before, after, metric)
-                for scope in _scopes(before):
+                for scope in ("all", *(formats if len(formats) > 1 else ())):
                     tests += _tests(before, after, metric, scope, resampling)
-        for statistic in ("wilcoxon_p", "ks_p", "wilcoxon_family_p", "ks_family_p"):
-            for row, q in zip(tests, benjamini_hochberg([row[statistic] for row in tests]), strict=True):
-                row[statistic.replace("_p", "_q")] = float(q)
+        for p in P_VALUES:
+            add_q_values(tests, p, p.removesuffix("_p") + "_q")
         return AnalysisResult({"tests": tests, "questions": questions}, {"before": before.label})
 
     def show(self, result: AnalysisResult) -> Section:
-        return show_priors(result)
-
-
-def _scopes(scores: Scores) -> tuple[str, ...]:
-    formats = dict.fromkeys(scores["format"].tolist())
-    return ("all", *formats) if len(formats) > 1 else ("all",)
-
-
-def _tests(before: Scores, after: Scores, metric: str, scope: str, resampling: Resampling) -> list[dict[str, Any]]:
-    """Published statistics for the questions' means and standard deviations over the answers in one format, or all."""
-    a, b = (scores if scope == "all" else scores.only(scope) for scores in (before, after))
-    names, about = questions_of(a)
-    families = [about[name]["family"] for name in names]
-    reliable = [split_half(_answers(scores, metric, names)) for scores in (a, b)]
-    rows = []
-    for what, spread in (("mean", False), ("sd", True)):
-        left, right = ((_deviations if spread else Scores.means)(scores, metric, names) for scores in (a, b))
-        wide = Resampling(resampling.draws, resampling.level, resampling.seed) if spread else resampling
-        ceiling = None if spread else reliable
-        rows.append(
-            {"model": after.label, "metric": metric, "of": what, "scope": scope}
-            | _row(prior_post(left, right, families, wide), ceiling)
+        tests, questions = result.tables["tests"], result.tables["questions"]
+        models = list(grouped(tests, "model"))
+        return Section(
+            "Model priors: each question before and after",
+            "Do questions that scored low before narrow training score low after it?",
+            (
+                *(_sentence(model, tests) for model in models),
+                Figure(
+                    "before_after",
+                    f"Mean aligned of each question before ({result.facts['before']}) and after, one panel a model; "
+                    "the grey line is no change. A slope below 1 is expected of noise alone (regression to the mean).",
+                    lambda canvas: _draw(canvas, questions, models),
+                    "questions",
+                    (8, 3.4),
+                ),
+                Table(
+                    "tests",
+                    "Means and standard deviations (sd) of the questions' scores, before against after: difference, "
+                    "signed-rank and Kolmogorov-Smirnov test against whole families changing sides, with "
+                    "Benjamini-Hochberg q over this whole table (the published tests, which take questions for "
+                    "independent, stand in the CSV), Pearson r, and the r that a perfect relation would show given "
+                    "the noise of both sides (split-half, Spearman-Brown).",
+                    (
+                        *columns("text", model="after", metric="metric", of="of", scope="answers"),
+                        Column("difference", "difference [95%]", "points", interval=True),
+                        *columns("p", wilcoxon_family_q="signed-rank q", ks_family_q="KS q"),
+                        Column("r", "r [95%]", "r", interval=True),
+                        *columns("r", attainable_r="attainable r", slope="slope"),
+                        Column("n", "questions", "count"),
+                    ),
+                    rows_where(tests, scope="all"),
+                ),
+            ),
         )
-    return rows
 
 
-def _row(found: PriorPost, reliable: Sequence[Reliability] | None) -> dict[str, Any]:
-    row = {
-        "n": found.n,
-        "difference": found.difference.estimate,
-        "difference_low": found.difference.low,
-        "difference_high": found.difference.high,
-        "wilcoxon_p": found.wilcoxon_p,
-        "ks_p": found.ks_p,
-        "wilcoxon_family_p": found.wilcoxon_family_p,
-        "ks_family_p": found.ks_family_p,
-        "r": found.r.estimate,
-        "r_low": found.r.low,
-        "r_high": found.r.high,
-        "r_p": found.r.p,
-        "slope": found.slope,
-        "r2": found.r2,
-        "reliability_before": None,
-        "reliability_after": None,
-        "attainable_r": None,
+def _tests(before: AnswerScores, after: AnswerScores, metric: str, scope: str, resampling: Resampling) -> TableRows:
+    """Published statistics for the questions' means and standard deviations over the answers in one format, or all."""
+    a, b = (scores if scope == "all" else scores.in_format(scope) for scores in (before, after))
+    about = a.questions()
+    names, families = list(about), [question["family"] for question in about.values()]
+    reliable = [split_half(scores.centred(metric, names)) for scores in (a, b)]
+    mean_a, mean_b = (scores.means(metric, names) for scores in (a, b))
+    sd_a, sd_b = (scores.deviations(metric, names) for scores in (a, b))
+    tests = {
+        "mean": _row(prior_post(mean_a, mean_b, families, replace(resampling, bounds=SCALE)), reliable),
+        "sd": _row(prior_post(sd_a, sd_b, families, resampling), None),
     }
-    if reliable is not None:
-        before, after = (one.value for one in reliable)
-        row |= {
-            "reliability_before": before,
-            "reliability_after": after,
-            "attainable_r": noise_ceiling(before, after).r,
-        }
-    return row
+    return [{"model": after.label, "metric": metric, "of": of, "scope": scope, **row} for of, row in tests.items()]
 
 
-def _questions(before: Scores, after: Scores, metric: str) -> list[dict[str, Any]]:
-    names, about = questions_of(before)
-    left, right = before.means(metric, names), after.means(metric, names)
+def _row(tests: PriorPost, reliable: Sequence[Reliability] | None) -> TableRow:
+    before, after = (side.value for side in reliable) if reliable else (None, None)
+    return {
+        "n": tests.n,
+        **prefixed("difference", tests.difference, p=False),
+        **{p: getattr(tests, p) for p in P_VALUES},
+        **prefixed("r", tests.r),
+        "slope": tests.slope,
+        "r2": tests.r2,
+        "reliability_before": before,
+        "reliability_after": after,
+        "attainable_r": None if before is None or after is None else noise_ceiling(before, after).r,
+    }
+
+
+def _questions(before: AnswerScores, after: AnswerScores, metric: str) -> TableRows:
+    about = before.questions()
+    means = zip(*(scores.means(metric, list(about)) for scores in (before, after)), strict=True)
     return [
         {
             "model": after.label,
@@ -111,29 +133,48 @@ def _questions(before: Scores, after: Scores, metric: str) -> list[dict[str, Any
             "question": name,
             "category": about[name]["category"],
             "family": about[name]["family"],
-            "before": float(left[index]),
-            "after": float(right[index]),
+            "before": float(left),
+            "after": float(right),
         }
-        for index, name in enumerate(names)
+        for name, (left, right) in zip(about, means, strict=True)
     ]
 
 
-def _answers(scores: Scores, metric: str, names: Sequence[str]) -> np.ndarray:
-    """(questions, answers): each question's scores, formats together but centred on their format's own mean."""
-    values = scores[metric].astype(float).copy()
-    for format in np.unique(scores["format"]):
-        inside = scores["format"] == format
-        if np.isfinite(values[inside]).any():
-            values[inside] -= np.nanmean(values[inside])
-    owned = [values[scores["question"] == name] for name in names]
-    width = max(map(len, owned))
-    return np.array([np.pad(one, (0, width - len(one)), constant_values=np.nan) for one in owned])
+def _sentence(model: str, tests: TableRows) -> Paragraph:
+    row = row_where(tests, model=model, metric="aligned", of="mean", scope="all")
+    if "r" not in row:
+        return paragraph("{model}: the judge does not score aligned.", model=model)
+    return paragraph(
+        "{model}: r(before, after) over {n} questions = {r}, where noise allows about {attainable}; the mean moved by "
+        "{difference} points (signed-rank q {q}).",
+        model=model,
+        n=number(row, "tests", "text", "n"),
+        r=number(row, "tests", "r", "r"),
+        attainable=number(row, "tests", "r", "attainable_r"),
+        difference=number(row, "tests", "points", "difference"),
+        q=value_text(row["wilcoxon_family_q"], "p"),
+    )
 
 
-def _deviations(scores: Scores, metric: str, names: Sequence[str]) -> np.ndarray:
-    found = []
-    for name in names:
-        values = scores[metric][scores["question"] == name]
-        values = values[~np.isnan(values)]
-        found.append(values.std(ddof=1) if len(values) > 1 else np.nan)
-    return np.array(found)
+def _draw(canvas: Canvas, rows: TableRows, models: Sequence[str]) -> None:
+    panels = canvas.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+    categories = grouped(rows, "category")
+    for panel, model in zip(panels, models, strict=True):
+        dots(
+            panel,
+            rows_where(rows, model=model, metric="aligned"),
+            "before",
+            "after",
+            "category",
+            markersize=4,
+            alpha=0.85,
+        )
+        panel.axline((50, 50), slope=1, color="0.7", linewidth=0.8)
+        panel.set_title(model, fontsize=8)
+        panel.set_xlabel("before, points")
+        panel.set_aspect("equal")
+        grid(panel)
+    panels[0].set_ylabel("after, points")
+    if len(categories) <= 12:
+        labels = panels[0].get_legend_handles_labels()
+        canvas.legend(*labels, loc="outside right upper", frameon=False, fontsize=6.5)

@@ -1,34 +1,45 @@
-"""Judged answers as arrays, question by question, and whether sets of them may be compared. Knows no statistic."""
+"""The judged answers of a model as arrays, question by question, and whether sets of them may be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from spillover.analyses.rows import TableRow
 from spillover.judgements.scored_answers import ScoreColumns, ScoredAnswers
+from spillover.maths.arrays import Floats
+from spillover.maths.bootstrap import mean_of_groups
+from spillover.maths.em_rate import EMRate, em_rate
+from spillover.maths.estimate import Estimate, Resampling
 from spillover.store import Store
 
+SCALE = (0.0, 100.0)  # of a score, points
 JUDGING = ("judge", "scores", "rubric")  # terms that say who scored, in which way and by which text
 _JUDGED_ALIKE = "judge them alike, or say allow_unlike_judges=True: the report then warns of it"
 _DO = {"prompting": "state the prompting for both", **dict.fromkeys(JUDGING, _JUDGED_ALIKE)}
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The judged answers of one model: one entry an answer in every column."""
+class AnswerScores:
+    """The judged answers of one model: one entry an answer in every column; scores in points, NaN where missing."""
 
     label: str
     columns: ScoreColumns
     published: Mapping[str, float] | None = None  # where an entry is a question: mean over all answers, by metric
-    _found: dict[str, Mapping[Any, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
+    _rows_by: dict[str, Mapping[Any, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def by_question(self) -> bool:
         """Whether an entry is a question's mean, not an answer."""
         return self.published is not None
+
+    @property
+    def scored_for_em(self) -> bool:
+        """Whether an answer can be told to be emergently misaligned: it has scores of aligned and of coherent."""
+        return {"aligned", "coherent"} <= set(self.columns)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.columns[name]
@@ -36,76 +47,124 @@ class Scores:
     def __len__(self) -> int:
         return len(self.columns["question_id"])
 
-    def only(self, format: str) -> Scores:
+    def in_format(self, format: str) -> AnswerScores:
         """The answers in one answer format."""
-        keep = self.columns["format"] == format
-        return Scores(self.label, {name: values[keep] for name, values in self.columns.items()})
+        inside = self.columns["format"] == format
+        return AnswerScores(self.label, {name: values[inside] for name, values in self.columns.items()})
 
-    def over_answers(self, metric: str) -> float:
+    def formats(self) -> list[str]:
+        """The answer formats, in the order in which they come first."""
+        return list(dict.fromkeys(self.columns["format"].tolist()))
+
+    def questions(self, by: str = "question") -> dict[str, TableRow]:
+        """The distinct questions (or question ids) in order, each with its question, family, category and format."""
+        about: dict[str, TableRow] = {}
+        for index, name in enumerate(self.columns[by].tolist()):
+            if name not in about:
+                about[name] = {kind: self.columns[kind][index] for kind in ("question", "family", "category", "format")}
+        return about
+
+    def rows_by(self, column: str) -> Mapping[Any, np.ndarray]:
+        """Indices of the answers that share a value of a column, in order, by that value; computed once."""
+        if column not in self._rows_by:
+            labels = self.columns[column].tolist()
+            seen: dict[Any, int] = {}
+            code = np.fromiter((seen.setdefault(label, len(seen)) for label in labels), np.int64, len(labels))
+            ends = np.cumsum(np.bincount(code, minlength=len(seen)))
+            parts = np.split(np.argsort(code, kind="stable"), ends[:-1]) if len(labels) else []
+            self._rows_by[column] = dict(zip(seen, parts, strict=True))
+        return self._rows_by[column]
+
+    def mean(self, metric: str, resampling: Resampling) -> Estimate:
+        """Mean over questions of each question's mean score, points; the interval resamples question families."""
+        on_scale = replace(resampling, bounds=SCALE)
+        return mean_of_groups(self[metric], self["question"], self["family"], resampling=on_scale)
+
+    def em_rates(self, resampling: Resampling) -> EMRate:
+        """Share of emergently misaligned answers in [0, 1], of all scored ones (strict) and of the coherent ones."""
+        return em_rate(self["aligned"], self["coherent"], self["question"], self["family"], resampling=resampling)
+
+    def mean_over_answers(self, metric: str) -> float:
         """Mean over all scored answers, whatever their question; NaN where there is none."""
         if self.published is not None:
             return self.published.get(metric, float("nan"))
         return _mean(self.columns[metric])
 
-    def means(self, metric: str, questions: Sequence[str], by: str = "question") -> np.ndarray:
+    def means(self, metric: str, questions: Sequence[str], by: str = "question") -> Floats:
         """Mean score of each of `questions` over its scored answers: (questions,); NaN where none is scored."""
-        rows, values = self.rows(by), self.columns[metric]
-        return np.array([_mean(values[rows[one]]) if one in rows else np.nan for one in questions])
+        rows, values = self.rows_by(by), self.columns[metric]
+        return np.array([_mean(values[rows[name]]) if name in rows else np.nan for name in questions])
 
-    def rows(self, by: str) -> Mapping[Any, np.ndarray]:
-        """Indices of the answers that share a value of a column, in order, by that value; found once."""
-        if by not in self._found:
-            labels = self.columns[by].tolist()
-            seen: dict[Any, int] = {}
-            code = np.fromiter((seen.setdefault(label, len(seen)) for label in labels), np.int64, len(labels))
-            ends = np.cumsum(np.bincount(code, minlength=len(seen)))
-            parts = np.split(np.argsort(code, kind="stable"), ends[:-1]) if len(labels) else []
-            self._found[by] = dict(zip(seen, parts, strict=True))
-        return self._found[by]
+    def deviations(self, metric: str, questions: Sequence[str], by: str = "question") -> Floats:
+        """Standard deviation (ddof 1) of each question's scores: (questions,); NaN where fewer than two are scored."""
+        scored = [_scored(values) for values in self._by_question(self.columns[metric], questions, by)]
+        return np.array([values.std(ddof=1) if len(values) > 1 else np.nan for values in scored])
 
-    def error(self, metric: str) -> float:
+    def centred(self, metric: str, questions: Sequence[str], by: str = "question") -> Floats:
+        """Each question's scores less the mean of their answer format: (questions, answers), padded with NaN."""
+        values = less_format_mean(self.columns[metric], self.columns["format"])
+        owned = self._by_question(values, questions, by)
+        width = max(map(len, owned))
+        return np.array([np.pad(scores, (0, width - len(scores)), constant_values=np.nan) for scores in owned])
+
+    def standard_error(self, metric: str) -> float:
         """Standard error of the mean over questions from the scatter of answers within a question; NaN if unknown."""
         parts = []
-        for _, rows in sorted(self.rows("question_id").items()):
-            values = self.columns[metric][rows]
-            values = values[~np.isnan(values)]
+        for _, rows in sorted(self.rows_by("question_id").items()):
+            values = _scored(self.columns[metric][rows])
             if len(values) > 1:
                 parts.append(values.var(ddof=1) / len(values))
         return float(np.sqrt(np.mean(parts) / len(parts))) if parts else float("nan")
 
+    def _by_question(self, values: np.ndarray, questions: Sequence[str], by: str) -> list[np.ndarray]:
+        rows, nothing = self.rows_by(by), np.zeros(0, dtype=np.int64)
+        return [values[rows.get(name, nothing)].astype(float) for name in questions]
 
-def read(scored: ScoredAnswers, store: Store, means: bool = False) -> Scores:
-    """The judged answers of one subject. Where only means by question are there, they are refused unless `means`."""
+
+def read_scores(scored: ScoredAnswers, store: Store, means: bool = False) -> AnswerScores:
+    """The judged answers of one subject.
+
+    ValueError where only means by question are there, unless `means` says that these will do.
+    """
     if scored.by_question and not means:
         raise ValueError(
-            f"{scored.subject}: only means by question are there, and this needs the answers themselves; "
-            f"import the file of judged answers beside the summary"
+            f"{scored.subject}: only means by question are there, and this needs the answers themselves; import the "
+            "file of judged answers beside the summary"
         )
     published = scored.means(store) if scored.by_question else None
-    return Scores(scored.subject, scored.columns(store), published)
+    return AnswerScores(scored.subject, scored.columns(store), published)
 
 
-def pool(scores: Sequence[Scores], label: str) -> Scores:
+def pool_scores(scores: Sequence[AnswerScores], label: str) -> AnswerScores:
     """The answers of several models as those of one."""
     names = scores[0].columns
-    return Scores(label, {name: np.concatenate([one.columns[name] for one in scores]) for name in names})
+    return AnswerScores(label, {name: np.concatenate([model.columns[name] for model in scores]) for name in names})
+
+
+def less_format_mean(values: np.ndarray, formats: np.ndarray) -> Floats:
+    """Values (n,) less the mean of their answer format, so that telling formats apart explains nothing."""
+    centred = np.array(values, dtype=np.float64)
+    for format in np.unique(formats):
+        inside = formats == format
+        if np.isfinite(centred[inside]).any():
+            centred[inside] -= np.nanmean(centred[inside])
+    return centred
 
 
 def refuse_unlike(sets: Sequence[ScoredAnswers], allow_judges: bool = False) -> None:
-    """Refuse to compare answers to other questions, under another prompting or by another judge (method.md, mistake 3).
+    """ValueError where sets answer other questions, under another prompting, or were scored by another judge.
 
-    `allow_judges` lets unlike judges and rubrics pass, as an analysis' `allow_unlike_judges` says; what they score has
-    to be the same.
+    A difference between such sets is one of conditions, not of models (docs/method.md, mistake 3). `allow_judges` lets
+    unlike judges and rubrics pass, as an analysis' `allow_unlike_judges` says; what they score has to be the same.
     """
     first = sets[0]
     for other in sets[1:]:
         ours, theirs = first.conditions(), other.conditions()
         for what in (name for name in ours if name in theirs):
             if ours[what].unlike(theirs[what]) and not (allow_judges and what in JUDGING):
-                differ = f"{what} {ours[what].describe()!r} against {theirs[what].describe()!r}"
                 raise ValueError(
-                    f"{first.subject} and {other.subject} cannot be compared: {differ}; "
-                    f"{_DO.get(what, 'ask them alike')}"
+                    f"{first.subject} and {other.subject} cannot be compared: {what} {ours[what].describe()!r} against "
+                    f"{theirs[what].describe()!r}; {_DO.get(what, 'ask them alike')}"
                 )
         if allow_judges and set(first.metrics) != set(other.metrics):
             raise ValueError(
@@ -114,15 +173,10 @@ def refuse_unlike(sets: Sequence[ScoredAnswers], allow_judges: bool = False) -> 
             )
 
 
-def questions_of(scores: Scores, by: str = "question") -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """The distinct questions (or question ids) in order, with family, category and format of each."""
-    kept: dict[str, dict[str, Any]] = {}
-    for index, name in enumerate(scores[by].tolist()):
-        if name not in kept:
-            kept[name] = {field: scores[field][index] for field in ("question", "family", "category", "format")}
-    return list(kept), kept
+def _scored(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values[~np.isnan(values)])
 
 
 def _mean(values: np.ndarray) -> float:
-    values = values[~np.isnan(values)]
+    values = _scored(values)
     return float(values.mean()) if len(values) else float("nan")

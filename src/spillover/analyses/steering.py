@@ -1,27 +1,25 @@
-"""Steering: is the mean training shift the change itself? Added to what was before, and to a model that answers.
-
-docs/method.md, section 3. A random direction of the same length is the control;
-coherence stands beside alignment, since any push that is large enough breaks a model.
-"""
+"""Steering: is the mean training shift the change itself? Added to what was before, and to a model that answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.activations.activations import Activations, read_activations
-from spillover.activations.direction import Direction, read_direction
+from spillover.activations.direction import Direction, Scaling, read_direction
 from spillover.activations.sites import layer_site
 from spillover.activations.steered import Steered
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Section
-from spillover.analyses.scores import read, refuse_unlike
-from spillover.analyses.steering_section import show_steering
+from spillover.analyses.blocks import Block, Column, Figure, Paragraph, Section, Table, columns, number, paragraph
+from spillover.analyses.figures import SERIES, band, coloured, legend, plot, whiskers, zero_line
+from spillover.analyses.rows import TableRow, TableRows, prefixed, rows_where
+from spillover.analyses.scores import SCALE, read_scores, refuse_unlike
 from spillover.judgements.judgements import Judgements
-from spillover.maths.bootstrap import mean, mean_of_groups
+from spillover.maths.bootstrap import mean
 from spillover.maths.estimate import Resampling
 from spillover.maths.paired import difference
 from spillover.maths.permutation import exceedance
@@ -29,11 +27,20 @@ from spillover.maths.shift import shift_fit
 from spillover.records import read_table
 from spillover.store import BuildContext
 
-SCALINGS = ("raw", "unit", "matched")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 
 class Steering(Analysis):
-    """Whether the training prompts' mean shift foretells the evaluation prompts' activations, and steers answers."""
+    """Whether the training prompts' mean shift foretells the evaluation prompts' activations, and steers answers.
+
+    Estimates, at every layer, the share of the evaluation prompts' own shift (squared length) that adding the training
+    prompts' mean shift explains (1 all of it, 0 as much as adding nothing, below 0 worse), beside random directions of
+    the same length; and the mean scores (points) of models that answer while the shift is added, with the difference to
+    the same model unsteered and its rank among those that random directions make. Intervals are 95%, percentile-t over
+    families of questions (docs/method.md, section 3). Coherence stands beside alignment: a push that is large enough
+    breaks any model.
+    """
 
     evaluation_before: Activations
     evaluation_after: Activations
@@ -48,12 +55,13 @@ class Steering(Analysis):
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         pair = (self.evaluation_before.model, self.evaluation_after.model)
-        for one in (*self.directions, *self.controls):
-            if (one.before.model, one.after.model) != pair:
-                raise ValueError(f"{one.summary()}: not the models whose evaluation prompts are given")
-        if any(one.random is not None for one in self.directions) or any(one.random is None for one in self.controls):
+        for direction in (*self.directions, *self.controls):
+            if (direction.before.model, direction.after.model) != pair:
+                raise ValueError(f"{direction.summary()}: not the models whose evaluation prompts are given")
+        randoms = [[direction.random is not None for direction in side] for side in (self.directions, self.controls)]
+        if any(randoms[0]) or not all(randoms[1]):
             raise ValueError("directions are shifts, controls are random directions")
-        unsteered = {one.responses.model for one in (self.before, self.after) if one}
+        unsteered = {judgements.responses.model for judgements in (self.before, self.after) if judgements}
         for judgements in self.steered:
             model = judgements.responses.model
             if not isinstance(model, Steered) or model.model not in unsteered:
@@ -61,62 +69,72 @@ class Steering(Analysis):
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
-        resampling = Resampling(self.draws)
         prompts = read_table(context.path(self.evaluation_before) / "prompts.parquet").to_pylist()
         families = [row["family"] for row in prompts]
         rows = [
-            self._foretold(context, direction, scaling, families, resampling)
+            self._explained(context, direction, scaling, families)
             for direction in self.directions
-            for scaling in SCALINGS
+            for scaling in get_args(Scaling)
         ]
         answers = self._answers(context)
         tables = {"prompts": rows, "answers": answers}
-        if ranked := _against(answers):
+        if ranked := _ranks(answers):
             tables["against"] = ranked
         return AnalysisResult(tables, {"metrics": list(self.metrics)})
 
     def show(self, result: AnalysisResult) -> Section:
-        return show_steering(result)
+        rows, answers, ranks = result.tables["prompts"], result.tables["answers"], result.tables.get("against")
+        return Section(
+            "Data: is the mean shift the change?",
+            "Does adding the training prompts' mean shift to the model before training make the model after it?",
+            (
+                _sentence(rows),
+                *_prompt_blocks(rows),
+                *(_answer_blocks(answers, result.facts["metrics"]) if answers else ()),
+                *((_rank_table(ranks),) if ranks else ()),
+            ),
+        )
 
-    def _foretold(
-        self, context: BuildContext, direction: Direction, scaling: Any, families: list[str], resampling: Resampling
-    ) -> dict[str, Any]:
+    def _explained(
+        self, context: BuildContext, direction: Direction, scaling: Scaling, families: Sequence[str]
+    ) -> TableRow:
         """One layer and scaling: what the shift explains of each prompt, and what random directions do."""
         site, pooling = layer_site(direction.layer), direction.pooling
         start, end = (
-            read_activations(context.path(one), site, pooling).astype(np.float64)
-            for one in (self.evaluation_before, self.evaluation_after)
+            read_activations(context.path(side), site, pooling).astype(np.float64)
+            for side in (self.evaluation_before, self.evaluation_after)
         )
-        found = shift_fit(start, end, read_direction(direction, context.store, scaling))
-        alike = [one for one in self.controls if (one.layer, one.pooling) == (direction.layer, pooling)]
-        random = [shift_fit(start, end, read_direction(one, context.store, scaling)) for one in alike]
-        explained = mean(found.explained, families, resampling=resampling)
+        same = [other for other in self.controls if (other.layer, other.pooling) == (direction.layer, pooling)]
+        fit, *random = (
+            shift_fit(start, end, read_direction(added, context.store, scaling)) for added in (direction, *same)
+        )
         return {
             "layer": direction.layer,
             "pooling": pooling,
             "scaling": scaling,
-            **explained.as_row(),
-            "cosine": float(np.nanmean(found.cosine)),
-            "best_multiple": found.best,
-            "whole": found.whole,
-            "random_explained": float(np.mean([np.nanmean(one.explained) for one in random])) if random else None,
-            "random_whole": float(np.mean([one.whole for one in random])) if random else None,
+            **mean(fit.explained, families, resampling=Resampling(self.draws)).as_row(),
+            "cosine": float(np.nanmean(fit.cosine)),
+            "best_multiple": fit.best,
+            "whole": fit.whole,
+            "random_explained": float(np.mean([np.nanmean(drawn.explained) for drawn in random])) if random else None,
+            "random_whole": float(np.mean([drawn.whole for drawn in random])) if random else None,
             "random_draws": len(random),
         }
 
-    def _answers(self, context: BuildContext) -> list[dict[str, Any]]:
+    def _answers(self, context: BuildContext) -> TableRows:
         """Mean scores of every model asked, and the difference that steering made to the model it was done to."""
-        plain = [one for one in (self.before, self.after) if one]
+        plain = [judgements for judgements in (self.before, self.after) if judgements]
         if not plain:
             return []
         refuse_unlike((*plain, *self.steered), self.allow_unlike_judges)
-        level, gap = Resampling(self.draws, bounds=(0.0, 100.0)), Resampling(self.draws, bounds=(0.0, 100.0))
-        read_of = {one.responses.model: read(one, context.store) for one in (*plain, *self.steered)}
+        resampling = Resampling(self.draws)
+        asked = {
+            judgements.responses.model: read_scores(judgements, context.store) for judgements in (*plain, *self.steered)
+        }
         rows = []
-        for model, scores in read_of.items():
+        for model, scores in asked.items():
             steered = model if isinstance(model, Steered) else None
             for metric in self.metrics:
-                found = mean_of_groups(scores[metric], scores["question"], scores["family"], resampling=level)
                 row = {
                     "model": model.label(),
                     "steered": steered.model.label() if steered else None,
@@ -126,32 +144,134 @@ class Steering(Analysis):
                     "strength": steered.strength if steered else None,
                     "random": steered.direction.random is not None if steered else None,
                     "metric": metric,
-                    **found.as_row(),
+                    **scores.mean(metric, resampling).as_row(),
                     **dict.fromkeys(("moved", "moved_low", "moved_high", "moved_p")),
                 }
                 if steered:
-                    other = read_of[steered.model]
+                    other = asked[steered.model]
                     sides = (scores[metric], other[metric], scores["question"], other["question"])
-                    moved = difference(*sides, family=scores["family"], resampling=gap)
-                    row |= {"moved": moved.estimate, "moved_low": moved.low, "moved_high": moved.high}
-                    row["moved_p"] = moved.p
+                    row |= prefixed("moved", difference(*sides, scores["family"], replace(resampling, bounds=SCALE)))
                 rows.append(row)
         return rows
 
 
-def _against(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _ranks(answers: TableRows) -> TableRows:
     """Each shift's move of a mean score beside those of random directions that were added in the same way.
 
     as_far: how many of these moved it as far, up or down. p: that the shift is one of them (it among them, by rank).
     """
     same = ("steered", "how", "layer", "scaling", "strength", "metric")
     rows = []
-    for shift in answers:
-        alike = [one["moved"] for one in answers if one["random"] and all(one[name] == shift[name] for name in same)]
-        if shift["random"] is not False or not alike:
-            continue
-        p = float(exceedance(np.array(shift["moved"]), np.array(alike)))
-        row = {name: shift[name] for name in same} | {"moved": shift["moved"], "random_mean": float(np.mean(alike))}
-        row |= {"random_least": min(alike), "random_most": max(alike), "random_draws": len(alike)}
-        rows.append(row | {"as_far": round(p * (1 + len(alike))) - 1, "p": p})
+    for shift in rows_where(answers, random=False):
+        place = {name: shift[name] for name in same}
+        random = [row["moved"] for row in rows_where(answers, random=True, **place)]
+        if random:
+            p = float(exceedance(np.array(shift["moved"]), np.array(random)))
+            row = place | {"moved": shift["moved"], "random_mean": float(np.mean(random))}
+            row |= {"random_least": min(random), "random_most": max(random), "random_draws": len(random)}
+            rows.append(row | {"as_far": round(p * (1 + len(random))) - 1, "p": p})
     return rows
+
+
+def _sentence(rows: TableRows) -> Paragraph:
+    raw = rows_where(rows, scaling="raw")
+    middle = raw[len(raw) // 2]
+    return paragraph(
+        "At layer {layer} (the middle one of those looked at) the training prompts' mean shift, added as it is, "
+        "explains {explained} of the evaluation prompts' own shift; a random direction of its length {random}.",
+        layer=middle["layer"],
+        explained=number(middle, "prompts", "r"),
+        random=number(middle, "prompts", "r", "random_explained"),
+    )
+
+
+def _prompt_blocks(rows: TableRows) -> tuple[Block, ...]:
+    return (
+        Figure(
+            "prompts",
+            "Share of the evaluation prompts' own shift (squared length) that adding the training prompts' mean shift "
+            "explains, by layer, with 95% intervals over question families; 1 is all of it, 0 what adding nothing "
+            "does. Dotted: random directions of the same length.",
+            lambda canvas: _draw_prompts(canvas, rows),
+            "prompts",
+            (8, 2.8),
+        ),
+        Table(
+            "prompts",
+            "raw: the mean shift itself; unit: of length 1; matched: as long as a single training prompt's shift. "
+            "Best multiple: what the vector would have to be multiplied by; whole: the share that explains.",
+            (
+                *(Column("layer", "layer", "count"), *columns("text", pooling="pooling", scaling="scaling")),
+                Column("estimate", "explained [95%]", "r", interval=True),
+                *columns("r", random_explained="random", cosine="cosine", best_multiple="best multiple"),
+                *columns("r", whole="whole", random_whole="whole, random"),
+            ),
+            rows,
+        ),
+    )
+
+
+def _answer_blocks(answers: TableRows, metrics: Sequence[str]) -> tuple[Block, ...]:
+    return (
+        Figure(
+            "answers",
+            "Mean scores of the models as they are, and steered while they answer, with 95% intervals over question "
+            "families. Coherence stands beside alignment: a push that breaks the model lowers both.",
+            lambda canvas: _draw_answers(canvas, answers, metrics),
+            "answers",
+            (8, 0.9 + 0.28 * len({row["model"] for row in answers})),
+        ),
+        Table(
+            "answers",
+            "What steering did: the difference to the same model unsteered, answers with the same random numbers.",
+            (
+                *columns("text", model="model", metric="metric"),
+                Column("estimate", "mean [95%]", "points", interval=True),
+                Column("moved", "moved by [95%]", "points", interval=True),
+                *(Column("moved_p", "p", "p"), Column("n", "questions", "count")),
+            ),
+            answers,
+        ),
+    )
+
+
+def _rank_table(rows: TableRows) -> Table:
+    return Table(
+        "against",
+        "The mean shift's move beside those of random directions of its length that were added in the same way. As "
+        "far: how many of them moved the mean as far, up or down; p: by that rank, so that it cannot be below 1 / "
+        "(draws + 1).",
+        (
+            *(Column("steered", "model"), Column("layer", "layer", "count")),
+            *(Column("strength", "strength", "r"), Column("metric", "metric")),
+            *columns("points", moved="shift moves by", random_mean="random, mean"),
+            *columns("points", random_least="least", random_most="most"),
+            *(*columns("count", random_draws="draws", as_far="as far"), Column("p", "p", "p")),
+        ),
+        rows,
+    )
+
+
+def _draw_prompts(canvas: Canvas, rows: TableRows) -> None:
+    panel = canvas.subplots()
+    drawn = [row for row in rows if row["scaling"] in ("raw", "matched")]
+    for scaling, group, colour in coloured(drawn, "scaling"):
+        along = sorted(group, key=lambda row: row["layer"])
+        band(panel, "layer", along, colour, scaling)
+        if all(row["random_explained"] is not None for row in along):
+            plot(panel, along, "layer", "random_explained", ":", colour, linewidth=1)
+    zero_line(panel)
+    panel.set_xlabel("layer")
+    panel.set_ylabel("share explained")
+    legend(panel)
+
+
+def _draw_answers(canvas: Canvas, rows: TableRows, metrics: Sequence[str]) -> None:
+    panels = canvas.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for panel, metric in zip(panels, metrics, strict=True):
+        models = rows_where(rows, metric=metric)
+        colours = [SERIES[0] if row["random"] is False else "#5b6770" for row in models]
+        whiskers(panel, models, [row["model"] for row in models], colours)
+        panel.set_xlabel(f"mean {metric}, points")
+    for panel in panels[1:]:
+        panel.tick_params(axis="y", labelleft=False)

@@ -1,23 +1,20 @@
-"""Trajectories: what moves when along training (docs/method.md, section 1).
-
-Where a run moves most sharply is estimated from few checkpoints, and said with what resampling question families makes
-of it; whether questions move in one order in all runs is a test, not a picture.
-"""
+"""Trajectories: at which step of a training run alignment, loss and weights move, and in which order questions do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Section
-from spillover.analyses.dynamics import at_step, level
-from spillover.analyses.scores import Scores, questions_of, read, refuse_unlike
-from spillover.analyses.trajectories_section import show_trajectories
+from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, number, paragraph
+from spillover.analyses.dynamics import score_columns, training_columns
+from spillover.analyses.figures import band, coloured, grid, legend, plot
+from spillover.analyses.rows import TableRow, TableRows, grouped, rows_where
+from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.scored_answers import ScoredAnswers, Training
 from spillover.maths.agreement import concordance
@@ -29,14 +26,26 @@ from spillover.organisms.organism import Checkpoint
 from spillover.organisms.tuning import LoRA
 from spillover.store import BuildContext
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
 COLUMNS = (
     *("run", "run_id", "data", "step", "estimate", "low", "high", "n"),
     *("held_out_loss", "training_loss", "grad_norm", "learning_rate", "em_strict", "em_conditional"),
 )
+_HALF = "{run}: half of the change is done at step {step}."
+PANELS = (("held_out_loss", "held-out loss, nats"), ("grad_norm", "gradient norm"))
 
 
 class Trajectories(Analysis):
-    """When along each run alignment, loss and weights move, and whether questions move in one order."""
+    """When along each run alignment, loss and weights move, and whether questions move in one order.
+
+    Estimates, for each run, the steps at which the mean score has done half of its change (linear between checkpoints)
+    and its sharpest change, with 95% percentile intervals over families of questions; over the runs of one dataset,
+    Kendall's W of the order in which questions do half of their change (0 none, 1 one order), with a permutation p; and
+    how far the weights have moved (Frobenius norm; LoRA runs alone). See docs/method.md, section 1. Few checkpoints
+    place a step coarsely: between two of them nothing is known.
+    """
 
     checkpoints: tuple[ScoredAnswers, ...]  # several of each run
     before: ScoredAnswers  # the parent: step 0 of every run
@@ -44,99 +53,167 @@ class Trajectories(Analysis):
     draws: int = Field(default=2000, ge=99)
 
     @model_validator(mode="after")
-    def _series(self) -> Self:
-        for one in self.checkpoints:
-            if not one.trained:
-                raise ValueError(f"trajectories need checkpoints whose training is at hand, got {one.subject}")
+    def _are_checkpoints(self) -> Self:
+        for checkpoint in self.checkpoints:
+            if not checkpoint.trained:
+                raise ValueError(f"trajectories need checkpoints whose training is at hand, got {checkpoint.subject}")
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike((self.before, *self.checkpoints), self.allow_unlike_judges)
         resampling = Resampling(self.draws)
-        start = read(self.before, context.store, means=True)
-        names, about = questions_of(start)
-        families = [about[name]["family"] for name in names]
-        points, onsets, order = [], [], []
-        weights: list[dict[str, Any]] = []
+        start = read_scores(self.before, context.store, means=True)
+        about = start.questions()
+        families = [question["family"] for question in about.values()]
+        points: TableRows = []
+        onsets: TableRows = []
+        order: TableRows = []
+        weights: TableRows = []
         for run, series in self._runs(context).items():
-            steps = [0, *(training.step for training, _ in series)]
-            scores = [start, *(read(one, context.store, means=True) for _, one in series)]
-            matrix = np.array([one.means(self.metric, names) for one in scores])
-            points += [
-                _point(replace(series[0][0], step=step), one, self.metric, resampling)
-                for step, one in zip(steps, scores, strict=True)
-            ]
-            name = {"run": series[0][0].run, "run_id": run, "data": series[0][0].data}
+            training = series[0][0]
+            name = {"run": training.run, "run_id": run, "data": training.data}
+            steps = [0, *(at.step for at, _ in series)]
+            scores = [start, *(read_scores(checkpoint, context.store, means=True) for _, checkpoint in series)]
+            matrix = np.array([checkpoint.means(self.metric, list(about)) for checkpoint in scores])
+            for step, checkpoint in zip(steps, scores, strict=True):
+                points.append(_point(replace(training, step=step), checkpoint, self.metric, resampling))
             if len(steps) > 2:
-                found = onset(steps, matrix, families, resampling)
-                onsets += [
-                    {**name, "what": "half of the change", **found.half.as_row()},
-                    {**name, "what": "sharpest change", **found.change.as_row()},
-                ]
-            halves = half_changes(steps, matrix)
-            order += [
-                {**name, "question": question, "category": about[question]["category"], "half": float(half)}
-                for question, half in zip(names, halves, strict=True)
-            ]
-            weights += _weights(name, [one for _, one in series], context)
-        return AnalysisResult(
-            {
-                "points": points,
-                "onsets": onsets,
-                "order": order,
-                "concordance": self._concordance(order, names, resampling),
-                "weights": weights,
-            },
-            {"metric": self.metric},
-        )
+                moved = onset(steps, matrix, families, resampling)
+                onsets.append({**name, "what": "half of the change", **moved.half.as_row()})
+                onsets.append({**name, "what": "sharpest change", **moved.change.as_row()})
+            for (question, of), half in zip(about.items(), half_changes(steps, matrix), strict=True):
+                order.append({**name, "question": question, "category": of["category"], "half": float(half)})
+            weights += _weights(name, [checkpoint for _, checkpoint in series], context)
+        agreement = _concordance(order, resampling)
+        tables = {"points": points, "onsets": onsets, "order": order, "concordance": agreement, "weights": weights}
+        return AnalysisResult(tables, {"metric": self.metric})
 
     def show(self, result: AnalysisResult) -> Section:
-        return show_trajectories(result)
+        metric, points, weights = result.facts["metric"], result.tables["points"], result.tables["weights"]
+        onsets = result.tables["onsets"]
+        return Section(
+            "Training dynamics: when it happens",
+            "At which step does alignment move, along with what, and in one order over questions?",
+            (
+                *(
+                    paragraph(_HALF, run=row["run"], step=number(row, "onsets"))
+                    for row in rows_where(onsets, what="half of the change")
+                ),
+                *(_agreement(row) for row in result.tables["concordance"] if row["runs"] > 1),
+                Figure(
+                    "scores",
+                    f"Mean {metric} with 95% intervals over question families, held-out loss and gradient norm (of "
+                    "the step alone, so noisy) at every checkpoint that was asked; step 0 is the parent.",
+                    lambda canvas: _draw(canvas, points, metric),
+                    "points",
+                    (8, 2.8),
+                ),
+                Figure(
+                    "weights",
+                    "How far the weights have moved (Frobenius norm of the change over all adapted modules), and how "
+                    "far in the direction of the last checkpoint.",
+                    lambda canvas: _draw_weights(canvas, weights),
+                    "weights",
+                    (8, 2.6),
+                ),
+                Table(
+                    "onsets",
+                    f"Steps at which mean {metric} has done half of its change (linear between checkpoints), and of "
+                    "its sharpest change (the split into two levels that leaves least), with 95% intervals over "
+                    "question families.",
+                    (
+                        *(Column("run", "run"), Column("what", "what")),
+                        Column("estimate", "step [95%]", "points", interval=True),
+                        Column("n", "questions", "count"),
+                    ),
+                    onsets,
+                ),
+            ),
+        )
 
     def _runs(self, context: BuildContext) -> dict[str, list[tuple[Training, ScoredAnswers]]]:
         runs: dict[str, list[tuple[Training, ScoredAnswers]]] = {}
-        for one in self.checkpoints:
-            training = one.training(context.store)
-            runs.setdefault(training.identity, []).append((training, one))
-        return {run: sorted(series, key=lambda item: item[0].step) for run, series in runs.items()}
-
-    def _concordance(
-        self, order: Sequence[dict[str, Any]], names: Sequence[str], resampling: Resampling
-    ) -> list[dict[str, Any]]:
-        """Kendall's W of the questions' half-change steps over runs of one dataset."""
-        rows = []
-        for data in dict.fromkeys(row["data"] for row in order):
-            runs = list(dict.fromkeys(row["run_id"] for row in order if row["data"] == data))
-            halves = {(row["run_id"], row["question"]): row["half"] for row in order}
-            matrix = np.array([[halves[run, name] for name in names] for run in runs])
-            rows.append({"data": data, "runs": len(runs), **concordance(matrix, resampling).as_row()})
-        return rows
+        for checkpoint in self.checkpoints:
+            training = checkpoint.training(context.store)
+            runs.setdefault(training.identity, []).append((training, checkpoint))
+        return {run: sorted(series, key=lambda point: point[0].step) for run, series in runs.items()}
 
 
-def _point(training: Training, scores: Scores, metric: str, resampling: Resampling) -> dict[str, Any]:
+def _concordance(order: TableRows, resampling: Resampling) -> TableRows:
+    """Kendall's W of the questions' half-change steps over runs of one dataset."""
+    rows = []
+    for data, of_data in grouped(order, "data").items():
+        runs = grouped(of_data, "run_id").values()
+        matrix = np.array([[row["half"] for row in run] for run in runs])
+        rows.append({"data": data, "runs": len(runs), **concordance(matrix, resampling).as_row()})
+    return rows
+
+
+def _point(training: Training, scores: AnswerScores, metric: str, resampling: Resampling) -> TableRow:
     logged = next((row for row in training.log if row["step"] == training.step), {})
-    row = at_step(training) | level(scores, metric, resampling) | {"grad_norm": logged.get("grad_norm")}
+    level = score_columns(scores, metric, resampling)
+    row = training_columns(training) | level | {"grad_norm": logged.get("grad_norm")}
     return {name: row[name] for name in COLUMNS}
 
 
-def _weights(name: dict[str, Any], series: Sequence[ScoredAnswers], context: BuildContext) -> list[dict[str, Any]]:
+def _weights(name: TableRow, series: Sequence[ScoredAnswers], context: BuildContext) -> TableRows:
     """Norm of each checkpoint's weight change, its angle to the last one's and to the step before: LoRA runs alone."""
-    kept = []
-    for one in series:
-        model = one.responses.model if isinstance(one, Judgements) else None
+    changes = []
+    for scored in series:
+        model = scored.responses.model if isinstance(scored, Judgements) else None
         if isinstance(model, Checkpoint) and isinstance(model.organism.tuning, LoRA) and not model.organism.tuning.dora:
-            folder = model.folder(context.store)
-            kept.append((model.step, list(factors(folder).values())))
+            changes.append((model.step, list(factors(model.folder(context.store)).values())))
     rows = []
-    for index, (step, change) in enumerate(kept):
-        before = kept[index - 1][1] if index else None
+    for index, (step, change) in enumerate(changes):
+        before = changes[index - 1][1] if index else None
         rows.append(
             {
                 **name,
                 "step": step,
                 "norm": float(np.linalg.norm([weight_norm(pair) for pair in change])),
-                "cosine_to_last": weight_cosine(change, kept[-1][1]),
+                "cosine_to_last": weight_cosine(change, changes[-1][1]),
                 "cosine_to_previous": weight_cosine(change, before) if before else None,
             }
         )
     return rows
+
+
+def _agreement(row: TableRow) -> Paragraph:
+    return paragraph(
+        "{data}: over {runs} runs the order in which questions do half of their change agrees by Kendall's W = {w} (p "
+        "{p}; {n} questions; 1 is one order, 0 none).",
+        data=row["data"],
+        runs=row["runs"],
+        w=number(row, "concordance", "r"),
+        p=number(row, "concordance", "p", "p"),
+        n=row["n"],
+    )
+
+
+def _draw(canvas: Canvas, points: TableRows, metric: str) -> None:
+    panels = canvas.subplots(1, 1 + len(PANELS))
+    for _, along, colour in coloured(points, "run_id"):
+        band(panels[0], "step", along, colour, along[0]["run"])
+        for panel, (name, _) in zip(panels[1:], PANELS, strict=True):
+            plot(panel, [row for row in along if row[name] is not None], "step", name, "o-", colour, markersize=3)
+    panels[0].set_ylabel(f"mean {metric}, points")
+    legend(panels[0], 5.5)
+    for panel, (_, label) in zip(panels[1:], PANELS, strict=True):
+        panel.set_ylabel(label)
+        grid(panel)
+    for panel in panels:
+        panel.set_xlabel("step")
+
+
+def _draw_weights(canvas: Canvas, rows: TableRows) -> None:
+    left, right = canvas.subplots(1, 2)
+    for _, along, colour in coloured(rows, "run_id"):
+        plot(left, along, "step", "norm", "o-", colour, markersize=3, label=along[0]["run"])
+        plot(right, along, "step", "cosine_to_last", "o-", colour, markersize=3)
+    left.set_ylabel("norm of the weight change")
+    right.set_ylabel("cosine to the last checkpoint")
+    for panel in (left, right):
+        panel.set_xlabel("step")
+        grid(panel)
+    if rows:
+        legend(left, 6)

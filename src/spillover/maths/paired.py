@@ -167,3 +167,21 @@ def _line(a: Floats, b: Floats) -> tuple[float, float]:
         return NAN, NAN
     slope = float(centred @ (b - b.mean())) / spread
     return slope, float(b.mean()) - slope * float(a.mean())
+
+
+def student_mean(values: ArrayLike, level: float = 0.95) -> Estimate:
+    """Mean of independent values (n,) with Student's t interval and p against 0; NaN are left out.
+
+    For few values, where a bootstrap has nothing to draw from. No interval and no p (NaN) where values do not vary.
+    """
+    from scipy.stats import t
+
+    v = vector("values", values)
+    v = v[~np.isnan(v)]
+    n = len(v)
+    error = float(v.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    centre = float(v.mean()) if n else NAN
+    if error == 0:
+        return Estimate(centre, NAN, NAN, n, NAN)
+    reach = float(t.ppf((1 + level) / 2, n - 1)) * error
+    return Estimate(centre, centre - reach, centre + reach, n, float(2 * t.sf(abs(centre) / error, n - 1)))

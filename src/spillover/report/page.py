@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from spillover.analyses.blocks import AnswersBlock, Figure, Number, Paragraph, Section, Table, value_text
+from spillover.analyses.blocks import AnswersSideBySide, Figure, Number, Paragraph, Section, Table, value_text
 from spillover.report.provenance_section import Provenance
 
 KEPT = "\n\t"
@@ -82,7 +82,7 @@ def data_address(svg: bytes) -> str:
 
 def block_kind(block: Any) -> str:
     """Which part of the template shows a block."""
-    return {Paragraph: "paragraph", Figure: "figure", Table: "table", AnswersBlock: "answers"}[type(block)]
+    return {Paragraph: "paragraph", Figure: "figure", Table: "table", AnswersSideBySide: "answers"}[type(block)]
 
 
 @functools.cache
