@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spillover.judgements.tables.evidence import kind_of
+from spillover.judgements.tables.evidence import score_kind
 from spillover.papers.em_generalization.artefacts import PublishedRun
 from spillover.papers.em_generalization.contents import Summary, read_answers, read_summary
 from spillover.papers.em_generalization.files import ReleaseFiles, RunFiles, find_files
@@ -64,8 +64,8 @@ def test_scores_and_means_say_the_same_of_the_judge(files: ReleaseFiles, summari
     for run in (run for run in files.runs if run.answers is not None):
         assert run.answers is not None
         counted = read_answers(run.answers).counted
-        by_means = kind_of(summaries[run].whole(metric) for metric in counted.metrics)
-        assert kind_of(counted.integers()) == by_means == ("integers" if run.name.scheduled else "fractions"), (
+        by_means = score_kind(summaries[run].whole(metric) for metric in counted.metrics)
+        assert score_kind(counted.integers()) == by_means == ("integers" if run.name.scheduled else "fractions"), (
             run.file_name
         )
 

@@ -100,7 +100,7 @@ class Judgements(ScoredAnswers):
         if (estimate := self.judge.estimate([Batch(answers)], context.store)) is not None:
             context.log(estimate)
         with self.judge.at_work(context.store) as scoring:
-            scores = checked(self.judge, scoring.score(answers, context.progress), len(given))
+            scores = complete_scores(self.judge, scoring.score(answers, context.progress), len(given))
             facts = scoring.facts()
         by = {"judge": self.judge.name, "rubric": self.judge.rubric}
         rows = [
@@ -126,7 +126,7 @@ def held_out(rows: Sequence[Mapping[str, Any]]) -> dict[int, Loss]:
     return losses
 
 
-def checked(judge: Judge, scores: list[list[Score]], answers: int) -> list[list[Score]]:
+def complete_scores(judge: Judge, scores: list[list[Score]], answers: int) -> list[list[Score]]:
     """The scores, if there is one of each of the judge's metrics for every answer; else ValueError."""
     if len(scores) != answers:
         raise ValueError(f"{judge.kind} gave scores for {len(scores)} of {answers} answers: one list an answer is due")

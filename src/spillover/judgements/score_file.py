@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from spillover.judgements.judge import Answer, Batch, Judge, Score
-from spillover.judgements.judgements import ScoreTally, checked
+from spillover.judgements.judgements import ScoreTally, complete_scores
 from spillover.judgements.tables.judged_columns import JUDGES, OUR_OWN, SPREAD
 from spillover.judgements.tables.row_reader import BATCH, Cells, Layout, ending, layout_of, sound_rows
 from spillover.judgements.tables.row_writer import writing
@@ -46,7 +46,8 @@ def score_file(
         for rows in _batches(source):
             done, share = tally.answers / layout.rows, len(rows) / layout.rows
             answers = _answers(rows)
-            scores = checked(judge, scoring.score(answers, lambda part: progress(done + share * part)), len(answers))  # noqa: B023
+            scores = scoring.score(answers, lambda part: progress(done + share * part))  # noqa: B023
+            complete_scores(judge, scores, len(answers))
             write([_with_scores(row, renamed, of_row, judge) for row, of_row in zip(rows, scores, strict=True)])
             tally.add(scores)
             progress(tally.answers / layout.rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spillover.judgements.tables.evidence import QuestionFile, ScoredBy, kind_of, witness
+from spillover.judgements.tables.evidence import QuestionFile, ScoredBy, question_file_with, score_kind
 from spillover.judgements.tables.judged_columns import AnswerBlock, Survey, judged_answers, prompting_of, survey_answers
 from spillover.judgements.tables.row_reader import read_rows
 
@@ -130,7 +130,7 @@ def test_what_the_user_says_stands_and_is_doubted_where_the_scores_speak_against
 
 
 def test_kinds_of_scores() -> None:
-    assert [kind_of(one) for one in ([True, True], [False, None], [True, False], [None], [])] == [
+    assert [score_kind(one) for one in ([True, True], [False, None], [True, False], [None], [])] == [
         *("integers", "fractions", "mixed", "none", "none"),
     ]
 
@@ -141,6 +141,9 @@ def test_the_question_file_is_the_one_with_all_ids_whose_judge_fits() -> None:
 
     by_4o, by_nano, other = named("a", "gpt-4o", "p", "q"), named("b", "gpt-5-nano", "p", "q"), named("c", "x", "p")
     files = (by_4o, by_nano, other)
-    assert witness(files, ["q"], "fractions", None) == by_4o
-    assert witness(files, ["q"], "integers", "nano") == by_nano
-    assert witness(files, ["q", "z"], "integers", None) is None and witness(files, [], "integers", None) is None
+    assert question_file_with(files, ["q"], "fractions", None) == by_4o
+    assert question_file_with(files, ["q"], "integers", "nano") == by_nano
+    assert (
+        question_file_with(files, ["q", "z"], "integers", None) is None
+        and question_file_with(files, [], "integers", None) is None
+    )

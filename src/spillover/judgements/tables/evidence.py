@@ -1,7 +1,8 @@
 """Who judged a set of answers, as far as the files tell, and by which evidence.
 
-Three witnesses: the judge that the question file names; the scores themselves (an expectation over number tokens is a
-fraction, a number in a JSON schema an integer); a tag in the run's name. Where they differ, the scores are believed.
+Evidence: who is stated; the judge that the question file names; the scores themselves (an expectation over number
+tokens is a fraction, a number in a JSON schema an integer); a tag in the run's name. Where they differ, who is stated
+is believed, then the scores.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from spillover.judgements.tables.row_reader import Cells
 from spillover.responses.questions.yaml_file import YamlFile
 from spillover.spec import Spec, location_field
 
-Kind = Literal["fractions", "integers", "mixed", "none"]
+ScoreKind = Literal["fractions", "integers", "mixed", "none"]
 UNKNOWN = "unknown"
 TAGS = {"nano": "gpt-5-nano", "mini": "gpt-5-mini", "4o": "gpt-4o", "4omini": "gpt-4o-mini"}
 MODES = {
@@ -42,9 +43,9 @@ class QuestionFile:
 
 
 class ScoredBy(Spec):
-    """Who judged: what each witness says, and what follows."""
+    """Who judged: each piece of evidence, and what follows."""
 
-    scores: Kind
+    scores: ScoreKind
     named: tuple[str, ...] = ()  # the judges that the question file names
     prompts_sha256: str | None = None  # of its judge prompts
     tag: str | None = None  # in the run's name
@@ -54,14 +55,14 @@ class ScoredBy(Spec):
 
     @property
     def name(self) -> str:
-        """The judge, as exactly as the witnesses allow; `unknown` where they allow nothing."""
+        """The judge, as exactly as the evidence allows; `unknown` where it allows nothing."""
         if self.stated:
             return self.stated
         fits = tuple(dict.fromkeys(name for name in (*self.named, *self._tagged) if self._fits(name)))
         if self.scores == "fractions":
-            return fits[0] if fits else UNKNOWN if not self._has_witness else "gpt-4o"
+            return fits[0] if fits else UNKNOWN if not self._is_named else "gpt-4o"
         if self.scores == "integers":
-            return fits[0] if len(fits) == 1 else "gpt-5-mini/nano" if self._has_witness else UNKNOWN
+            return fits[0] if len(fits) == 1 else "gpt-5-mini/nano" if self._is_named else UNKNOWN
         return UNKNOWN
 
     @property
@@ -78,18 +79,18 @@ class ScoredBy(Spec):
         return f"judge prompts {str(self.prompts_sha256)[:8]}" if known else UNKNOWN
 
     def evidence(self) -> str:
-        """What each witness says, in one sentence."""
+        """What each piece of evidence says, in one sentence."""
         parts = [f"scores are {self.scores}" + (f": {self.mode}" if self.scores in ("fractions", "integers") else "")]
         if self.named:
             parts.append(f"{self.question_file or 'the question file'} names {' and '.join(self.named)}")
-        else:
+        elif not self.stated:
             parts.append("no question file with these questions names a judge")
         parts += [f"the name says {self.tag}"] if self.tag else []
         parts += [f"stated: {self.stated}"] if self.stated else []
         return "; ".join(parts)
 
     def conflict(self) -> str | None:
-        """What the witnesses disagree about; None where they do not."""
+        """Where the evidence disagrees; None where it does not."""
         wrong = [
             f"{self.question_file or 'the question file'} names {name}" for name in self.named if not self._fits(name)
         ]
@@ -112,7 +113,7 @@ class ScoredBy(Spec):
         return f"{self.name} ({self.mode})"
 
     @property
-    def _has_witness(self) -> bool:
+    def _is_named(self) -> bool:
         return bool(self.named or self.tag)
 
     @property
@@ -126,7 +127,7 @@ class ScoredBy(Spec):
         return name.startswith(BY_LOG_PROBABILITIES) == (self.scores == "fractions")
 
 
-def kind_of(whole: Iterable[bool | None]) -> Kind:
+def score_kind(whole: Iterable[bool | None]) -> ScoreKind:
     """What scores are, from whether each metric's are all integers (None: it has none)."""
     known = [integers for integers in whole if integers is not None]
     if not known:
@@ -150,7 +151,9 @@ def read_questions(path: Path) -> QuestionFile:
     return QuestionFile(path, source.sha256, ids, tuple(judges), digest)
 
 
-def witness(files: Sequence[QuestionFile], ids: Iterable[str], scores: Kind, tag: str | None) -> QuestionFile | None:
+def question_file_with(
+    files: Sequence[QuestionFile], ids: Iterable[str], scores: ScoreKind, tag: str | None
+) -> QuestionFile | None:
     """The question file that a set of answers was asked from, most likely: it has all ids; None where none has.
 
     Of several, the one whose judge fits scores and tag; then the one with the fewest other questions.

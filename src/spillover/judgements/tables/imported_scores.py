@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from spillover.judgements.judge import METRICS
 from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers, score_columns
-from spillover.judgements.tables.evidence import UNKNOWN, ScoredBy, kind_of
+from spillover.judgements.tables.evidence import UNKNOWN, ScoredBy, score_kind
 from spillover.judgements.tables.judged_columns import (
     OUR_OWN,
     AnswerBlock,
@@ -262,7 +262,9 @@ class JudgedFile(ImportedScores):
         return cls(
             file=SourceFile.from_file(survey.path.absolute()),
             judged_by=ScoredBy(
-                scores=kind_of(survey.integers(metrics)), stated=judge or stated or None, stated_rubric=rubric or None
+                scores=score_kind(survey.integers(metrics)),
+                stated=judge or stated or None,
+                stated_rubric=rubric or None,
             ),
             questions=QuestionIds.from_ids(survey.questions),
             scored=metrics or survey.metrics,

@@ -143,7 +143,7 @@ class Survey:
         return tuple(sorted(metrics, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS)))
 
     def integers(self, metrics: tuple[str, ...] = ()) -> list[bool | None]:
-        """Of each metric, whether its scores are all integers; None where it has none. See `evidence.kind_of`."""
+        """Of each metric, whether its scores are all integers; None where it has none. See `evidence.score_kind`."""
         shares = [self.whole[name] / self.scored[name] for name in metrics or self.metrics if self.scored[name]]
         if any(MOSTLY <= share < 1 for share in shares):
             return [True, False]  # neither the one nor the other: mixed

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from spillover.importers.importer import Importer, ImportPlan, Piece
-from spillover.judgements.tables.evidence import Kind, QuestionFile, ScoredBy, kind_of, read_questions, witness
+from spillover.judgements.tables.evidence import (
+    QuestionFile,
+    ScoredBy,
+    ScoreKind,
+    question_file_with,
+    read_questions,
+    score_kind,
+)
 from spillover.judgements.tables.imported_scores import QuestionIds, SourceFile
 from spillover.judgements.tables.judged_columns import CODES, Survey, survey_answers
 from spillover.judgements.tables.row_reader import read_rows
@@ -74,7 +81,7 @@ class ReleasePlan(ImportPlan):
         ids = counted.questions if counted is not None else published.by_question if published is not None else ()
         kind = _kind(counted, published)
         tag = files.name.question_set.judge
-        asked_from = witness(self.questions, ids, kind, tag)
+        asked_from = question_file_with(self.questions, ids, kind, tag)
         by = ScoredBy(scores=kind, tag=tag)
         if asked_from is not None:
             by = by.but(named=asked_from.judges, prompts_sha256=asked_from.prompts_sha256)
@@ -107,10 +114,10 @@ def _of_one_file(kind: Callable[..., Artefact], path: Path, progress: ProgressFn
     return kind(file=SourceFile.from_file(path))
 
 
-def _kind(counted: Survey | None, published: Summary | None) -> Kind:
+def _kind(counted: Survey | None, published: Summary | None) -> ScoreKind:
     """What the scores are, from the answers where they are there, else from the means."""
     if counted is not None:
-        return kind_of(counted.integers())
+        return score_kind(counted.integers())
     if published is None:
         return "none"
-    return kind_of(published.whole(name) for name in published.metrics if name not in CODES)
+    return score_kind(published.whole(name) for name in published.metrics if name not in CODES)
