@@ -20,7 +20,7 @@ from spillover.maths.reliability import from_errors, noise_ceiling
 from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, TableRow, as_float, numbers, same
 from spillover.papers.em_generalization.names import RunName
 from spillover.papers.em_generalization.reproduce.released import Release, ReleasedRun, family_of
-from spillover.papers.em_generalization.reproduce.textbook import pearson_normal
+from spillover.papers.em_generalization.reproduce.textbook import pearson_normal, two_sided_r
 
 ROW_NAME = re.compile(r"^(?P<set>[A-Za-z]+\d*)-(?P<metric>[a-z_]+?)(?P<sample>\d*)-(?P<loss>(?:train|eval)_\w+)$")
 TEXT_COLUMNS = ("dataset_type", "loss_type", "metrics_type", "Unnamed: 0")
@@ -144,14 +144,11 @@ def match_runs(row: DynamicsRow, runs: Sequence[ReleasedRun], listed: Mapping[st
 
 def number_behind(r: float, p: float) -> int | None:
     """n for which Pearson's r has this two-sided p; None where none of 3 to 2,000 comes within 1e-6."""
-    from scipy.stats import beta
-
     if not 0 < abs(r) < 1 or not 0 < p < 1:
         return None
     sizes = np.arange(3, 2001)
-    tails = 2 * beta.sf(abs(r), sizes / 2 - 1, sizes / 2 - 1, loc=-1, scale=2)
     with np.errstate(divide="ignore"):
-        gaps = np.abs(np.log(tails) - math.log(p))
+        gaps = np.abs(np.log(two_sided_r(r, sizes)) - math.log(p))
     best = int(np.argmin(gaps))
     return int(sizes[best]) if gaps[best] < 1e-6 else None
 

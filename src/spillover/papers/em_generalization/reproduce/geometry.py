@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from spillover.papers.em_generalization.reproduce.textbook import lower_median
 
 RESAMPLING = Resampling(draws=999)
 STATISTIC = re.compile(r"^(mean|median|min|max)_(.+)$")
+STATISTICS: Mapping[str, Callable[[Floats], float]]
+STATISTICS = {"mean": np.mean, "median": lower_median, "min": np.min, "max": np.max}
 MISSING_VALUES = "values in some per-prompt rows"
 TRAINING = "the training prompts' activations"
 FLOAT32 = "likely single precision: within its rounding near 1 (not shown)"
@@ -113,11 +115,7 @@ def per_prompt(columns: Mapping[str, Floats], column: str) -> Floats | None:
 
 def summarise(statistic: str, values: Floats) -> float:
     """mean, min, max or torch's (lower) median; NaN where a value is missing."""
-    if len(values) == 0 or np.isnan(values).any():
-        return math.nan
-    if statistic == "median":
-        return lower_median(values)
-    return float(values.mean() if statistic == "mean" else values.min() if statistic == "min" else values.max())
+    return float(STATISTICS[statistic](values)) if len(values) else math.nan
 
 
 def _about(run: ReleasedGeometry) -> TableRow:

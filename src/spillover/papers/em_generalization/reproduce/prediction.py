@@ -10,7 +10,7 @@ from spillover.maths.cross_validation import interval_from_summary
 from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, numbers, same
 from spillover.papers.em_generalization.contents import PublishedRow
 from spillover.papers.em_generalization.reproduce.released import CrossValidated
-from spillover.papers.em_generalization.reproduce.textbook import two_sided_t, two_sided_t_cancelling
+from spillover.papers.em_generalization.reproduce.textbook import two_sided_t
 
 SPLITS, TEST_SHARE = 50, 0.25  # 5 folds, 10 times
 PERMUTATIONS = 200
@@ -47,9 +47,8 @@ def _cell(name: str, column: str, published: float, row: PublishedRow) -> Cell:
         return Cell(name, published, None, missing, note, recommended)
     if math.isnan(ours) and not math.isnan(published):
         return Cell(name, published, None, OTHER_COLUMNS, note)
-    lost = column == "rmse_p_value" and same(
-        published, two_sided_t_cancelling(as_float(row.get("rmse_t_stat")), SPLITS - 1)
-    )
+    cancelled = two_sided_t(as_float(row.get("rmse_t_stat")), SPLITS - 1, cancelling=True)
+    lost = column == "rmse_p_value" and same(published, cancelled)
     return Cell(name, published, ours, LOST_DIGITS if lost else UNEXPLAINED, note, recommended)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from spillover.judgements.tables.row_reader import Rejected, header_of
 from spillover.maths.arrays import Floats
-from spillover.papers.cells import as_float, as_number, numbers
+from spillover.papers.cells import as_float, numbers
 from spillover.papers.em_generalization.contents import (
     Answers,
     PublishedRow,
@@ -46,6 +46,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {  # columns of which most must be there
 MOST = 0.7  # share of a table's columns
 PRIOR_SCORES = ("harmless_mean", "aligned_mean", "coherent_mean", "harmless_std", "aligned_std", "coherent_std")
 ANSWERS_PER_QUESTION = (50, 100)  # in the release
+ABOVE = ("pretrained_scores*.csv", "prior_comparison*.json")
 LARGEST = 50_000_000  # bytes of a JSON that may hold comparisons
 CONFIG = {  # of geometry files, where they lack it: our names of what their own name says
     "train_data_prefix": "data",
@@ -188,38 +189,38 @@ class Release:
         """A file's path below the folder; its name where it lies elsewhere."""
         return self.files.within(path) if path.is_relative_to(self.files.root) else path.name
 
-    def attempt(self, path: Path, read: Callable[[Path], T]) -> T | None:
-        """What `read` makes of one file; what is wrong with it becomes a problem, and nothing else is lost."""
+    def attempt(self, path: Path, read: Callable[[Path], T]) -> list[T]:
+        """What `read` makes of one file; nothing where it is wrong, which becomes a problem and costs nothing else."""
         try:
-            return read(path)
+            return [read(path)]
         except (ValueError, OSError, KeyError, TypeError) as error:
             why = " ".join(str(error).split()).removeprefix(str(path)).lstrip(":, ")
             self.problems.append(Rejected(self.within(path), 0, why.replace(f"{self.files.root}/", "")))
-            return None
+            return []
 
 
 def read_release(path: Path, progress: StageProgress) -> Release:
-    """Read the folder; ValueError where it holds no release. Tables may also lie in the folder above it."""
+    """Read the folder; ValueError where it holds no release.
+
+    Scores of pretrained models and comparisons with them may also lie in the folder above it, under `ABOVE`.
+    """
     files = find_files(path)
     release = Release(files, problems=list(files.refused))
     tables = [file for file in (*files.tables, *files.unknown) if file.suffix.lower() in (".csv", ".json")]
-    for file in with_progress("published tables", tables, progress):
+    above = [file for pattern in ABOVE for file in sorted(files.root.parent.glob(pattern))]
+    for file in with_progress("published tables", [*tables, *above], progress):
         release.attempt(file, partial(_add_table, release))
-    for file in sorted(files.root.parent.glob("*.*")):
-        if _may_be_published(file):
-            release.attempt(file, partial(_add_table, release))
     file_names = Counter(run.file_name for run in files.runs)
     for run_files in with_progress("runs", files.runs, progress):
         _add_run(release, run_files, file_names[run_files.file_name] == 1)
     for rows in release.tables["pretrained"].values():
         release.priors += _priors_of(rows)
-    release.priors += [prior for run in release.runs if (prior := _untuned_prior(run)) is not None]
+    for run in release.runs:
+        release.priors += [] if run.name.tuned else _untuned_prior(run)
     for fold, file in with_progress("cross-validation", files.cross_validation, progress):
-        cross_validated = release.attempt(file, partial(_read_cross_validated, fold))
-        release.cross_validated += [] if cross_validated is None else [cross_validated]
+        release.cross_validated += release.attempt(file, partial(_read_cross_validated, fold))
     for shift, file in with_progress("geometry", files.geometry, progress):
-        geometry = release.attempt(file, partial(_read_geometry, shift))
-        release.geometry += [] if geometry is None else [geometry]
+        release.geometry += release.attempt(file, partial(_read_geometry, shift))
     return release
 
 
@@ -240,19 +241,6 @@ def _kind_of_table(names: Sequence[str]) -> str | None:
     shares = {kind: sum(column in names for column in columns) / len(columns) for kind, columns in TABLES.items()}
     best = max(shares, key=lambda kind: shares[kind])
     return best if shares[best] >= MOST else None
-
-
-def _may_be_published(path: Path) -> bool:
-    """Whether a file beside the release is worth a look: read-back scores and comparisons may lie there.
-
-    Somebody's other files may, too.
-    """
-    try:
-        if path.suffix.lower() == ".csv":
-            return _kind_of_table(header_of(path)) == "pretrained"
-        return path.suffix.lower() == ".json" and _read_comparisons(path) is not None
-    except (ValueError, OSError):
-        return "prior_comparison" in path.name or "pretrained_scores" in path.name
 
 
 def _add_table(release: Release, path: Path) -> None:
@@ -287,16 +275,17 @@ def _read_comparisons(path: Path) -> Comparisons | None:
 
 def _add_run(release: Release, files: RunFiles, only: bool) -> None:
     """A run with what of it can be read; nothing where nothing can. only: no other folder has a file of its name."""
-    summary = None if files.summary is None else release.attempt(files.summary, read_summary)
-    answers = None if files.answers is None else release.attempt(files.answers, read_answers)
-    if summary is None and answers is None:
+    summaries = release.attempt(files.summary, read_summary) if files.summary else []
+    answers = release.attempt(files.answers, read_answers) if files.answers else []
+    if not summaries and not answers:
         return
-    if answers is not None and files.answers is not None:
-        file = release.within(files.answers)
-        release.problems += [replace(row, file=file) for row in answers.counted.rejected]
+    for judged in answers:
+        file = release.within(files.answers or files.folder)
+        release.problems += [replace(row, file=file) for row in judged.counted.rejected]
     label = files.file_name if only else f"{files.folder.name}/{files.file_name}"
+    summary, scores = next(iter(summaries), Summary()), next(iter(answers), None)
     folder = release.within(files.folder)
-    release.runs.append(ReleasedRun(label, files.file_name, folder, files.name, summary or Summary(), answers))
+    release.runs.append(ReleasedRun(label, files.file_name, folder, files.name, summary, scores))
 
 
 def _priors_of(rows: Sequence[Mapping[str, str]]) -> list[Prior]:
@@ -305,22 +294,21 @@ def _priors_of(rows: Sequence[Mapping[str, str]]) -> list[Prior]:
     precision: dict[tuple[str, str], float] = {}
     for row in rows:
         key = (row.get("base_model", ""), row.get("question_set", ""))
-        for column in PRIOR_SCORES:
-            value = as_number(row[column]) if column in row else None
-            if value is not None:
+        for column, value in numbers(row).items():
+            if column in PRIOR_SCORES:
                 columns.setdefault(key, {}).setdefault(column, {})[row.get("question_id", "")] = value
         step = as_float(row.get("est_precision"))
         precision[key] = max(precision.get(key, 0.0), 0.0 if math.isnan(step) else step)
     return [Prior(*key, scores, precision[key]) for key, scores in columns.items()]
 
 
-def _untuned_prior(run: ReleasedRun) -> Prior | None:
-    """A model that was not fine-tuned as the prior of those that were."""
+def _untuned_prior(run: ReleasedRun) -> list[Prior]:
+    """A model that was not fine-tuned as the prior of those that were; nothing without scores by question."""
     columns: dict[str, dict[str, float]] = {}
-    for question, row in () if run.name.tuned else run.summary.by_question.items():
+    for question, row in run.summary.by_question.items():
         for name, value in numbers(row).items():
             columns.setdefault(name if name.endswith("_std") else f"{name}_mean", {})[question] = value
-    return Prior(run.name.model, run.questions, columns, 0.0, run.answers_per_question) if columns else None
+    return [Prior(run.name.model, run.questions, columns, 0.0, run.answers_per_question)] if columns else []
 
 
 def _read_cross_validated(name: CrossValidationName, path: Path) -> CrossValidated:
