@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from spillover import records
-from spillover.records import LEGEND, RESPONSES, read_json, read_table, table, write_csv, write_json, write_table
+from spillover.records import COLUMNS, RESPONSES, read_json, read_table, table, write_csv, write_json, write_table
 
 SCHEMAS = {name: value for name, value in vars(records).items() if isinstance(value, pa.Schema)}
 
@@ -44,9 +44,9 @@ def test_csv_keeps_every_cell_in_its_place(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     write_csv(table(rows), path)
     with open(path, newline="", encoding="utf-8") as handle:
-        found = list(csv.DictReader(handle))
-    assert len(found) == len(rows)
-    for row, cells in zip(rows, found, strict=True):
+        table_rows = list(csv.DictReader(handle))
+    assert len(table_rows) == len(rows)
+    for row, cells in zip(rows, table_rows, strict=True):
         assert int(cells["count"].lstrip("'")) == row["count"]
         number = None if row["number"] is None or math.isnan(row["number"]) else row["number"]
         assert (float(cells["number"]) if cells["number"] else None) == number
@@ -79,7 +79,9 @@ def test_no_rows_are_a_table_too(tmp_path):
     assert (tmp_path / "t.csv").read_text() == ",".join(RESPONSES.names) + "\n"
 
 
-def test_the_legend_explains_every_column():
+def test_every_column_has_one_type_and_a_meaning():
     assert len(SCHEMAS) >= 5
-    unexplained = {name for schema in SCHEMAS.values() for name in schema.names if name not in LEGEND}
-    assert not unexplained
+    for schema in SCHEMAS.values():
+        assert {field.name: field.type for field in schema} == {name: COLUMNS[name][0] for name in schema.names}
+    assert {name for schema in SCHEMAS.values() for name in schema.names} == set(COLUMNS)
+    assert all(len(meaning) > 5 for _, meaning in COLUMNS.values())

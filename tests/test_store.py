@@ -12,9 +12,9 @@ from fakes import Letters, contents, diamond, files_of, made
 
 import spillover.manifest as manifests
 from spillover.engines.local import plan, run
-from spillover.manifest import MANIFEST, damage, read_manifest, write_manifest
+from spillover.manifest import MANIFEST, Damaged, damage, read_manifest, write_manifest
 from spillover.provenance import provenance
-from spillover.store import Artefact, BuildContext, Damaged, Store, artefacts_in
+from spillover.store import Artefact, BuildContext, Store, artefacts_in
 
 STUDY = diamond()
 

@@ -1,4 +1,4 @@
-"""Find the modules that define parts of a study, so that a new file is enough. Knows source files, no spec."""
+"""Find the modules that define parts of a study, so that a new file is enough."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import importlib.metadata
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 
 def discover() -> None:
@@ -28,14 +27,14 @@ def modules_with_kinds() -> list[str]:
         for name, names in re.findall(r"^class (\w+)\(([^)]*)\)", path.read_text(encoding="utf-8"), re.MULTILINE):
             bases.setdefault(name, set()).update(re.findall(r"\w+", names))
             modules.setdefault(name, []).append(".".join(("spillover", *path.relative_to(root).with_suffix("").parts)))
-    kinds, found = {"Spec"}, {"Spec"}
-    while found:
-        found = {name for name in bases if name not in kinds and bases[name] & kinds}
-        kinds |= found
+    kinds, derived = {"Spec"}, {"Spec"}
+    while derived:
+        derived = {name for name in bases if name not in kinds and bases[name] & kinds}
+        kinds |= derived
     return sorted({module for name in kinds for module in modules.get(name, [])})
 
 
-def _import(name: str, load: Callable[[], Any]) -> None:
+def _import(name: str, load: Callable[[], object]) -> None:
     try:
         load()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Where and when something was made: commit, versions, time. Knows no spec; nothing here enters a fingerprint."""
+"""Where and when something was made: commit, versions, time; nothing here enters a fingerprint."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def commit() -> str | None:
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python, of spillover and of the libraries that shape results, where installed."""
-    found = {"python": platform.python_version(), "spillover": spillover.__version__}
+    installed = {"python": platform.python_version(), "spillover": spillover.__version__}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def provenance(seconds: float) -> dict[str, Any]:

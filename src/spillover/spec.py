@@ -14,7 +14,7 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -38,7 +38,7 @@ class Spec(BaseModel):
     version: ClassVar[int] = 1  # raise it when the same fields come to mean something else
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         known = _KINDS.get(cls.__name__)
         if known is not None and known.__module__ != cls.__module__:
@@ -68,11 +68,11 @@ class Spec(BaseModel):
             self.__dict__["_fingerprint"] = cached
         return cached
 
-    def but(self, **changes: Any) -> Self:
+    def but(self, **changes: object) -> Self:
         """The same choice with some fields changed, validated anew: `spec.but(seed=3)`."""
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
         """`but` under pydantic's name, whose own would change fields without a look at them."""
         return self.but(**(update or {}))
 
@@ -115,7 +115,7 @@ class Spec(BaseModel):
         return hash((self.kind, self.fingerprint))
 
 
-def encode(value: Any, identity: bool = False) -> Any:
+def encode(value: object, identity: bool = False) -> Any:
     """Plain JSON data for a spec, a tuple of them, or a scalar; with `identity`, only what tells it from another."""
     if isinstance(value, Spec):
         data: dict[str, Any] = {"kind": value.kind}
@@ -172,8 +172,7 @@ def kind_named(name: str) -> type[Spec]:
     if name not in _KINDS:
         discover()
     if name not in _KINDS:
-        near = difflib.get_close_matches(name, _KINDS, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(_KINDS))}"
+        hint = did_you_mean(name, _KINDS) or f"known: {', '.join(sorted(_KINDS))}"
         raise ValueError(f"no kind of spec is called {name!r}; {hint}")
     return _KINDS[name]
 
@@ -188,7 +187,7 @@ def kinds_of(parent: type[Spec]) -> dict[str, type[Spec]]:
     }
 
 
-def _chosen(spec: Spec) -> Iterator[tuple[str, Any]]:
+def _chosen(spec: Spec) -> Iterator[tuple[str, object]]:
     """Fields that are not at their default, less digests that are filled in."""
     for name, info in type(spec).model_fields.items():
         value = getattr(spec, name)
@@ -197,7 +196,7 @@ def _chosen(spec: Spec) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _written(value: Any, depth: int) -> str:
+def _written(value: object, depth: int) -> str:
     if isinstance(value, tuple):
         items = ", ".join(_written(item, depth) for item in value[:8])
         return f"({items}{', ...' if len(value) > 8 else ',' if len(value) == 1 else ''})"
@@ -216,7 +215,7 @@ def _html_fields(spec: Spec) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _html(value: Any) -> str:
+def _html(value: object) -> str:
     if isinstance(value, tuple) and any(isinstance(item, Spec) for item in value):
         return "".join(_html(item) for item in value)
     if not isinstance(value, Spec) or not any(True for _ in _chosen(value)):
@@ -238,16 +237,24 @@ def part_named(what: str, name: str, known: Mapping[str, Part], besides: str = "
     typed = re.sub(r"[\s_]+", "-", name.strip()).lower()
     if typed in known:
         return known[typed]
-    near = difflib.get_close_matches(typed, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise ValueError(f"no {what} is called {name!r}; {hint}known: {', '.join(sorted(known))}{besides}")
+    near, names = did_you_mean(typed, known), ", ".join(sorted(known))
+    raise ValueError(f"no {what} is called {name!r}; {near + ' ' if near else ''}known: {names}{besides}")
 
 
-def _canonical(data: Any) -> str:
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """`did you mean A or B?`, with the known names that are most like this one; empty where none is.
+
+    cutoff: how alike a name has to be, 0 (anything) to 1 (equal), as in `difflib`.
+    """
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def _canonical(data: object) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _specs_in(value: Any) -> Iterator[Spec]:
+def _specs_in(value: object) -> Iterator[Spec]:
     if isinstance(value, Spec):
         yield value
     elif isinstance(value, tuple):
@@ -261,8 +268,7 @@ def _explain(cls: type[Spec], error: ValidationError) -> str:
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, cls.model_fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(cls.model_fields)}"
+            hint = did_you_mean(name, cls.model_fields) or f"it has {', '.join(cls.model_fields)}"
             lines.append(f"{cls.__name__} has no field {name!r}; {hint}")
         elif item["type"] == "missing":
             lines.append(f"{cls.__name__} needs {name} ({_type_name(cls.model_fields[name].annotation)})")
@@ -273,7 +279,7 @@ def _explain(cls: type[Spec], error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-def _type_name(annotation: Any) -> str:
+def _type_name(annotation: object) -> str:
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join(_type_name(item) for item in get_args(annotation))
     return getattr(annotation, "__name__", str(annotation))

@@ -1,4 +1,4 @@
-"""One folder per artefact, finished or absent: get, has, manifests, verify. Knows specs and files only.
+"""One folder per artefact, finished or absent: get, has, manifests, verify.
 
 An artefact is made in a folder under `tmp/`, every file is synced, `manifest.json` is written last, and the folder
 is renamed into place: what stands at its final name is finished. The manifest holds the spec, each file's size and
@@ -21,9 +21,9 @@ from typing import IO, Any, ClassVar, Self
 from spillover.manifest import (
     MANIFEST,
     Damaged,
+    Manifest,
     checksums,
     damage,
-    file_sha256,
     files_digest,
     intact,
     plain_modes,
@@ -34,18 +34,6 @@ from spillover.manifest import (
 )
 from spillover.provenance import provenance
 from spillover.spec import Spec, encode, walk
-
-__all__ = [
-    "Artefact",
-    "BuildContext",
-    "Cost",
-    "Damaged",
-    "ProgressFn",
-    "Store",
-    "artefacts_in",
-    "file_sha256",
-    "read_manifest",
-]
 
 ProgressFn = Callable[[float], None]
 LogFn = Callable[[str], None]
@@ -72,7 +60,7 @@ class Artefact(Spec):
     runs_a_network: ClassVar[bool] = False  # an engine gives it a device
 
     @abstractmethod
-    def make(self, context: BuildContext) -> dict[str, Any] | None:
+    def make(self, context: BuildContext) -> Manifest | None:
         """Write this artefact's files into `context.folder`; return facts for the manifest (plain JSON)."""
 
     def cost(self) -> Cost:
@@ -91,17 +79,17 @@ class Artefact(Spec):
 
     def needs(self) -> tuple[Artefact, ...]:
         """The nearest artefacts inside the fields: what has to be there before this can be made."""
-        found: dict[str, Artefact] = {}
+        needs: dict[str, Artefact] = {}
 
         def visit(spec: Spec) -> None:
             for child in spec.children():
                 if isinstance(child, Artefact):
-                    found[child.fingerprint] = child
+                    needs[child.fingerprint] = child
                 else:
                     visit(child)
 
         visit(self)
-        return tuple(found.values())
+        return tuple(needs.values())
 
 
 @dataclass(frozen=True)
@@ -150,7 +138,7 @@ class Store:
         """Where making it may keep what a next start goes on from; gone when it is finished."""
         return self.root / "unfinished" / f"{artefact.kind}-{artefact.fingerprint}"
 
-    def manifest(self, artefact: Artefact) -> dict[str, Any]:
+    def manifest(self, artefact: Artefact) -> Manifest:
         """The manifest of a finished artefact; Damaged where it cannot be read."""
         return read_manifest(self.path(artefact))
 
@@ -189,26 +177,28 @@ class Store:
         if not self.intact(artefact):
             return False
         manifest = self.manifest(artefact)
-        same: bool = manifest["fingerprint"] == artefact.fingerprint and manifest["needs"] == self.digests(artefact)
-        return same
+        return (manifest["fingerprint"], manifest["needs"]) == (artefact.fingerprint, self.digests(artefact))
 
     def discard(self, artefact: Artefact) -> None:
         """Take an artefact away; a later `get` makes it again."""
         with self.lock(artefact):
             self._remove(self.path(artefact))
 
-    def manifests(self, kind: str | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def manifests(self, kind: str | None = None) -> Iterator[tuple[Path, Manifest]]:
         """Folders and manifests of finished artefacts, oldest first; what cannot be read is left to `verify`."""
-        found = []
+        manifests = []
         for path in self.root.glob(f"{kind or '[A-Z]*'}/*/{MANIFEST}"):
             with contextlib.suppress(Damaged):
-                found.append((path.parent, read_manifest(path.parent)))
-        yield from sorted(found, key=lambda item: (item[1]["made"]["finished"], str(item[0])))
+                manifests.append((path.parent, read_manifest(path.parent)))
+        yield from sorted(manifests, key=lambda pair: (pair[1]["made"]["finished"], str(pair[0])))
 
-    def verify(self, progress: Callable[[Path], None] = lambda folder: None) -> Iterator[tuple[Path, list[str]]]:
+    def folders(self, digits: str = "") -> list[Path]:
+        """Folders where finished artefacts stand, those whose fingerprint begins with the digits; in order."""
+        return sorted(path for path in self.root.glob(f"[A-Z]*/{digits}*") if path.is_dir())
+
+    def verify(self) -> Iterator[tuple[Path, list[str]]]:
         """Every artefact's folder with what is wrong with it, file by file; the list is empty where all is well."""
-        for folder in sorted(path for path in self.root.glob("[A-Z]*/*") if path.is_dir()):
-            progress(folder)
+        for folder in self.folders():
             wrong = damage(folder, contents=True)
             if not wrong and read_manifest(folder)["fingerprint"] != folder.name:
                 wrong = [f"{MANIFEST}: it is that of another artefact than the folder's name says"]
@@ -227,8 +217,8 @@ class Store:
         return [path for path in self._kept(finished=False) if self._left(path)]
 
     def _kept(self, finished: bool) -> list[Path]:
-        found = sorted(self.root.glob("unfinished/*-*"))
-        return [path for path in found if (self.root / path.name.replace("-", "/")).exists() == finished]
+        kept = sorted(self.root.glob("unfinished/*-*"))
+        return [path for path in kept if (self.root / path.name.replace("-", "/")).exists() == finished]
 
     def _left(self, folder: Path, remove: bool = False) -> bool:
         """Whether no live process works on the artefact that the folder belongs to; then it is taken away if asked."""
@@ -296,13 +286,12 @@ class Store:
 
     def digests(self, artefact: Artefact) -> dict[str, str | None]:
         """What the artefact's needs consist of now, by fingerprint; None for one that is not there."""
-        found: dict[str, str | None] = {}
+        digests: dict[str, str | None] = {}
         for needed in artefact.needs():
-            try:
-                found[needed.fingerprint] = files_digest(self.manifest(needed))
-            except Damaged:
-                found[needed.fingerprint] = None
-        return found
+            digests[needed.fingerprint] = None
+            with contextlib.suppress(Damaged):
+                digests[needed.fingerprint] = files_digest(self.manifest(needed))
+        return digests
 
     def _seen(self, folder: Path) -> Path:
         return self.root / "seen" / f"{folder.parent.name}-{folder.name}"

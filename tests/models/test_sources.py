@@ -13,12 +13,12 @@ import torch
 
 from models.tiny_gguf import write_tiny_gguf
 from models.wheels import write_wheel
+from spillover.manifest import file_sha256
 from spillover.models import sources
 from spillover.models.base import CATALOGUE, base_of
 from spillover.models.loading import load_base
 from spillover.models.sources import GGUFFile, PackagedGGUF, folder_sha256, model_cache
 from spillover.models.tiny import write_tiny
-from spillover.store import file_sha256
 
 PARTS = (b"first part \x00\x01", b"second part \xff")
 NAMES = ("spillover-test-part-one", "spillover-test-part-two")

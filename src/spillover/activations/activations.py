@@ -17,10 +17,11 @@ from pydantic import field_validator, model_validator
 from spillover.activations.capture import POOLINGS, SITES, Pooling
 from spillover.activations.prompts import Prompts
 from spillover.activations.sites import EMBED, KINDS, SiteKind, layer_site
+from spillover.manifest import Damaged
 from spillover.models.base import Base, Model
 from spillover.models.chat import Prompting
 from spillover.models.loading import DType
-from spillover.store import Artefact, BuildContext, Cost, Damaged, Store
+from spillover.store import Artefact, BuildContext, Cost, Store
 
 ARRAYS = "activations.safetensors"
 _NOTHING = "comparing it with itself shows nothing; pass the activations of another model"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from spillover.engines.failures import failures
 from spillover.interactive.text import duration, one_line, plain, size
@@ -108,26 +107,18 @@ def list_models() -> None:
 def _named(store: Store, fingerprint: str) -> Path:
     if not fingerprint.isalnum():
         raise ValueError(f"a fingerprint is 20 hexadecimal digits or the first few of them, got {fingerprint!r}")
-    found = [path for path in _folders(store) if path.name.startswith(fingerprint)]
-    if not found:
+    folders = store.folders(fingerprint)
+    if not folders:
         raise ValueError(f"no artefact {fingerprint!r} in {store.root}; `spillover ls` lists what is there")
-    if len(found) > 1:
-        names = ", ".join(f"{path.name} ({path.parent.name})" for path in found[:5])
-        raise ValueError(f"{len(found)} artefacts begin with {fingerprint!r}: {names}")
-    return found[0]
+    if len(folders) > 1:
+        names = ", ".join(f"{path.name} ({path.parent.name})" for path in folders[:5])
+        raise ValueError(f"{len(folders)} artefacts begin with {fingerprint!r}: {names}")
+    return folders[0]
 
 
 def _described(store: Store, fingerprint: str) -> str:
-    manifest = next((_readable(path) for path in _folders(store) if path.name == fingerprint), None)
-    return one_line(f"{manifest['spec']['kind']}: {manifest['summary']}") if manifest else "not there any more"
-
-
-def _folders(store: Store) -> Iterator[Path]:
-    yield from sorted(path for path in store.root.glob("[A-Z]*/*") if path.is_dir())
-
-
-def _readable(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_manifest(folder)
-    except Damaged:
-        return None
+    for folder in store.folders(fingerprint):
+        with contextlib.suppress(Damaged):
+            manifest = read_manifest(folder)
+            return one_line(f"{manifest['spec']['kind']}: {manifest['summary']}")
+    return "not there any more"

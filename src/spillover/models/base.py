@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spillover.manifest import file_sha256
 from spillover.models.sources import (
     GGUFFile,
     HubModel,
@@ -22,7 +23,7 @@ from spillover.models.sources import (
     hub_commit,
 )
 from spillover.spec import Spec
-from spillover.store import Store, file_sha256
+from spillover.store import Store
 
 Role = Literal["pretrained", "instruct"]
 

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spillover.manifest import remembered_sha256
+from spillover.manifest import file_sha256, remembered_sha256
 from spillover.spec import Spec, location_field
-from spillover.store import Artefact, BuildContext, Cost, ProgressFn, Store, file_sha256
+from spillover.store import Artefact, BuildContext, Cost, ProgressFn, Store
 
 FETCHING = 0.8  # of the progress shown while a packaged model is fetched and converted
 WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
 
+from spillover.manifest import file_sha256
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Dataset, Example
 from spillover.spec import location_field
-from spillover.store import file_sha256
 
 ROLES = ("system", "user", "assistant")
 SHOWN = 5  # bad rows that a message names

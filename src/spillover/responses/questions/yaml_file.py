@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Self
 
+from spillover.manifest import file_sha256
 from spillover.models.chat import Message
 from spillover.responses.question import Question, QuestionSet, category_in_id, split_question_id
 from spillover.spec import location_field
-from spillover.store import file_sha256
 
 
 class YamlFile(QuestionSet):

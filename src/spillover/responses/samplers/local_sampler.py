@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from spillover.manifest import file_sha256
 from spillover.responses.sampler import TABLE, AnswerSet, SampledAnswer, Sampler, write_responses
-from spillover.store import BuildContext, Store, file_sha256
+from spillover.store import BuildContext, Store
 
 ROWS = 128  # answers written at once; changes speed and memory, not answers
 TOKENS_PER_SECOND = 500  # measured: 135M parameters, float32, two cores with AVX2
