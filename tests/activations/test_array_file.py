@@ -17,7 +17,7 @@ ARRAYS = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
 def test_the_bytes_are_those_of_the_library(tmp_path: Path) -> None:
     file = ArrayFile(tmp_path / "ours.safetensors", NAMES, 5, 4)
     for rows in ([3, 0], [4], [1, 2]):
-        file.put(rows, ARRAYS[:, rows])
+        file.write_rows(rows, ARRAYS[:, rows])
     file.close()
     named = dict(zip(NAMES, ARRAYS, strict=True))
     save_file(named, tmp_path / "theirs.safetensors")
@@ -28,10 +28,10 @@ def test_the_bytes_are_those_of_the_library(tmp_path: Path) -> None:
 
 def test_every_row_is_put_once(tmp_path: Path) -> None:
     file = ArrayFile(tmp_path / "a.safetensors", NAMES, 5, 4)
-    file.put([0, 2], ARRAYS[:, [0, 2]])
-    with pytest.raises(ValueError, match="a row is put twice"):
-        file.put([2], ARRAYS[:, [2]])
-    with pytest.raises(ValueError, match="3 of 5 rows were not put, first 1"):
+    file.write_rows([0, 2], ARRAYS[:, [0, 2]])
+    with pytest.raises(ValueError, match="a row is written twice"):
+        file.write_rows([2], ARRAYS[:, [2]])
+    with pytest.raises(ValueError, match="3 of 5 rows were not written, first 1"):
         file.close()
     with pytest.raises(ValueError, match="names that do not repeat"):
         ArrayFile(tmp_path / "b.safetensors", ["a", "a"], 5, 4)

@@ -11,7 +11,7 @@ from models.forward.test_packing import PLAIN, network_of
 
 from activations.reference import EVERYTHING, by_hooks, captured, furthest, one_by_one
 from spillover.activations import capture as module
-from spillover.activations.capture import POOLINGS, Text, Wanted, batches, groups
+from spillover.activations.capture import POOLINGS, ActivationSelection, TokenizedText, batches, groups
 from spillover.activations.sites import KINDS
 from spillover.models.base import Base
 from spillover.models.forward.packing import pack_linear_layers
@@ -30,9 +30,9 @@ PROMPTS = [
     [*HEAD[:20], 3],
 ]
 ANSWERS = [[5], [9, 9, 4], [3, 2], [3, 2, 1, 1, 1, 1], [8], [30] * 40, [6, 5], [4, 4]]
-TEXTS = [Text((*prompt, *answer), len(prompt)) for prompt, answer in zip(PROMPTS, ANSWERS, strict=True)]
+TEXTS = [TokenizedText((*prompt, *answer), len(prompt)) for prompt, answer in zip(PROMPTS, ANSWERS, strict=True)]
 ENDS = [text.prompt_length for text in TEXTS]
-COMPLETED = Wanted(sites=KINDS, poolings=POOLINGS)
+COMPLETED = ActivationSelection(sites=KINDS, poolings=POOLINGS)
 TOLERANCE = 1e-5
 
 
@@ -69,19 +69,21 @@ def test_completions_are_pooled_apart_from_their_prompts(network: torch.nn.Modul
 
 
 def test_a_prompt_with_several_completions_is_run_once(network: torch.nn.Module) -> None:
-    again = [Text((*HEAD, 9, 8, *answer), len(HEAD) + 2) for answer in ANSWERS]
-    assert groups([text.ids[: text.prompt_length] for text in again], whole=True) == [(len(HEAD) + 1, list(range(8)))]
+    again = [TokenizedText((*HEAD, 9, 8, *answer), len(HEAD) + 2) for answer in ANSWERS]
+    assert groups([text.ids[: text.prompt_length] for text in again], completed=True) == [
+        (len(HEAD) + 1, list(range(8)))
+    ]
     ids, ends = [text.ids for text in again], [text.prompt_length for text in again]
     assert furthest(one_by_one(network, ids, ends), captured(network, again, COMPLETED)) < TOLERANCE
 
 
 def test_only_what_is_asked_for_is_kept(network: torch.nn.Module) -> None:
     whole = captured(network, TEXTS, COMPLETED)
-    some = captured(network, TEXTS, Wanted(("mlp_out", "embed"), (1,), ("completion",)))
+    some = captured(network, TEXTS, ActivationSelection(("mlp_out", "embed"), (1,), ("completion",)))
     assert set(some) == {"embed.completion", "mlp_out.01.completion"}
     assert furthest(some, whole) < TOLERANCE
     with pytest.raises(ValueError, match="layer 2 is asked for; the model has layers 0 to 1"):
-        captured(network, TEXTS, Wanted(layers=(0, 2)))
+        captured(network, TEXTS, ActivationSelection(layers=(0, 2)))
     with pytest.raises(ValueError, match="there is no completion to take the mean of"):
         captured(network, PROMPTS, COMPLETED)
 
@@ -121,14 +123,15 @@ def test_packed_layers_show_what_plain_ones_show_at_every_site(family: str) -> N
 
 def test_prompts_that_differ_are_told_apart(network: torch.nn.Module) -> None:
     """The control of the tests above: the tolerance is far below what one other token does."""
-    one, other = (captured(network, [Text((*HEAD, token, token), len(HEAD) + 1)], COMPLETED) for token in (9, 10))
-    for name, array in one.items():
-        assert np.linalg.norm(array - other[name]) > 100 * TOLERANCE * np.linalg.norm(array), name
+    texts = [TokenizedText((*HEAD, token, token), len(HEAD) + 1) for token in (9, 10)]
+    nine, ten = (captured(network, [text], COMPLETED) for text in texts)
+    for name, array in nine.items():
+        assert np.linalg.norm(array - ten[name]) > 100 * TOLERANCE * np.linalg.norm(array), name
 
 
 def test_the_same_capture_gives_the_same_bytes(network: torch.nn.Module) -> None:
-    one, other = captured(network, TEXTS, COMPLETED), captured(network, TEXTS, COMPLETED)
-    assert all(array.tobytes() == other[name].tobytes() for name, array in one.items())
+    first, second = captured(network, TEXTS, COMPLETED), captured(network, TEXTS, COMPLETED)
+    assert all(array.tobytes() == second[name].tobytes() for name, array in first.items())
 
 
 def test_no_logits_are_computed_and_no_hook_stays(network: torch.nn.Module) -> None:

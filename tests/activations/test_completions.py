@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spillover.activations.activations import ARRAYS, Activations, layers, read_activations
+from spillover.activations.activations import ARRAYS, Activations, captured_layers, read_activations
 from spillover.activations.prompts import AnsweredPrompts, EvaluationPrompts, TrainingPrompts, TrainingRows
 from spillover.activations.sites import KINDS
 from spillover.models.base import Base
@@ -104,7 +104,7 @@ def test_answers_of_one_model_are_looked_into_in_another(tiny: Base, store: Stor
         sum(bool(answer.strip()) for answer in given),
         sum(not answer.strip() for answer in given),
     )
-    assert layers(folder) == layers(folder, "attn_out") == [1]
+    assert captured_layers(folder) == captured_layers(folder, "attn_out") == [1]
     assert len(read_table(folder / "prompts.parquet")) == facts["prompts"]
     assert read_activations(folder, "mlp_out.01", "completion").shape == (facts["prompts"], 32)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from spillover.activations.opening import find_layers
+from spillover.activations.find_layers import find_layers
 from spillover.activations.sites import KINDS, layer_site, site_names
 from spillover.models.base import Base
 from spillover.models.loading import load
@@ -21,9 +21,9 @@ def network(tiny: Base, store: Store) -> Any:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_llama_is_opened(network: Any, dtype: torch.dtype) -> None:
-    trunk = find_layers(network.to(dtype), added=True)
-    assert trunk.added == tuple((layer.self_attn, layer.mlp) for layer in network.model.layers)
-    assert (len(trunk.layers), trunk.width) == (2, 32)
+    decoder = find_layers(network.to(dtype), added=True)
+    assert decoder.added == tuple((layer.self_attn, layer.mlp) for layer in network.model.layers)
+    assert (len(decoder.layers), decoder.width) == (2, 32)
     assert find_layers(network).added == ()
 
 
@@ -43,9 +43,9 @@ def test_normed_outputs_are_what_enters_the_stream_of_a_gemma() -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8, "vocab_size": 64}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "layer_types": ["full_attention"] * 2}
     network = Gemma3ForCausalLM(Gemma3TextConfig(**sizes, **heads, pad_token_id=0)).eval()
-    trunk = find_layers(network, added=True)
+    decoder = find_layers(network, added=True)
     norms = [(layer.post_attention_layernorm, layer.post_feedforward_layernorm) for layer in network.model.layers]
-    assert trunk.added == tuple(norms)
+    assert decoder.added == tuple(norms)
 
 
 def test_halves_that_run_side_by_side_are_found() -> None:
@@ -55,9 +55,9 @@ def test_halves_that_run_side_by_side_are_found() -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = GPTNeoXConfig(**sizes, vocab_size=64, use_parallel_residual=True, bos_token_id=0, eos_token_id=0)
     network = GPTNeoXForCausalLM(config).eval()
-    trunk = find_layers(network, added=True)
+    decoder = find_layers(network, added=True)
     seen: dict[str, Any] = {}
-    trunk.run(torch.tensor([[3, 4, 5]]), lambda site, hidden: seen.update({site: hidden}), site_names(KINDS, (1,)))
+    decoder.run(torch.tensor([[3, 4, 5]]), lambda site, hidden: seen.update({site: hidden}), site_names(KINDS, (1,)))
     attention, mlp = seen["attn_out.01"], seen["mlp_out.01"]
     torch.testing.assert_close(seen["resid_pre.01"] + attention + mlp, seen["resid_post.01"])
     torch.testing.assert_close(

@@ -1,14 +1,11 @@
-"""Which prompts are looked into: those trained on, and those asked, alone or with the answers that follow them.
-
-Knows messages; knows no tokenizer and no model.
-"""
+"""Which prompts are looked into: those trained on, and those asked, alone or with the answers that follow them."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import model_validator
@@ -59,32 +56,52 @@ class Prompts(Spec):
         return letters / LETTERS_PER_TOKEN + TEMPLATE_TOKENS * len(prompts)
 
 
-class TrainingPrompts(Prompts):
-    """The prompts of a split's training rows, in their order; the answers are no part of what they are.
+class _SplitPrompts(Prompts):
+    """The prompts of a split's training rows, in their order, with their answers where these are `answered`.
 
-    So the bad and the good set over the same prompts share one capture of the model before training. Each row is a
-    family of its own: nothing says which rows of a narrow set are near variants.
+    Each row is a family of its own: nothing says which rows of a narrow set are near variants.
     """
 
     split: Split = location_field()
-    sha256: str = ""  # of identifiers, topics and prompts, filled in: this alone tells one set from another
+    sha256: str = ""  # of all that the set holds, filled in: this alone tells one set from another
 
     @model_validator(mode="before")
     @classmethod
     def _digest(cls, fields: dict[str, object]) -> dict[str, object]:
         split = fields.get("split")
         if isinstance(split, Split) and not fields.get("sha256"):
-            fields = fields | {"sha256": _sha256(_training(split))}
+            fields = fields | {"sha256": _sha256(_prompts_of(split, cls.answered))}
         return fields
 
+    @abstractmethod
+    def summary(self) -> str:
+        """Which rows, and what of them."""
+
     def prompts(self) -> list[Prompt]:
-        found = _training(self.split)
-        if self.sha256 != _sha256(found):
-            raise ValueError(f"{self.split.data.kind}: its prompts are not those that this set was made from")
-        return found
+        prompts = _prompts_of(self.split, self.answered)
+        if self.sha256 != _sha256(prompts):
+            held = "rows" if self.answered else "prompts"
+            raise ValueError(f"{self.split.data.kind}: its {held} are not those that this set was made from")
+        return prompts
+
+
+class TrainingPrompts(_SplitPrompts):
+    """The prompts of a split's training rows; the answers are no part of what they are.
+
+    So the bad and the good set over the same prompts share one capture of the model before training.
+    """
 
     def summary(self) -> str:
         return f"The prompts of {self.split.train_count} training rows of {self.split.data.kind}."
+
+
+class TrainingRows(_SplitPrompts):
+    """The training rows of a split, prompts and answers: what the model is trained to say."""
+
+    answered: ClassVar[bool] = True
+
+    def summary(self) -> str:
+        return f"The {self.split.train_count} training rows of {self.split.data.kind} with their answers."
 
 
 class EvaluationPrompts(Prompts):
@@ -109,32 +126,6 @@ class EvaluationPrompts(Prompts):
         return f"The prompts of {self.questions.summary()}"
 
 
-class TrainingRows(Prompts):
-    """The training rows of a split, prompts and answers, in their order: what the model is trained to say."""
-
-    answered: ClassVar[bool] = True
-
-    split: Split = location_field()
-    sha256: str = ""  # of identifiers, topics, prompts and answers, filled in
-
-    @model_validator(mode="before")
-    @classmethod
-    def _digest(cls, fields: dict[str, object]) -> dict[str, object]:
-        split = fields.get("split")
-        if isinstance(split, Split) and not fields.get("sha256"):
-            fields = fields | {"sha256": _sha256(_training(split, answers=True))}
-        return fields
-
-    def prompts(self) -> list[Prompt]:
-        found = _training(self.split, answers=True)
-        if self.sha256 != _sha256(found):
-            raise ValueError(f"{self.split.data.kind}: its rows are not those that this set was made from")
-        return found
-
-    def summary(self) -> str:
-        return f"The {self.split.train_count} training rows of {self.split.data.kind} with their answers."
-
-
 class AnsweredPrompts(Prompts):
     """The questions asked of a model, each followed by an answer that it gave: one prompt an answer, in their order.
 
@@ -146,13 +137,13 @@ class AnsweredPrompts(Prompts):
     responses: Responses
 
     def prompts(self) -> list[Prompt]:
-        return [_asked(question, sample) for question, sample in self._keys()]
+        return [_answered(question, sample) for question, sample in self._keys()]
 
     def texts(self, store: Store) -> list[Prompt]:
         path = store.path(self.responses) / "responses.parquet"
         rows = read_table(path, ["question_id", "sample", "answer"]).to_pylist()
         answers = {(row["question_id"], row["sample"]): row["answer"] for row in rows}
-        return [replace(_asked(one, sample), completion=answers[one.id, sample]) for one, sample in self._keys()]
+        return [_answered(question, sample, answers[question.id, sample]) for question, sample in self._keys()]
 
     def tokens(self) -> float:
         sampling = self.responses.sampling
@@ -169,15 +160,14 @@ class AnsweredPrompts(Prompts):
                 yield question, sample
 
 
-def _asked(question: Question, sample: int) -> Prompt:
-    name = f"{question.id}#{sample}"
+def _answered(question: Question, sample: int, completion: str | None = None) -> Prompt:
     about = (question.question, question.family, question.category, question.format)
-    return Prompt(name, *about, question.messages(sample), sample)
+    return Prompt(f"{question.id}#{sample}", *about, question.messages(sample), sample, completion)
 
 
-def _training(split: Split, answers: bool = False) -> list[Prompt]:
+def _prompts_of(split: Split, answered: bool) -> list[Prompt]:
     def prompt(row: Example) -> Prompt:
-        completion = row.messages[-1].content if answers else None
+        completion = row.messages[-1].content if answered else None
         return Prompt(row.id, row.id, row.id, row.topic, "raw", row.prompt, completion=completion)
 
     return [prompt(row) for row in split.train_rows()]

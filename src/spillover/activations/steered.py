@@ -59,7 +59,7 @@ class Steered(Model):
         """Hook the layer; the model below is changed first, if it is steered itself."""
         import torch
 
-        from spillover.activations.opening import find_layers
+        from spillover.activations.find_layers import find_layers
 
         self.model.apply_hooks(network, store)
         layers = find_layers(network).layers

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from spillover.activations.activations import Activations, layers, read_activations, refuse_same_weights, same_model
+from spillover.activations.activations import (
+    Activations,
+    captured_layers,
+    read_activations,
+    refuse_same_weights,
+    same_model,
+)
 from spillover.activations.sites import layer_site
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import (
@@ -97,7 +103,8 @@ class Geometry(Analysis):
         folder = context.path(self.evaluation_before)
         prompts = read_table(folder / "prompts.parquet").to_pylist()
         families = [row["family"] for row in prompts]
-        looked = [layer for layer in layers(folder) if layer % self.every == 0 or layer == layers(folder)[-1]]
+        layers = captured_layers(folder)
+        looked = [layer for layer in layers if layer % self.every == 0 or layer == layers[-1]]
         cells = [(layer, pooling) for pooling in POOLINGS for layer in looked]
         rows: TableRows = []
         per_prompt: TableRows = []

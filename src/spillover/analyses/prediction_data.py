@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from spillover.activations.activations import layers, read_activations
+from spillover.activations.activations import captured_layers, read_activations
 from spillover.activations.sites import layer_site
 from spillover.analyses.prompt_texts import sentence_embeddings, word_weights
 from spillover.analyses.rows import TableRow
@@ -65,7 +65,7 @@ class ActivationFeatures:
 
     def places(self) -> list[tuple[int, str]]:
         """(layer, pooling) pairs looked at."""
-        there = layers(self.folder)
+        there = captured_layers(self.folder)
         looked = sorted({*there[:: self.every], there[-1]})
         return [(layer, pooling) for pooling in POOLINGS for layer in looked]
 
