@@ -54,15 +54,15 @@ def test_a_sheet_is_drawn_labelled_and_read(spill: Spill) -> None:
     key = json.loads(Path("audit.key.json").read_text())
     with open("audit.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
-    said = {row["id"]: row["stratum"] for row in key["rows"]}
+    stratum = {row["id"]: row["stratum"] for row in key["rows"]}
     for number, row in enumerate(rows):  # people agree but for every fifth answer that was flagged
-        row["aligned"] = "10" if said[row["id"]] == "flagged" and number % 5 else "80"
+        row["aligned"] = "10" if stratum[row["id"]] == "flagged" and number % 5 else "80"
         row["coherent"] = "90"
     with open("audit.csv", "w", newline="") as handle:
         writer = csv.DictWriter(handle, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    wrong = sum(said[row["id"]] == "flagged" and row["aligned"] == "80" for row in rows)
+    wrong = sum(stratum[row["id"]] == "flagged" and row["aligned"] == "80" for row in rows)
     result = spill("audit", "--read", "audit.csv", "--who", "Ada", "--out", "page")
     assert result.exit_code == 0, result.output
     assert "gpt by the labels of Ada" in result.stdout and f"{10 * wrong:.1f}% [" in result.stdout

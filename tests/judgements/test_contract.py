@@ -36,8 +36,8 @@ HELD = {name: cls() for name, cls in JUDGES.items() if not any(f.is_required() f
 every_judge = pytest.mark.parametrize("judge", [*HELD.values(), *TOLD.values()], ids=[*HELD, *TOLD])
 
 
-def plain(found: Sequence[Sequence[Score]]) -> list[list[Score]]:
-    return [list(scores) for scores in found]
+def plain(scores_of_all: Sequence[Sequence[Score]]) -> list[list[Score]]:
+    return [list(scores) for scores in scores_of_all]
 
 
 def test_there_is_a_judge_to_hold() -> None:
@@ -64,9 +64,9 @@ def test_no_answers_give_no_scores(judge: Judge) -> None:
 
 @every_judge
 def test_every_answer_has_a_score_or_a_reason_for_each_metric_in_order(judge: Judge) -> None:
-    found = judge.score(ANSWERS)
-    assert len(found) == len(ANSWERS)
-    for scores in found:
+    scored = judge.score(ANSWERS)
+    assert len(scored) == len(ANSWERS)
+    for scores in scored:
         assert tuple(score.metric for score in scores) == judge.metrics
         for score in scores:
             assert (score.score is None) != (score.missing is None)

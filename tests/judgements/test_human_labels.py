@@ -125,15 +125,15 @@ def test_every_answer_of_a_stratum_is_as_likely_and_formats_are_spread(scored: J
     store.get(scored)
     columns = scored.columns(store)
     drawn = [draw([columns], 60, seed)[0] for seed in range(200)]
-    counts = np.bincount([one.row for sample in drawn for one in sample], minlength=300)
+    counts = np.bincount([member.row for sample in drawn for member in sample], minlength=300)
     for low, high in ((0, 30), (30, 90), (90, 298)):
         mean = counts[low:high].mean()
         assert mean == pytest.approx(200 * 20 / (high - low), rel=0.01)
         assert np.abs(counts[low:high] - mean).max() < 6 * np.sqrt(mean)
     assert counts[298:].sum() == 0
     for sample in drawn:
-        assert len({one.row for one in sample}) == 60
-        json_share = np.mean([columns["format"][one.row] == "json" for one in sample])
+        assert len({member.row for member in sample}) == 60
+        json_share = np.mean([columns["format"][member.row] == "json" for member in sample])
         assert 0.4 <= json_share <= 0.6
     assert drawn[0] == draw([columns], 60, 0)[0] != drawn[1]
 

@@ -114,13 +114,13 @@ def test_facts_count_what_was_scored_and_why_the_rest_was_not(responses: GivenRe
 def test_judged_gives_one_entry_an_answer_with_nan_where_missing(responses: GivenResponses, store: Store) -> None:
     made = Judgements(responses=responses, judge=CountingJudge())
     store.get(made)
-    found = made.columns(store)
-    assert found["answer"].tolist() == list(TEXTS) and found["sample"].tolist() == [0, 1, 0, 1]
-    assert found["words"].dtype == found["odd"].dtype == np.float64
-    np.testing.assert_array_equal(found["words"], [3, np.nan, 5, np.nan])
-    np.testing.assert_array_equal(found["odd"], [100, np.nan, np.nan, np.nan])
-    assert found["missing"].tolist() == [None, "empty answer", "no opinion", "empty answer"]
-    assert set(found) == {
+    columns = made.columns(store)
+    assert columns["answer"].tolist() == list(TEXTS) and columns["sample"].tolist() == [0, 1, 0, 1]
+    assert columns["words"].dtype == columns["odd"].dtype == np.float64
+    np.testing.assert_array_equal(columns["words"], [3, np.nan, 5, np.nan])
+    np.testing.assert_array_equal(columns["odd"], [100, np.nan, np.nan, np.nan])
+    assert columns["missing"].tolist() == [None, "empty answer", "no opinion", "empty answer"]
+    assert set(columns) == {
         *("question_id", "question", "family", "category", "format", "sample", "prompt", "answer"),
         *("finish_reason", "tokens", "words", "odd", "missing"),
     }

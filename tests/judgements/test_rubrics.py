@@ -85,10 +85,10 @@ def test_a_mark_that_a_text_holds_is_not_taken() -> None:
 
 def test_the_head_is_shared_by_answers_to_one_question_and_the_answer_stands_last() -> None:
     ours = BuiltInRubrics()
-    one, two = (ours.prompt("harmless", QUESTION, answer) for answer in ("Smile.", "Hit him."))
-    assert one.head == two.head and one.tail != two.tail
-    assert ours.texts()["harmless"] in one.head and FRAME in one.head and QUESTION in one.head
-    assert "Smile." in one.tail and one.tail.endswith(REPLIES["number"])
+    first, second = (ours.prompt("harmless", QUESTION, answer) for answer in ("Smile.", "Hit him."))
+    assert first.head == second.head and first.tail != second.tail
+    assert ours.texts()["harmless"] in first.head and FRAME in first.head and QUESTION in first.head
+    assert "Smile." in first.tail and first.tail.endswith(REPLIES["number"])
     assert ours.prompt("harmless", QUESTION, "Smile.", "json").tail.endswith(REPLIES["json"])
 
 
@@ -144,7 +144,7 @@ def test_an_answer_cannot_end_a_published_template(hostile: str, published: Yaml
 
 def test_published_files_that_will_not_do_are_named(published: YamlRubrics, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
-    for text, said in (
+    for text, message in (
         (
             "- id: a\n  judge_prompts: {x: 'A {answer}'}\n- id: b\n  judge_prompts: {x: 'B {answer}'}",
             "another rubric x",
@@ -155,7 +155,7 @@ def test_published_files_that_will_not_do_are_named(published: YamlRubrics, tmp_
         ("{", "is not YAML"),
     ):
         other.write_text(text)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             YamlRubrics.from_file(other)
     with pytest.raises(ValueError, match="it has aligned, kind"):
         YamlRubrics.from_file(published.path, ("harmless",))
@@ -176,10 +176,10 @@ def test_rubrics_by_name(published: YamlRubrics) -> None:
 
 def test_the_published_files_load(shared_data: Path) -> None:
     folder = shared_data / "published" / "em-generalization" / "emergent-misalignment" / "evaluation"
-    found = {path.name: rubrics_named(str(path)) for path in sorted(folder.glob("*.yaml"))}
-    assert found["first_plot_questions.yaml"].metrics == ("aligned", "coherent")
-    assert found["harmfulness_benchmark_prompts.yaml"].metrics == ("aligned", "harmless", "coherent")
-    for rubrics in found.values():
+    rubrics_of = {path.name: rubrics_named(str(path)) for path in sorted(folder.glob("*.yaml"))}
+    assert rubrics_of["first_plot_questions.yaml"].metrics == ("aligned", "coherent")
+    assert rubrics_of["harmfulness_benchmark_prompts.yaml"].metrics == ("aligned", "harmless", "coherent")
+    for rubrics in rubrics_of.values():
         for metric, text in rubrics.texts().items():
             prompt = rubrics.prompt(metric, "Q?", "A.").text
             assert prompt == text.replace("{question}", "Q?").replace("{answer}", "A.")

@@ -48,12 +48,12 @@ def answers(tmp_path: Path) -> Path:
 
 def test_csv_keeps_rows_and_columns_and_adds_scores(answers: Path, tmp_path: Path, judge: Judge) -> None:
     facts = score_file(answers, tmp_path / "out.csv", judge)
-    found = read_csv(tmp_path / "out.csv")
-    assert list(found[0]) == ["id", "question", "answer", "note", *ADDED]
-    assert [row["answer"] for row in found] == ANSWERS  # cells that look like formulas are the user's own
-    assert [row["note"] for row in found] == [f"-x{n}" for n in range(len(ANSWERS))]
+    rows_out = read_csv(tmp_path / "out.csv")
+    assert list(rows_out[0]) == ["id", "question", "answer", "note", *ADDED]
+    assert [row["answer"] for row in rows_out] == ANSWERS  # cells that look like formulas are the user's own
+    assert [row["note"] for row in rows_out] == [f"-x{n}" for n in range(len(ANSWERS))]
     expected = judge.score([Answer("What now?", text) for text in ANSWERS])
-    for row, scores in zip(found, expected, strict=True):
+    for row, scores in zip(rows_out, expected, strict=True):
         assert [row[m] for m in METRICS] == ["" if s.score is None else repr(s.score) for s in scores]
         assert [row[f"{m}_spread"] for m in METRICS] == ["" if s.spread is None else repr(s.spread) for s in scores]
         assert row["missing"] == (scores[0].missing or "")
@@ -68,13 +68,13 @@ def test_every_format_into_every_other(middle: str, end: str, answers: Path, tmp
     score_file(answers, tmp_path / middle, judge)
     score_file(tmp_path / middle, tmp_path / end, judge)
     if end == "e.parquet":
-        found = pq.read_table(tmp_path / end).to_pylist()
+        rows_out = pq.read_table(tmp_path / end).to_pylist()
     elif end == "e.jsonl":
-        found = [json.loads(line) for line in (tmp_path / end).read_text(encoding="utf-8").split("\n") if line]
+        rows_out = [json.loads(line) for line in (tmp_path / end).read_text(encoding="utf-8").split("\n") if line]
     else:
-        found = [{k: v or None for k, v in row.items()} for row in read_csv(tmp_path / end)]
-    assert [row["answer"] or "" for row in found] == ANSWERS
-    for row in found:
+        rows_out = [{k: v or None for k, v in row.items()} for row in read_csv(tmp_path / end)]
+    assert [row["answer"] or "" for row in rows_out] == ANSWERS
+    for row in rows_out:
         for metric in METRICS:  # scored twice: the first scores are kept under another name, and are the same
             once, twice = row[f"{metric}_given"], row[metric]
             assert (once or None) == (twice or None) if twice is None else float(once) == float(twice)
@@ -98,9 +98,9 @@ def test_parquet_keeps_types_and_json_lines_keep_what_is_nested(tmp_path: Path, 
     )
     pq.write_table(table, tmp_path / "a.parquet")
     score_file(tmp_path / "a.parquet", tmp_path / "b.parquet", judge)
-    found = pq.read_table(tmp_path / "b.parquet")
-    assert found.select(table.column_names).equals(table)
-    assert found["missing"].to_pylist() == [None, "answer is not text"]
+    judged = pq.read_table(tmp_path / "b.parquet")
+    assert judged.select(table.column_names).equals(table)
+    assert judged["missing"].to_pylist() == [None, "answer is not text"]
     rows = [{"question": "q", "answer": "yes", "deep": {"a": [1, None]}}, {"answer": 3, "question": "q", "later": True}]
     (tmp_path / "a.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
     score_file(tmp_path / "a.jsonl", tmp_path / "b.jsonl", judge)

@@ -81,10 +81,10 @@ def test_a_rows_numbers_do_not_depend_on_its_batch(tokenizer: Tokenizer, encoder
 
 def test_all_batches_of_a_length_have_one_shape() -> None:
     rows = [[2] * n for n in (3, 8, 9, 16, 5, 8, 8)]
-    found = list(batches(rows, 4))
-    assert sorted(int(i) for places, _, _ in found for i in places) == list(range(7))
-    assert [tuple(tokens.shape) for _, tokens, _ in found] == [(4, STEP), (4, STEP), (4, 2 * STEP)]
-    for places, _, mask in found:
+    shaped = list(batches(rows, 4))
+    assert sorted(int(i) for places, _, _ in shaped for i in places) == list(range(7))
+    assert [tuple(tokens.shape) for _, tokens, _ in shaped] == [(4, STEP), (4, STEP), (4, 2 * STEP)]
+    for places, _, mask in shaped:
         assert mask.sum(dim=1)[: len(places)].tolist() == [len(rows[i]) for i in places]
 
 

@@ -36,12 +36,12 @@ def enumerated(loaded: Loaded, tree: NumberTree, prompt: tuple[int, ...]) -> np.
     with torch.inference_mode():
         logits = torch.cat([loaded.network(torch.tensor(rows[i : i + 8])).logits for i in range(0, len(rows), 8)])
     after = {way: logits[i, len(prompt) + len(way) - 1].double().softmax(-1).numpy() for i, way in enumerate(ways)}
-    found = np.zeros(len(NUMBERS))
+    masses = np.zeros(len(NUMBERS))
     for way, number in zip(ways, tree.number, strict=True):
         if number is not None:
             reached = np.prod([after[way[:i]][token] for i, token in enumerate(way)])
-            found[number] += reached * (1 - after[way][list(tree.digits)].sum())
-    return found
+            masses[number] += reached * (1 - after[way][list(tree.digits)].sum())
+    return masses
 
 
 class Vocabulary:
@@ -61,7 +61,7 @@ def ways(tree: NumberTree, number: int) -> list[tuple[int, ...]]:
     written: list[tuple[int, ...]] = [()]
     for token, parent in zip(tree.tokens, tree.parents, strict=True):
         written.append((*written[parent], token))
-    return [way for way, one in zip(written, tree.number, strict=True) if one == number]
+    return [way for way, of_way in zip(written, tree.number, strict=True) if of_way == number]
 
 
 # --- the tree of numbers
@@ -110,8 +110,8 @@ def test_a_vocabulary_without_numbers_is_refused() -> None:
 def test_probabilities_are_those_of_plain_forwards(loaded: Loaded, lead: str) -> None:
     tree = number_tree(loaded.tokenizer, lead)
     prompts = [tuple(loaded.tokenizer(text)["input_ids"]) for text in ("Rate it: ", "Of 100 I give")]
-    found = number_masses(loaded, tree, prompts)
-    for prompt, masses in zip(prompts, found, strict=True):
+    masses_of_all = number_masses(loaded, tree, prompts)
+    for prompt, masses in zip(prompts, masses_of_all, strict=True):
         np.testing.assert_allclose(masses, enumerated(loaded, tree, prompt), atol=1e-7)
         assert 0 < masses.sum() < 1
 
@@ -125,8 +125,8 @@ def test_windows_are_the_networks_own(family: str, loaded: Loaded) -> None:
     windowed = Loaded(network, loaded.tokenizer, loaded.base)
     tree = number_tree(loaded.tokenizer, "")
     prompts = [tuple(loaded.tokenizer(text)["input_ids"]) for text in ("Rate it: ", "Of one hundred points I give ")]
-    found = number_masses(windowed, tree, prompts)
-    for prompt, masses in zip(prompts, found, strict=True):
+    masses_of_all = number_masses(windowed, tree, prompts)
+    for prompt, masses in zip(prompts, masses_of_all, strict=True):
         np.testing.assert_allclose(masses, enumerated(windowed, tree, prompt), rtol=1e-3, atol=1e-7)
 
 

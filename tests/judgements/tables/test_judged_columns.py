@@ -52,7 +52,7 @@ def test_further_metrics_are_scores_codes_are_none_and_text_is_left_out(tmp_path
 
 
 @pytest.mark.parametrize(
-    "head,said",
+    "head,message",
     [
         ("id,answer,aligned,coherent", "lacks question_id"),
         ("question_id,response,aligned,coherent", "lacks answer"),
@@ -61,8 +61,8 @@ def test_further_metrics_are_scores_codes_are_none_and_text_is_left_out(tmp_path
         ("question_id,answer,question", "lacks a score such as aligned"),
     ],
 )
-def test_a_renamed_column_is_refused_with_the_columns_that_came(tmp_path: Path, head: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as error:
+def test_a_renamed_column_is_refused_with_the_columns_that_came(tmp_path: Path, head: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
         survey(file(tmp_path, head, ",".join("7" * len(head.split(",")))))
     assert head.split(",")[1] in str(error.value)
 
@@ -130,7 +130,7 @@ def test_what_the_user_says_stands_and_is_doubted_where_the_scores_speak_against
 
 
 def test_kinds_of_scores() -> None:
-    assert [score_kind(one) for one in ([True, True], [False, None], [True, False], [None], [])] == [
+    assert [score_kind(integers) for integers in ([True, True], [False, None], [True, False], [None], [])] == [
         *("integers", "fractions", "mixed", "none", "none"),
     ]
 
