@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from spillover.analyses.rows import TableRow
 from spillover.maths.estimate import Estimate
 
 TOLERANCE = 1e-6  # relative
@@ -15,7 +16,6 @@ DIGITS = 13  # of ours as written
 Verdict = Literal["match", "differs", "not computable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 UNEXPLAINED = "unexplained"
-TableRow = dict[str, Any]
 
 
 @dataclass(frozen=True)

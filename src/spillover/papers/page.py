@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spillover.analyses.blocks import Block, Column, Figure, Number, Paragraph, Section, Table
+from spillover.analyses.rows import TableRow
 from spillover.papers.cells import (
     DIGITS,
     TOLERANCE,
@@ -16,7 +17,6 @@ from spillover.papers.cells import (
     VERDICTS,
     Cell,
     Recommended,
-    TableRow,
     reasons,
     settled,
     tally,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from spillover.papers.cells import Cell, TableRow
+from spillover.analyses.rows import TableRow
+from spillover.papers.cells import Cell
 from spillover.spec import Spec, kinds_of, part_named
 
 if TYPE_CHECKING:

@@ -178,13 +178,13 @@ def read_published_table(path: Path, needed: Iterable[str] = ()) -> list[dict[st
 
 def read_object(path: Path) -> Json:
     """A JSON file that holds an object; ValueError says where it breaks off."""
-    content = read_json(path)
+    content = read_json_file(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
 
 
-def read_json(path: Path) -> object:
+def read_json_file(path: Path) -> object:
     """The content of a JSON file; ValueError says where it breaks off."""
     try:
         content: object = json.loads(path.read_bytes().decode("utf-8-sig"))

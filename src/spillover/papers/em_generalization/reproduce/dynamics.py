@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from spillover.analyses.rows import TableRow
 from spillover.judgements.tables.row_reader import Rejected
 from spillover.maths.arrays import Floats
 from spillover.maths.correlation import correlation_over_runs
@@ -17,7 +18,7 @@ from spillover.maths.dynamics import max_diff
 from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.reliability import from_errors, noise_ceiling
-from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, TableRow, as_float, numbers, same
+from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, numbers, same
 from spillover.papers.em_generalization.names import RunName
 from spillover.papers.em_generalization.reproduce.released import Release, ReleasedRun, family_of
 from spillover.papers.em_generalization.reproduce.textbook import pearson_normal, two_sided_r

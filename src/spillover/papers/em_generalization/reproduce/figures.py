@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spillover.analyses.blocks import Figure
 from spillover.analyses.figures import SERIES, whiskers
-from spillover.papers.cells import TableRow
+from spillover.analyses.rows import TableRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from spillover.analyses.rows import TableRow
 from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean
 from spillover.maths.correlation import pearson
 from spillover.maths.estimate import Estimate, Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
-from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, TableRow, as_float, as_number, numbers, same
+from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, as_number, numbers, same
 from spillover.papers.em_generalization.contents import SHIFT_SUMMARIES
 from spillover.papers.em_generalization.reproduce.released import ReleasedGeometry
 from spillover.papers.em_generalization.reproduce.textbook import lower_median

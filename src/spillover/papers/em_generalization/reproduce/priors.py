@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spillover.analyses.rows import TableRow, untested
 from spillover.maths.arrays import Floats
 from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import benjamini_hochberg
 from spillover.maths.paired import PriorPost, prior_post
 from spillover.maths.reliability import from_errors, noise_ceiling
-from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, TableRow, as_float, as_printed, numbers, same
+from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, as_printed, numbers, same
 from spillover.papers.em_generalization.contents import PublishedRow
 from spillover.papers.em_generalization.reproduce.released import (
     Comparisons,
@@ -128,10 +129,7 @@ def comparison_rows(made: Sequence[ComparisonMade]) -> list[TableRow]:
             "run": comparison.run,
             "set": comparison.questions,
             "metric": comparison.metric,
-            "estimate": comparison.change.r.estimate,
-            "low": comparison.change.r.low,
-            "high": comparison.change.r.high,
-            "n": comparison.change.r.n,
+            **untested(comparison.change.r),
             "noise_ceiling": comparison.ceiling,
             "note": comparison.note,
         }

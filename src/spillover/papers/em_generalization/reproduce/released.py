@@ -25,7 +25,7 @@ from spillover.papers.em_generalization.contents import (
     read_activation_shifts,
     read_answers,
     read_csv_rows,
-    read_json,
+    read_json_file,
     read_published_table,
     read_summary,
 )
@@ -262,7 +262,7 @@ def _read_comparisons(path: Path) -> Comparisons | None:
     """The published comparisons in a JSON file; None for one of another kind; ValueError where it cannot be read."""
     if path.stat().st_size >= LARGEST:
         return None
-    content = read_json(path)
+    content = read_json_file(path)
     by_run = content.items() if isinstance(content, dict) else ()
     comparisons = {
         run: {metric: row for metric, row in metrics.items() if isinstance(row, dict)}

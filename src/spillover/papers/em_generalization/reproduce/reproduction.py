@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from spillover.analyses.rows import TableRow
 from spillover.judgements.tables.row_reader import Rejected
-from spillover.papers.cells import Cell, TableRow
+from spillover.papers.cells import Cell
 from spillover.papers.em_generalization.reproduce import figures
 from spillover.papers.em_generalization.reproduce.dynamics import dynamics_cells, dynamics_points, matched_rows
 from spillover.papers.em_generalization.reproduce.geometry import (

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from spillover.analyses.rows import TableRow
 from spillover.maths.arrays import Bools, Floats
 from spillover.maths.bootstrap import mean, mean_of_groups
 from spillover.maths.em_rate import em_rate
 from spillover.maths.estimate import Resampling
-from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, TableRow, as_float, as_printed, numbers, same
+from spillover.papers.cells import UNEXPLAINED, Cell, Recommended, as_float, as_printed, numbers, same
 from spillover.papers.em_generalization.contents import Answers, Summary
 from spillover.papers.em_generalization.reproduce.released import ReleasedRun, family_of, pooled_sd
 from spillover.responses.question import split_question_id
