@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-import transformers
+from models.families import network_of
 
 from spillover.judgements.judges.local_model import number_probabilities
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
 from spillover.judgements.judges.local_model.number_tree import NUMBERS, NumberTree, number_tree
 from spillover.models.forward import cached_network
 from spillover.models.loading import Loaded
-
-SIZE = {
-    **{"vocab_size": 258, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
-    **{"num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.3, "pad_token_id": 0},
-    **{"bos_token_id": None, "eos_token_id": 257, "sliding_window": 9},
-}
-WINDOWED: dict[str, dict[str, Any]] = {
-    "MistralConfig": {},
-    "Gemma3TextConfig": {"layer_types": ["sliding_attention", "full_attention"], "head_dim": 16},
-}
 
 
 def enumerated(loaded: Loaded, tree: NumberTree, prompt: tuple[int, ...]) -> np.ndarray:
@@ -116,13 +104,10 @@ def test_probabilities_are_those_of_plain_forwards(loaded: Loaded, lead: str) ->
         assert 0 < masses.sum() < 1
 
 
-@pytest.mark.parametrize("family", WINDOWED)
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3", "gpt_oss"])
 def test_windows_are_the_networks_own(family: str, loaded: Loaded) -> None:
-    config = getattr(transformers, family)(**SIZE, **WINDOWED[family])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = transformers.AutoModelForCausalLM.from_config(config).float().eval().requires_grad_(False)
-    windowed = Loaded(network, loaded.tokenizer, loaded.base)
+    """Each with layers that see 9 tokens; gemma2 and gpt_oss add their masks to the scores."""
+    windowed = Loaded(network_of(family).requires_grad_(False), loaded.tokenizer, loaded.base)
     tree = number_tree(loaded.tokenizer, "")
     prompts = [tuple(loaded.tokenizer(text)["input_ids"]) for text in ("Rate it: ", "Of one hundred points I give ")]
     masses_of_all = number_masses(windowed, tree, prompts)

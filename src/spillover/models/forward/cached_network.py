@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from spillover.models.forward.attention_mask import attention_mask
 from spillover.models.forward.packed_network import packed_network
 from spillover.models.forward.row_cache import RowCache
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
     from transformers import PreTrainedModel
     from transformers.utils import ModelOutput
 
@@ -93,13 +94,12 @@ def read_prompts(
     return heads
 
 
-def forward(network: nn.Module, tokens: Tensor, cache: RowCache) -> ModelOutput:
+def forward(network: PreTrainedModel, tokens: Tensor, cache: RowCache) -> ModelOutput:
     """The network's output over tokens (rows, tokens) at the cache's position."""
-    masks = cache.position.masks()
     output: ModelOutput = network(
         input_ids=tokens,
         position_ids=cache.position.positions,
-        attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+        attention_mask=attention_mask(network, cache.position.masks()),
         cache=cache,
         use_cache=True,
     )

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from spillover.judgements.judges.local_model.number_tree import NUMBERS, NumberTree
+from spillover.models.forward.attention_mask import attention_mask
 from spillover.models.forward.cached_network import BLOCK, TokenIds, TransformersNetwork, read_prompts
 from spillover.models.forward.row_cache import SPAN_MULTIPLE, RowCache, round_up
 from spillover.models.loading import Loaded
@@ -110,7 +111,7 @@ class _TreeReader:
             kind: sees if window is None else sees & (in_tree | (slots > positions[:, None, :, None] - window))
             for kind, window in cache.position.windows.items()
         }
-        return masks if len(masks) > 1 else next(iter(masks.values()))
+        return attention_mask(self.loaded.network, masks)
 
     def _masses(self, logits: Tensor) -> np.ndarray:
         """From logits (rows, nodes, vocabulary) to probabilities (rows, 101)."""
