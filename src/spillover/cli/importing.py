@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from spillover.cli.errors import clear_errors
-from spillover.cli.running import StoreOption
+from spillover.cli.running import StoreOption, command_with, option
 from spillover.interactive.progress import shown
 from spillover.interactive.text import duration, one_line
 
@@ -33,19 +33,19 @@ EXIT = "Exit code 1 where a file or a row could not be read; the others are impo
 class ImporterCommands(TyperGroup):
     """The commands of `spillover import`: one an importer, made when it is asked for."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:
         from spillover.importers.importer import importers
 
         return sorted(importers())
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: object, cmd_name: str) -> Any:
         from spillover.importers.importer import importers
 
         kind = importers().get(cmd_name)
-        return typer.main.get_command(_command(cmd_name, kind)) if kind else None
+        return typer.main.get_command(_command(kind)) if kind else None
 
 
-def _command(name: str, kind: type[Importer]) -> typer.Typer:
+def _command(kind: type[Importer]) -> typer.Typer:
     """The importer as a command: paths, its fields as options, the store."""
 
     @clear_errors
@@ -53,25 +53,13 @@ def _command(name: str, kind: type[Importer]) -> typer.Typer:
         if not import_into(kind(**chosen), paths, store):
             raise typer.Exit(1)
 
-    paths = Annotated[list[Path], typer.Argument(metavar="PATH", help=kind.takes)]
-    options: dict[str, tuple[Any, Any]] = {
-        "paths": (paths, inspect.Parameter.empty),
-        "store": (StoreOption, Path("store")),
-    }
-    for field_name, info in kind.model_fields.items():
-        option = typer.Option(f"--{field_name.replace('_', '-')}", help=info.description)
-        default = inspect.Parameter.empty if info.is_required() else info.default
-        options[field_name] = (Annotated[info.annotation, option], default)
-    parameters = [
-        inspect.Parameter(word, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for word, (annotation, default) in options.items()
-    ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del command.__wrapped__  # type: ignore[attr-defined]  # or its signature would be found instead
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name, help=f"{(kind.__doc__ or '').strip().splitlines()[0]}\n\n{EXIT}")(command)
-    return app
+    options = [option("paths", Annotated[list[Path], typer.Argument(metavar="PATH", help=kind.takes)])]
+    for name, field_info in kind.model_fields.items():
+        flag = typer.Option(f"--{name.replace('_', '-')}", help=field_info.description)
+        default = inspect.Parameter.empty if field_info.is_required() else field_info.default
+        options.append(option(name, Annotated[field_info.annotation, flag], default))
+    options.append(option("store", StoreOption, Path("store")))
+    return command_with(command, options, f"{(kind.__doc__ or '').strip().splitlines()[0]}\n\n{EXIT}")
 
 
 @dataclass

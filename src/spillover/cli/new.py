@@ -1,4 +1,4 @@
-"""`spillover new KIND NAME`: one file from a template, where it is found by itself. Knows where parts live."""
+"""`spillover new KIND NAME`: one file from a template, where it is found by itself."""
 
 from __future__ import annotations
 

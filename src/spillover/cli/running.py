@@ -157,16 +157,22 @@ def _command(path: Path) -> typer.Typer:
         run = _engine(engine, address, task_cpus, task_gpus)
         make_study(recipe.study(chosen), store, out, plan, run)
 
-    ours = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, default, annotation in OURS
-    ]
-    options = [*(parameter.option() for parameter in recipe.parameters), *ours]
-    study.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    study.__annotations__ = {option.name: option.annotation for option in options}
-    del study.__wrapped__  # type: ignore[attr-defined]  # or its signature would be found instead
+    ours = [option(name, annotation, default) for name, default, annotation in OURS]
+    return command_with(study, [*(parameter.option() for parameter in recipe.parameters), *ours], recipe.help)
+
+
+def option(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    """A parameter of a command; without a default the user has to give it."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def command_with(function: Any, options: Sequence[inspect.Parameter], help: str) -> typer.Typer:
+    """A command of its own that calls a function (made clear by `clear_errors`) with these options."""
+    function.__signature__ = inspect.Signature(options)
+    function.__annotations__ = {option.name: option.annotation for option in options}
+    del function.__wrapped__  # or its signature would be found instead
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(help=recipe.help)(study)
+    app.command(help=help)(function)
     return app
 
 

@@ -34,7 +34,7 @@ Content = TypeVar("Content")
 
 
 class EmGeneralization(Importer):
-    """Import judged answers, summaries, logs and tables of a release."""
+    """Import the paper's judged answers, summaries, logs and tables."""
 
     takes: ClassVar[str] = "Folder of the paper's released files, at their published paths."
 
