@@ -27,7 +27,8 @@ import pyarrow as pa
 
 from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
-from spillover.engines.local import plan, run
+from spillover.engines.local import run
+from spillover.engines.planning import plan
 from spillover.judgements.judgements import held_out
 from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers, Training, score_columns
 from spillover.records import JUDGEMENTS, LOG, LOSSES, RESPONSES, read_table, write_table

@@ -11,7 +11,8 @@ import pytest
 from fakes import Letters, contents, diamond, files_of, made
 
 import spillover.manifest as manifests
-from spillover.engines.local import plan, run
+from spillover.engines.local import run
+from spillover.engines.planning import plan
 from spillover.manifest import MANIFEST, Damaged, damage, read_manifest, write_manifest
 from spillover.provenance import provenance
 from spillover.store import Artefact, BuildContext, Store, artefacts_in

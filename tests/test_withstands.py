@@ -13,7 +13,8 @@ from fakes import Joined, Letters, begin, chain, child, contents, diamond, hurt,
 
 import spillover.manifest as manifests
 from spillover.cli.errors import explain
-from spillover.engines.local import plan, run
+from spillover.engines.local import run
+from spillover.engines.planning import plan
 from spillover.provenance import provenance
 from spillover.store import Artefact, Store, artefacts_in
 

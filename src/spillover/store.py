@@ -68,10 +68,15 @@ class Artefact(Spec):
         return Cost()
 
     @classmethod
-    def shared_work(cls, todo: Sequence[Any]) -> Mapping[str, float]:
+    def shared_work(cls, todo: Sequence[Self]) -> Mapping[str, float]:
         """Of artefacts of this kind made in this order, by fingerprint: the share of the work, 0 to 1, that making an
         earlier one does for it."""
         return {}
+
+    @classmethod
+    def paid_work(cls, todo: Sequence[Self], store: Store) -> list[str]:
+        """What making these artefacts of this kind takes of paid services, a line for people for each service."""
+        return []
 
     def value(self, store: Store) -> Any:
         """What a finished artefact is to whoever loads it: a table, arrays, results; its folder where it is no more."""

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from fakes import Letters, diamond, made
 
-from spillover.engines.estimates import CostEstimates
-from spillover.engines.listener import ProgressListener, Step
-from spillover.engines.local import missing_sources, plan, run
+from spillover.engines.listener import ProgressListener
+from spillover.engines.local import run
+from spillover.engines.planning import CostEstimates, Step, missing_sources, plan
 from spillover.models.base import base_of
 from spillover.organisms.datasets.shipped import Money
 from spillover.spec import Spec
@@ -93,7 +93,7 @@ def test_estimates_are_measured_where_there_is_something_to_measure(store: Store
         store.manifest(Slow(size=100))["made"]["seconds"] / 2
     )
     rates = CostEstimates(store)
-    rates.learn({"spec": {"kind": "Slow"}, "made": {"seconds": 900.0}, "facts": {}, "units": 100.0})
+    rates.learn({"spec": {"kind": "Slow"}, "made": {"seconds": 900.0}, "facts": {}, "units": 100.0, "files": {}})
     assert rates.seconds(Slow(size=100)) == pytest.approx(450, abs=1)
     assert rates.seconds(Slow(size=1000)) == 2000.0 and rates.seconds(Slow(size=1)) == 2.0  # too unlike in size
     assert rates.seconds(Letters(seed=1)) == 1.0  # other kinds are not touched

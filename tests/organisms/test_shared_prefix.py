@@ -4,8 +4,8 @@ import pytest
 from organisms.test_resume import contents, steps_done
 from organisms.toy import MILD, ToyRows, constant, organism
 
-from spillover.engines.estimates import CostEstimates
-from spillover.engines.local import plan, run
+from spillover.engines.local import run
+from spillover.engines.planning import CostEstimates, plan
 from spillover.organisms.dataset import Split
 from spillover.organisms.interventions.benign_rows import BenignMix
 from spillover.organisms.losses import HeldOutLosses
@@ -123,6 +123,7 @@ def test_the_plan_counts_shared_steps_once_and_time_is_learned_per_step_done(sto
             "spec": {"kind": "Organism"},
             "units": COSINE.cost().units,
             "facts": {"resumed_share": 0.25},
+            "files": {},
             "made": {"seconds": 3},
         }
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from spillover.engines.listener import Step
 from spillover.interactive.text import duration, one_line, size
 from spillover.store import Store
+
+if TYPE_CHECKING:
+    from spillover.engines.planning import CostEstimates, Step
 
 LINES, TRAININGS = 400, 12  # artefacts that are listed one by one, and trainings that are looked into
 MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
@@ -15,9 +17,10 @@ MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
 
 def show_plan(study: Any, store: Store) -> None:
     """Every artefact of the study, how it stands, and what making those that are missing takes, by kind."""
-    from spillover.engines.local import missing_sources, name_of, plan
+    from spillover.engines.planning import CostEstimates, missing_sources, name_of, plan
 
-    steps = plan(study, store)
+    rates = CostEstimates(store)
+    steps = plan(study, store, rates)
     for source in missing_sources(steps):
         print(f"  {'to fetch':>10}  {one_line(name_of(source))}")
     for step in steps if len(steps) <= LINES else []:
@@ -29,7 +32,7 @@ def show_plan(study: Any, store: Store) -> None:
     if not todo:
         print(f"all {len(steps)} artefacts are there")
         return
-    _show_prices(steps, store)
+    _show_prices(steps, store, rates)
     print(f"{len(todo)} of {len(steps)} to make, about {duration(sum(step.seconds for step in todo))}")
     saved = sum(step.seconds / (1 - step.shared) - step.seconds for step in todo)
     if saved:
@@ -41,17 +44,17 @@ def show_plan(study: Any, store: Store) -> None:
     _show_training(todo)
 
 
-def _show_prices(steps: Sequence[Step], store: Store) -> None:
+def _show_prices(steps: Sequence[Step], store: Store, rates: CostEstimates) -> None:
     """What the sweep costs before it starts."""
-    from spillover.engines.prices import by_kind, judging
+    from spillover.engines.planning import by_kind, paid_work
 
     print(f"\n{'to make':>13}  {'about':>10}  {'on disk':>8}  kind")
-    for line in by_kind(steps, store):
-        tokens = f": {line.tokens:,.0f} tokens {line.does}" if line.tokens else ""
+    for line in by_kind(steps, rates):
+        tokens = f": {line.tokens:,.0f} tokens {line.token_use}" if line.tokens else ""
         disk = size(line.bytes) if line.bytes is not None else ""
         count = f"{line.missing:,} of {line.whole:,}"
         print(f"{count:>13}  {duration(line.seconds):>10}  {disk:>8}  {line.kind}{tokens}")
-    for text in judging(steps, store):
+    for text in paid_work(steps, store):
         print(f"judging, were every answer of the longest length: {one_line(text)}")
 
 

@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from spillover.engines.estimates import CostEstimates
 from spillover.engines.failures import forget, record
 from spillover.engines.listener import ProgressListener
-from spillover.engines.local import fetch, missing_sources, name_of, plan
+from spillover.engines.local import begin
+from spillover.engines.planning import CostEstimates, name_of
 from spillover.models.base import Base
 from spillover.spec import decode, encode, walk
 from spillover.store import Artefact, Store
@@ -40,6 +40,21 @@ class StudyIncomplete(ValueError):
     """Some artefacts could not be made."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task; skipped where something that it needs could not be made."""
+
+    name: str
+    state: Literal["made", "there", "failed", "skipped"]
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def missing(self) -> bool:
+        """Whether its artefact could not be made."""
+        return self.state in ("failed", "skipped")
+
+
 def run(
     study: Artefact,
     store: Store,
@@ -52,17 +67,10 @@ def run(
     address: of a running cluster (`auto`: the one on this machine); None: one is started here for this run. Unfinished
     where an artefact failed; all that does not hang on it is made.
     """
-    listener, share = listener or ProgressListener(), share or Share()
-    store.leftovers(remove=True)
-    rates = CostEstimates(store)
-    steps = plan(study, store, rates)
-    listener.study(steps)
-    for source in missing_sources(steps):
-        fetch(source, listener)
-    todo = [step.artefact for step in steps if step.state != "there"]
-    if todo:
+    listener, rates = listener or ProgressListener(), CostEstimates(store)
+    if todo := begin(study, store, rates, listener):
         with _connected(address) as ray:
-            outcomes = _make_all(ray, todo, store, share, _Progress(todo, rates, listener))
+            outcomes = _make_all(ray, todo, store, share or Share(), _Progress(todo, rates, listener))
         _expect_all(outcomes)
     return store.path(study)
 
@@ -75,11 +83,11 @@ class _Progress:
         self.listener, self.began, self.done = listener, time.monotonic(), 0.0
         self.whole = sum(self.guess.values()) or 1.0
 
-    def finished(self, artefact: Artefact, outcome: Mapping[str, Any]) -> None:
-        self.listener.begin(name_of(artefact))
-        if outcome["state"] in ("failed", "skipped"):
-            self.listener.log(f"{outcome['state']}: {outcome['error']}")
-        self.listener.end(name_of(artefact), outcome["seconds"], outcome["state"] == "made")
+    def finished(self, artefact: Artefact, outcome: Outcome) -> None:
+        self.listener.begin(outcome.name)
+        if outcome.missing:
+            self.listener.log(f"{outcome.state}: {outcome.error}")
+        self.listener.end(outcome.name, outcome.seconds, outcome.state == "made")
         self.done += self.guess[artefact.fingerprint]
 
     def look(self) -> None:
@@ -88,9 +96,7 @@ class _Progress:
         self.listener.progress(share, elapsed * (1 - share) / share if share > 0.02 else self.whole)
 
 
-def _make_all(
-    ray: Any, todo: Sequence[Artefact], store: Store, share: Share, progress: _Progress
-) -> list[dict[str, Any]]:
+def _make_all(ray: Any, todo: Sequence[Artefact], store: Store, share: Share, progress: _Progress) -> list[Outcome]:
     """Submit every task, needed first, and hear of each as it ends; what became of them."""
     make = ray.remote(_make)
     tasks: dict[str, Any] = {}
@@ -114,37 +120,35 @@ def _make_all(
     return outcomes
 
 
-def _outcome(ray: Any, task: Any, artefact: Artefact, store: Store) -> dict[str, Any]:
+def _outcome(ray: Any, task: Any, artefact: Artefact, store: Store) -> Outcome:
     try:
-        outcome: dict[str, Any] = ray.get(task)
+        outcome: Outcome = ray.get(task)
     except ray.exceptions.RayError as error:  # its worker died again and again, or took a need's result with it
-        failure = record(store, artefact, error)
-        return {"state": "failed", "seconds": 0.0, "error": failure.error, "name": name_of(artefact)}
+        return Outcome(name_of(artefact), "failed", error=record(store, artefact, error).error)
     return outcome
 
 
-def _make(spec: Any, root: str, *needs: Mapping[str, Any]) -> dict[str, Any]:
+def _make(spec: object, root: str, *needs: Outcome) -> Outcome:
     """The task: make one artefact, unless one that it needs could not be made."""
     artefact, store, began = decode(spec), Store(Path(root)), time.monotonic()
-    outcome = {"state": "skipped", "seconds": 0.0, "error": "", "name": name_of(artefact)}
-    bad = [need for need in needs if need["state"] in ("failed", "skipped")]
-    if bad:
-        return outcome | {"error": f"it needs what could not be made ({bad[0]['name']})"}
+    name = name_of(artefact)
+    if missing := [need.name for need in needs if need.missing]:
+        return Outcome(name, "skipped", error=f"it needs what could not be made ({missing[0]})")
     try:
         made = store.make(artefact)
     except Exception as error:
-        return outcome | {"state": "failed", "error": record(store, artefact, error).error}
+        return Outcome(name, "failed", error=record(store, artefact, error).error)
     forget(store, artefact)
-    return outcome | {"state": "made" if made else "there", "seconds": time.monotonic() - began}
+    return Outcome(name, "made" if made else "there", time.monotonic() - began)
 
 
-def _options(artefact: Artefact, share: Share) -> dict[str, Any]:
+def _options(artefact: Artefact, share: Share) -> dict[str, object]:
     """What Ray is told of one task. Tasks about one base go to workers of their own, which keep it loaded.
 
     All of them, those too that run no network: Ray ends workers beyond a node's cores, so that tasks of two kinds by
     turns would start a process, and load torch, for each.
     """
-    options: dict[str, Any] = {"num_cpus": share.cpus, "max_retries": RETRIES, "resources": dict(share.more) or None}
+    options: dict[str, object] = {"num_cpus": share.cpus, "max_retries": RETRIES, "resources": dict(share.more) or None}
     bases = sorted(spec.fingerprint for spec in walk(artefact) if isinstance(spec, Base))
     if bases:
         options["runtime_env"] = {"env_vars": {"SPILLOVER_BASE": bases[0]}}
@@ -170,12 +174,12 @@ def _connected(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _expect_all(outcomes: Sequence[Mapping[str, Any]]) -> None:
-    failed = [outcome for outcome in outcomes if outcome["state"] == "failed"]
-    skipped = sum(outcome["state"] == "skipped" for outcome in outcomes)
+def _expect_all(outcomes: Sequence[Outcome]) -> None:
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    skipped = sum(outcome.state == "skipped" for outcome in outcomes)
     if failed:
         raise StudyIncomplete(
             f"{len(failed)} artefacts could not be made, and {skipped} that hang on them were not tried; the other "
-            f"{len(outcomes) - len(failed) - skipped} are there. First: {failed[0]['name']}: {failed[0]['error']}. "
+            f"{len(outcomes) - len(failed) - skipped} are there. First: {failed[0].name}: {failed[0].error}. "
             f"`spillover ls --failed` has them all; the same command tries again"
         )

@@ -1,7 +1,8 @@
-"""What could not be made, and why: one text for each under `<store>/failed/`. Gone once it was made."""
+"""What could not be made, and why: one text for each under `<store>/failed/`, until it was made."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import traceback
 from dataclasses import asdict, dataclass
@@ -42,19 +43,17 @@ def record(store: Store, artefact: Artefact, error: BaseException) -> Failure:
 
 
 def forget(store: Store, artefact: Artefact) -> None:
-    """It was made: what went wrong before is no news."""
+    """Take away what went wrong before: the artefact was made."""
     _path(store, artefact).unlink(missing_ok=True)
 
 
 def failures(store: Store) -> list[Failure]:
-    """Oldest first; what cannot be read is passed over."""
-    failed = []
+    """What could not be made, oldest first; what cannot be read is passed over."""
+    records = []
     for path in (store.root / "failed").glob("*.json"):
-        try:
-            failed.append(Failure(**json.loads(path.read_text())))
-        except (OSError, ValueError, TypeError):
-            continue
-    return sorted(failed, key=lambda failure: (failure.when, failure.fingerprint))
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            records.append(Failure(**json.loads(path.read_text())))
+    return sorted(records, key=lambda failure: (failure.when, failure.fingerprint))
 
 
 def _path(store: Store, artefact: Artefact) -> Path:

@@ -1,27 +1,12 @@
-"""What an engine says while it works. Whoever shows it subclasses `ProgressListener`."""
+"""What an engine tells while it works: whoever shows it subclasses `ProgressListener`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from spillover.store import Artefact, Cost
-
-# there: finished and sound, as is all it was made from; check: finished, but something it was made from is not;
-# absent: not there; damaged: there, but not as it was made
-State = Literal["there", "check", "absent", "damaged"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One artefact of a study: how it stands, how much work it is to make, and about how long it takes (seconds)."""
-
-    artefact: Artefact
-    state: State
-    cost: Cost
-    seconds: float
-    shared: float = 0.0  # of the work: what making an earlier step does for it, 0 to 1; `seconds` is less by that
+if TYPE_CHECKING:
+    from spillover.engines.planning import Step
 
 
 class ProgressListener:

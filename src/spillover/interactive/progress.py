@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from spillover.engines.listener import ProgressListener, Step
+from spillover.engines.listener import ProgressListener
 from spillover.interactive.text import duration, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from spillover.engines.planning import Step
 
 EVERY = 20.0  # seconds between lines about one piece of work where there is no terminal
 

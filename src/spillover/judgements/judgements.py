@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from spillover.organisms.organism import Checkpoint
 from spillover.records import JUDGEMENTS, read_table, write_table
 from spillover.responses.responses import Responses
 from spillover.store import BuildContext, Cost, Store
+
+LETTERS_PER_TOKEN = 4  # of an answer that is not there yet, about
 
 
 class Judgements(ScoredAnswers):
@@ -93,6 +95,15 @@ class Judgements(ScoredAnswers):
         answers = len(self.responses.questions.questions()) * self.responses.sampling.per_question
         return Cost(answers, self.judge.seconds_per_answer())
 
+    @classmethod
+    def paid_work(cls, todo: Sequence[Self], store: Store) -> list[str]:
+        """Answers that are not there yet are priced at their longest."""
+        by_judge: dict[Judge, list[Self]] = {}
+        for judgements in todo:
+            by_judge.setdefault(judgements.judge, []).append(judgements)
+        estimates = {judge: judge.estimate(_longest_answers(sets), store) for judge, sets in by_judge.items()}
+        return [f"{judge.name}: {text}" for judge, text in estimates.items() if text is not None]
+
     def make(self, context: BuildContext) -> dict[str, object]:
         path = context.path(self.responses) / "responses.parquet"
         given = read_table(path, ["question_id", "sample", "prompt", "answer"]).to_pylist()
@@ -112,6 +123,22 @@ class Judgements(ScoredAnswers):
         tally = ScoreTally(self.judge)
         tally.add(scores)
         return tally.facts() | facts
+
+
+def _longest_answers(sets: Sequence[Judgements]) -> Iterator[Batch]:
+    """An answer for each that is to be judged, of the longest length, unlike all others; once for all asked alike."""
+    alike = Counter((judgements.responses.questions, judgements.responses.sampling) for judgements in sets)
+    for (asked, sampling), times in alike.items():
+        about = f"{asked.fingerprint} {sampling.fingerprint}"
+        answers = [
+            Answer(
+                question.messages(sample)[-1].content,
+                f"{about} {question.id} {sample} ".ljust(LETTERS_PER_TOKEN * sampling.max_tokens, "x"),
+            )
+            for question in asked.questions()
+            for sample in range(sampling.per_question)
+        ]
+        yield Batch(answers, times)
 
 
 def held_out(rows: Sequence[Mapping[str, Any]]) -> dict[int, Loss]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from organisms.toy import organism
 
-from spillover.engines.local import plan, run
-from spillover.engines.prices import by_kind, judging
+from spillover.engines.local import run
+from spillover.engines.planning import CostEstimates, KindTotal, by_kind, paid_work, plan
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.judgements.judges.endpoint.judge import Endpoint
@@ -37,29 +37,34 @@ def sweep(judge) -> PricedStudy:
     return PricedStudy(scores=tuple(Judgements(responses=responses, judge=judge) for responses in ASKED))
 
 
+def totals(study: Artefact, store: Store) -> list[KindTotal]:
+    rates = CostEstimates(store)
+    return by_kind(plan(study, store, rates), rates)
+
+
 def test_tokens_and_counts_are_those_of_what_is_missing(store: Store) -> None:
     study = sweep(Embedded())
-    lines = {line.kind: line for line in by_kind(plan(study, store), store)}
+    lines = {line.kind: line for line in totals(study, store)}
     assert list(lines) == ["Organism", "Responses", "Judgements", "PricedStudy"]
     assert (lines["Responses"].missing, lines["Responses"].whole, lines["Responses"].tokens) == (2, 2, 2 * 6 * 2 * 10)
     assert lines["Organism"].tokens == 16 * 106 and lines["Judgements"].tokens == 0
     assert all(line.bytes is None for line in lines.values())
     run(ASKED[0], store)
-    lines = {line.kind: line for line in by_kind(plan(study, store), store)}
+    lines = {line.kind: line for line in totals(study, store)}
     assert "Organism" not in lines
     assert (lines["Responses"].missing, lines["Responses"].whole) == (1, 2)
     size = sum(path.stat().st_size for path in store.path(ASKED[0]).iterdir() if path.name != "manifest.json")
     assert lines["Responses"].bytes == pytest.approx(size)
     run(study, store)
-    assert by_kind(plan(study, store), store) == [] and judging(plan(study, store), store) == []
+    assert totals(study, store) == [] and paid_work(plan(study, store), store) == []
 
 
 def test_a_paid_judge_is_priced_before_there_is_an_answer(store: Store) -> None:
     judge = Endpoint(model="m", price_in=2.0, price_out=8.0)
-    (line,) = judging(plan(sweep(judge), store), store)
+    (line,) = paid_work(plan(sweep(judge), store), store)
     calls = 2 * 12 * len(judge.metrics)
     assert f"{calls:,} calls to " in line and "to pay" in line
-    assert judging(plan(sweep(Embedded()), store), store) == []  # costs nothing
+    assert paid_work(plan(sweep(Embedded()), store), store) == []  # costs nothing
     longer = Judgements(responses=ASKED[0].but(sampling=SAMPLING.but(max_tokens=500)), judge=judge)
     assert tokens_to_read(plan(longer, store), store) > tokens_to_read(plan(sweep(judge), store), store)
 
@@ -77,7 +82,7 @@ def test_a_sweep_asked_alike_is_priced_as_one_by_one(store: Store) -> None:
 
 
 def tokens_to_read(steps, store: Store) -> int:
-    (line,) = judging(steps, store)
+    (line,) = paid_work(steps, store)
     return int(line.split(" tokens to read")[0].split("about ")[-1].replace(",", ""))
 
 
@@ -85,5 +90,5 @@ def test_disk_goes_by_artefacts_of_like_size_alone(store: Store, tiny) -> None:
     run(RUN, store)
     more = organism(order_seed=1)
     large = more.but(parent=tiny.but(parameters=7_000_000_000))
-    (like,), (unlike,) = (by_kind(plan(study, store), store) for study in (more, large))
+    (like,), (unlike,) = (totals(study, store) for study in (more, large))
     assert like.bytes and unlike.bytes is None
