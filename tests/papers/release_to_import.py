@@ -1,4 +1,4 @@
-"""A little release in the published layout, with words and numbers of our own. Knows the layout, no reader."""
+"""A little release in the published layout, with words and numbers of our own."""
 
 from __future__ import annotations
 

@@ -20,16 +20,8 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
+from spillover.organisms.schedules import standard
 from spillover.organisms.schedules.schedule import Cyclic, Schedule, Warmed
-from spillover.organisms.schedules.standard import (
-    Constant,
-    Cosine,
-    CosineRestarts,
-    CyclicExpRange,
-    CyclicTriangular,
-    CyclicTriangular2,
-    Linear,
-)
 from spillover.spec import Spec, typed_name
 
 EXPECTED = (
@@ -40,16 +32,16 @@ EXPECTED = (
 NARROW = ("insecure", "medical", "finance", "finance-good", "auto")  # and chem-...: what the release trains on
 SETS = ("fpq", "hbp", "general", "preregistered", "prereg")
 WARMED: dict[str, type[Warmed]] = {  # the release's word: ours
-    "linear": Linear,
-    "constant": Constant,
-    "constant_with_warmup": Constant,
-    "cosine": Cosine,
-    "cosine_with_restarts": CosineRestarts,
+    "linear": standard.Linear,
+    "constant": standard.Constant,
+    "constant_with_warmup": standard.Constant,
+    "cosine": standard.Cosine,
+    "cosine_with_restarts": standard.CosineRestarts,
 }
 CYCLIC: dict[str, type[Cyclic]] = {
-    "triangular": CyclicTriangular,
-    "triangular2": CyclicTriangular2,
-    "exp_range": CyclicExpRange,
+    "triangular": standard.CyclicTriangular,
+    "triangular2": standard.CyclicTriangular2,
+    "exp_range": standard.CyclicExpRange,
 }
 SCHEDULES = {word: typed_name(kind.__name__) for word, kind in (*WARMED.items(), *CYCLIC.items())}
 MODULES = {"attn": "attention", "attn-kv": "attention-kv", "attention-k-v": "attention-kv"}  # other spellings: ours

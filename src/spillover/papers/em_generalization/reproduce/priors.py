@@ -62,7 +62,7 @@ def prior_cells(
     made: dict[tuple[str, str], ComparisonMade | str] = {}
     for run, metrics in published.items():
         for metric in metrics:
-            made[run, metric] = compare(_file_name(run), metric, priors, runs)
+            made[run, metric] = compare(run, metric, priors, runs)
     comparisons = {key: comparison for key, comparison in made.items() if isinstance(comparison, ComparisonMade)}
     for test in TESTS.values():
         corrected = benjamini_hochberg([comparison.statistics[test] for comparison in comparisons.values()])
@@ -70,7 +70,7 @@ def prior_cells(
             made[key] = comparisons[key] = replace(comparison, q={**comparison.q, test: float(q)})
     cells: list[Cell] = []
     for (run, metric), result in made.items():
-        cells += _comparison_cells(f"prior/{_file_name(run)}/{metric}", published[run][metric], result)
+        cells += _comparison_cells(f"prior/{run}/{metric}", published[run][metric], result)
     return cells, list(comparisons.values())
 
 
@@ -144,10 +144,6 @@ def in_whole_numbers(means: Mapping[str, float]) -> bool | None:
         return None
     grid = values * 100
     return bool((np.abs(grid - grid.round()) < 2e-4).mean() > 0.5)
-
-
-def _file_name(run: str) -> str:
-    return run.removesuffix(".csv").removesuffix(".json")
 
 
 def _scores(prior: Prior, column: str, questions: Sequence[str]) -> Floats:

@@ -35,7 +35,7 @@ from spillover.papers.paper import StageProgress, with_progress
 from spillover.responses.question import split_question_id
 
 T = TypeVar("T")
-Comparisons = Mapping[str, Mapping[str, PublishedRow]]  # run -> metric -> statistic -> number
+Comparisons = Mapping[str, Mapping[str, PublishedRow]]  # file name of a run -> metric -> statistic -> number
 TABLES: Mapping[str, tuple[str, ...]] = {  # columns of which most must be there
     "max_diffs": ("max_diff", "r2", "pearsonr_stats", "pearsonr_p", "avg_x", "avg_y", "sample_size"),
     "runs": ("run", "eval_final_avg_loss", "train_initial_loss", "train_final_avg_loss", "log_history", "lr"),
@@ -265,7 +265,9 @@ def _read_comparisons(path: Path) -> Comparisons | None:
     content = read_json_file(path)
     by_run = content.items() if isinstance(content, dict) else ()
     comparisons = {
-        run: {metric: row for metric, row in metrics.items() if isinstance(row, dict)}
+        run.removesuffix(".csv").removesuffix(".json"): {
+            metric: row for metric, row in metrics.items() if isinstance(row, dict)
+        }
         for run, metrics in by_run
         if isinstance(metrics, dict)
     }
