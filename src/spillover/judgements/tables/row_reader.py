@@ -138,11 +138,13 @@ def _csv_rows(path: Path, progress: ProgressFn) -> Iterator[Row | Rejected]:
     yield from _before_trouble(path, names, position, progress)
     if not position.at_end:
         with _opened(path) as (text, share):
-            lines = _Lines(text, position.line)
-            if not position.line:  # bytes that are no text stood near the header
+            lines = _Lines(text)
+            if position.line:
+                done = sum(1 for _ in islice(text, position.line))
+            else:  # bytes that are no text stood near the header
                 next(csv.reader(lines, strict=True))
-                lines.take()
-            for number, row in enumerate(_records(path.name, lines, names)):
+                done = len(lines.take())
+            for number, row in enumerate(_records(path.name, lines, names, done)):
                 if number % BATCH == 0:
                     progress(share())
                 yield row
@@ -171,20 +173,16 @@ def _before_trouble(path: Path, names: list[str], position: _Position, progress:
 
 
 class _Lines:
-    """Physical lines, those of the record that is being read remembered; lines can be pushed back."""
+    """Physical lines, those of the record that is being read remembered; lines can be read again."""
 
-    def __init__(self, text: TextIO, skipped: int) -> None:
+    def __init__(self, text: TextIO) -> None:
         self.text = text
-        self.back: list[str] = []  # last one first
+        self.again: list[str] = []  # last one first
         self.record: list[str] = []
-        self.number = sum(1 for _ in islice(text, skipped))  # lines taken, those of `record` not yet counted
 
     def __iter__(self) -> Iterator[str]:
-        record, back, text = self.record, self.back, self.text
-        while len(record) < MOST_LINES:
-            line = back.pop() if back else text.readline()
-            if not line:
-                return
+        record, again, readline = self.record, self.again, self.text.readline
+        while len(record) < MOST_LINES and (line := again.pop() if again else readline()):
             record.append(line)
             yield line
 
@@ -192,16 +190,11 @@ class _Lines:
         """The lines of the record that was just read; the next one begins."""
         record = self.record.copy()
         self.record.clear()
-        self.number += len(record)
         return record
 
-    def push(self, lines: list[str]) -> None:
-        """Read these again."""
-        self.back.extend(reversed(lines))
-        self.number -= len(lines)
 
-
-def _records(file: str, lines: _Lines, names: list[str]) -> Iterator[Row | Rejected]:
+def _records(file: str, lines: _Lines, names: list[str], done: int) -> Iterator[Row | Rejected]:
+    """The records from line `done` + 1 on."""
     held: Rejected | None = None  # a rejected record whose further lines are not records of their own
     reader = csv.reader(lines, strict=True)
     while True:
@@ -212,6 +205,7 @@ def _records(file: str, lines: _Lines, names: list[str]) -> Iterator[Row | Rejec
         first, *more = lines.take() or [""]
         if cells is None and not first:
             break
+        done += 1  # the line of `first`
         if not more and not first.strip():
             continue
         why = why or _wrong(cells or [], len(names))
@@ -219,17 +213,18 @@ def _records(file: str, lines: _Lines, names: list[str]) -> Iterator[Row | Rejec
             if held is not None:
                 yield held
                 held = None
-            yield Row(lines.number - len(more), dict(zip(names, cells or [], strict=True)))
+            yield Row(done, dict(zip(names, cells or [], strict=True)))
+            done += len(more)
             continue
         reader = csv.reader(lines, strict=True)
-        lines.push(more)
+        lines.again.extend(reversed(more))
         first = _shown(first)
         if held is not None:
             held = replace(held, text=(held.text + first)[:SHOWN])
         elif more:
-            held = Rejected(file, lines.number, why, first)
+            held = Rejected(file, done, why, first)
         else:
-            yield Rejected(file, lines.number, why, first)
+            yield Rejected(file, done, why, first)
     if held is not None:
         yield held
 
