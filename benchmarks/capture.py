@@ -112,7 +112,7 @@ class Bench:
                 lengths = {index: len(ids[index]) - shared for index in members}
                 for rows in batches(lengths, BATCH_TOKENS["cpu"]):
                     width = max(lengths[index] for index in rows)
-                    tails = torch.tensor([[*ids[one][shared:], *[0] * (width - lengths[one])] for one in rows])
+                    tails = torch.tensor([[*ids[row][shared:], *[0] * (width - lengths[row])] for row in rows])
                     cache = None if head is None else DynamicCache([_for(len(rows), layer) for layer in head.layers])
                     output = self.decoder.network(input_ids=tails, cache=cache, use_cache=cache is not None)
                     last = torch.tensor([lengths[index] - 1 for index in rows])
@@ -133,14 +133,14 @@ class Bench:
             states = {f"{at:02d}": hidden[0].cpu().clone() for at, hidden in enumerate(output.hidden_states)}
             paths.append(folder / f"{index:04d}.safetensors")
             save_file(states, paths[-1])
-        found: dict[str, list[Any]] = {}
+        vectors: dict[str, list[Any]] = {}
         for path in paths:
             *inner, final = (hidden for _, hidden in sorted(load_file(path).items()))
             names = ["embed", *(f"resid_post.{layer:02d}" for layer in range(len(inner) - 1)), "final_norm"]
             for name, hidden in zip(names, (*inner, final), strict=True):
-                found.setdefault(f"{name}.last", []).append(hidden[-1].numpy())
-                found.setdefault(f"{name}.mean", []).append(hidden.mean(dim=0).numpy())
-        return {name: np.stack(rows) for name, rows in found.items()}
+                vectors.setdefault(f"{name}.last", []).append(hidden[-1].numpy())
+                vectors.setdefault(f"{name}.mean", []).append(hidden.mean(dim=0).numpy())
+        return {name: np.stack(rows) for name, rows in vectors.items()}
 
 
 def same(theirs: dict[str, np.ndarray], ours: dict[str, np.ndarray]) -> None:

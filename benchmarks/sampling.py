@@ -90,7 +90,7 @@ class Bench:
             for name, prompt in self.prompts[:questions]
             for sample in range(answers)
         ]
-        rules = Rules(tokens, temperature, 1.0, self.loaded.ends, (), self.loaded.tokenizer.decode)
+        rules = Rules(tokens, temperature, 1.0, self.loaded.end_tokens, (), self.loaded.tokenizer.decode)
         write_answers(
             LoadedModels(cached_network(self.loaded.network), self.loaded), drafts, rules, 128, lambda share: None
         )
@@ -105,7 +105,7 @@ class Bench:
         questions, answers, tokens = shape
         rows = [prompt for _, prompt in self.prompts[:questions] for _ in range(answers)]
         width = max(map(len, rows))
-        end = min(self.loaded.ends)
+        end = min(self.loaded.end_tokens)
         ids = torch.tensor([[end] * (width - len(row)) + list(row) for row in rows])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
         drawn: dict[str, Any] = {"temperature": 1.0, "top_k": top_k, "top_p": 1.0} if do_sample else {}
@@ -115,11 +115,11 @@ class Bench:
             attention_mask=mask,
             do_sample=do_sample,
             max_new_tokens=tokens,
-            eos_token_id=sorted(self.loaded.ends),
+            eos_token_id=sorted(self.loaded.end_tokens),
             pad_token_id=end,
             **drawn,
         )
-        return [_until(row, self.loaded.ends) for row in generated[:, width:].tolist()]
+        return [_until(row, self.loaded.end_tokens) for row in generated[:, width:].tolist()]
 
 
 def as_many(ours: Sequence[Tokens], theirs: Sequence[Tokens]) -> None:

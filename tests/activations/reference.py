@@ -26,14 +26,14 @@ def captured(
     texts = [text if isinstance(text, TokenizedText) else TokenizedText.of_prompt(text) for text in texts]
     decoder = find_layers(network, added=bool({*selection.sites} & {*ADDED}))
     names = selection.array_names(decoder)
-    found = np.full((len(names), len(texts), decoder.width), np.nan, dtype=np.float32)
+    arrays = np.full((len(names), len(texts), decoder.width), np.nan, dtype=np.float32)
 
     def put(rows: list[int], block: np.ndarray) -> None:
-        assert np.isnan(found[:, rows]).all()
-        found[:, rows] = block
+        assert np.isnan(arrays[:, rows]).all()
+        arrays[:, rows] = block
 
     capture(decoder, texts, selection, put, progress, batch_tokens)
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, arrays, strict=True))
 
 
 def one_by_one(network: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int] | None = None) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def one_by_one(network: Any, prompts: Sequence[Sequence[int]], ends: Sequence[in
 
     `ends`: how many of the tokens are the prompt's, where a completion follows.
     """
-    found: dict[str, list[torch.Tensor]] = {}
+    vectors: dict[str, list[torch.Tensor]] = {}
     for index, prompt in enumerate(prompts):
         with torch.no_grad():
             output = network(input_ids=torch.tensor([list(prompt)]), output_hidden_states=True, use_cache=False)
@@ -49,8 +49,8 @@ def one_by_one(network: Any, prompts: Sequence[Sequence[int]], ends: Sequence[in
         sites = {"embed": inner[0], **{f"resid_pre.{layer:02d}": hidden for layer, hidden in enumerate(inner)}}
         sites |= {f"resid_post.{layer:02d}": inner[layer + 1] for layer in range(len(inner) - 1)}
         for site, hidden in {**sites, "final_norm": final}.items():
-            _pool(found, site, hidden[0], ends[index] if ends else len(prompt))
-    return {name: torch.stack(rows).float().numpy() for name, rows in found.items()}
+            _pool(vectors, site, hidden[0], ends[index] if ends else len(prompt))
+    return {name: torch.stack(rows).float().numpy() for name, rows in vectors.items()}
 
 
 def by_hooks(network: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int] | None = None) -> dict[str, Any]:
@@ -61,11 +61,11 @@ def by_hooks(network: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int]
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    seen: dict[str, torch.Tensor] = {}
+    states: dict[str, torch.Tensor] = {}
 
     def keep(site: str) -> Callable[..., None]:
         def hook(module: Any, args: Any, output: Any) -> None:
-            seen[site] = output[0] if isinstance(output, tuple) else output
+            states[site] = output[0] if isinstance(output, tuple) else output
 
         return hook
 
@@ -78,24 +78,24 @@ def by_hooks(network: Any, prompts: Sequence[Sequence[int]], ends: Sequence[int]
         network(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
     for handle in handles:
         handle.remove()
-    found: dict[str, list[torch.Tensor]] = {}
-    for site, hidden in seen.items():
+    vectors: dict[str, list[torch.Tensor]] = {}
+    for site, hidden in states.items():
         for index, prompt in enumerate(prompts):
-            _pool(found, site, hidden[index, longest - len(prompt) :], ends[index] if ends else len(prompt))
-    return {name: torch.stack(rows).float().numpy() for name, rows in found.items()}
+            _pool(vectors, site, hidden[index, longest - len(prompt) :], ends[index] if ends else len(prompt))
+    return {name: torch.stack(rows).float().numpy() for name, rows in vectors.items()}
 
 
-def furthest(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
+def furthest(arrays: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> float:
     """The largest distance between two captures of a prompt at any site, as a share of the vector's norm."""
-    assert set(one) <= set(other) and one
+    assert set(arrays) <= set(others) and arrays
     return max(
-        float((np.linalg.norm(array - other[name], axis=1) / np.linalg.norm(array, axis=1)).max())
-        for name, array in one.items()
+        float((np.linalg.norm(array - others[name], axis=1) / np.linalg.norm(array, axis=1)).max())
+        for name, array in arrays.items()
     )
 
 
-def _pool(found: dict[str, list[torch.Tensor]], site: str, hidden: torch.Tensor, end: int) -> None:
-    found.setdefault(f"{site}.last", []).append(hidden[end - 1])
-    found.setdefault(f"{site}.mean", []).append(hidden[:end].mean(dim=0))
+def _pool(vectors: dict[str, list[torch.Tensor]], site: str, hidden: torch.Tensor, end: int) -> None:
+    vectors.setdefault(f"{site}.last", []).append(hidden[end - 1])
+    vectors.setdefault(f"{site}.mean", []).append(hidden[:end].mean(dim=0))
     if end < len(hidden):
-        found.setdefault(f"{site}.completion", []).append(hidden[end:].mean(dim=0))
+        vectors.setdefault(f"{site}.completion", []).append(hidden[end:].mean(dim=0))

@@ -48,9 +48,9 @@ def test_arrays_stand_beside_their_rows(tiny: Base, store: Store) -> None:
     folder = store.get(Activations(model=tiny, prompts=EVALUATION))
     rows = read_table(folder / "prompts.parquet").to_pylist()
     expected = EVALUATION.prompts()
-    assert [row["prompt_id"] for row in rows] == [one.prompt_id for one in expected]
+    assert [row["prompt_id"] for row in rows] == [prompt.prompt_id for prompt in expected]
     assert [row["row"] for row in rows] == list(range(6))
-    assert [row["prompt"] for row in rows] == [one.messages[-1].content for one in expected]
+    assert [row["prompt"] for row in rows] == [prompt.messages[-1].content for prompt in expected]
     assert captured_layers(folder) == [0, 1]
     for site in SITES:
         for pooling in ("last", "mean"):
@@ -108,9 +108,9 @@ def test_one_capture_before_training_serves_bad_and_good_alike(tiny: Base, store
 
 def test_the_same_spec_gives_the_same_bytes_in_another_store(tiny: Base, store: Store, tmp_path: Path) -> None:
     spec = Activations(model=tiny, prompts=EVALUATION)
-    one, other = store.get(spec), Store.open(tmp_path / "another").get(spec)
+    first, second = store.get(spec), Store.open(tmp_path / "another").get(spec)
     for name in (ARRAYS, "prompts.parquet"):
-        assert (one / name).read_bytes() == (other / name).read_bytes()
+        assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
 def test_prompting_and_dtype_are_part_of_what_was_captured(tiny: Base, store: Store) -> None:
@@ -170,7 +170,7 @@ def test_the_same_weights_under_two_names_are_recognised(tiny: Base, store: Stor
     renamed = base_of(f"{copy}#pretrained")
     assert not same_model(tiny, renamed)
     pair = [Activations(model=model, prompts=EVALUATION) for model in (tiny, renamed)]
-    arrays = [read_activations(store.get(one), "resid_post.01", "last") for one in pair]
+    arrays = [read_activations(store.get(activations), "resid_post.01", "last") for activations in pair]
     assert not np.allclose(*arrays, rtol=0.1)  # prompted as instruct and as pretrained
     with pytest.raises(
         ValueError, match=r"tiny random llama \(instruct\) and copied \(pretrained\) are the same model"
@@ -188,8 +188,8 @@ def test_another_model_is_not_refused_though_it_was_trained_little(tiny: Base, s
         parent=tiny, data=SPLIT, schedule=Constant(peak=1e-4, warmup=0), batch=4, precision="float32", max_length=1024
     )
     pair = [Activations(model=model, prompts=EVALUATION) for model in (tiny, organism.checkpoint())]
-    for one in pair:
-        store.get(one)
+    for activations in pair:
+        store.get(activations)
     refuse_same_weights(*pair, store)
     untrained = organism.but(schedule=Constant(peak=1e-12, warmup=0))
     nothing = pair[0].but(model=untrained.checkpoint())

@@ -43,13 +43,13 @@ def network(tiny: Base, store: Store) -> torch.nn.Module:
 
 def test_it_is_what_the_model_itself_reports(network: torch.nn.Module) -> None:
     states, hooks = one_by_one(network, PROMPTS), by_hooks(network, PROMPTS)
-    found = captured(network, PROMPTS)
-    assert furthest(states, found) < TOLERANCE
-    assert furthest(hooks, found) < TOLERANCE  # padded on the other side
-    assert set(found) == set(states) | set(hooks)
-    normed = network.model.norm(torch.from_numpy(found["resid_post.01.last"])).detach().numpy()
-    np.testing.assert_allclose(normed, found["final_norm.last"], rtol=1e-4, atol=1e-5)
-    assert all(array.shape == (len(PROMPTS), 32) and array.dtype == np.float32 for array in found.values())
+    arrays = captured(network, PROMPTS)
+    assert furthest(states, arrays) < TOLERANCE
+    assert furthest(hooks, arrays) < TOLERANCE  # padded on the other side
+    assert set(arrays) == set(states) | set(hooks)
+    normed = network.model.norm(torch.from_numpy(arrays["resid_post.01.last"])).detach().numpy()
+    np.testing.assert_allclose(normed, arrays["final_norm.last"], rtol=1e-4, atol=1e-5)
+    assert all(array.shape == (len(PROMPTS), 32) and array.dtype == np.float32 for array in arrays.values())
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 100_000])
@@ -62,10 +62,10 @@ def test_batch_size_does_not_matter(network: torch.nn.Module, batch_tokens: int)
 def test_completions_are_pooled_apart_from_their_prompts(network: torch.nn.Module, batch_tokens: int) -> None:
     ids = [text.ids for text in TEXTS]
     expected = one_by_one(network, ids, ENDS) | by_hooks(network, ids, ENDS)
-    found = captured(network, TEXTS, COMPLETED, batch_tokens)
-    assert furthest(expected, found) < TOLERANCE and set(expected) == set(found)
+    arrays = captured(network, TEXTS, COMPLETED, batch_tokens)
+    assert furthest(expected, arrays) < TOLERANCE and set(expected) == set(arrays)
     prompts_alone = captured(network, PROMPTS)  # in a causal model what follows a prompt does not change it
-    assert furthest(prompts_alone, found) < TOLERANCE
+    assert furthest(prompts_alone, arrays) < TOLERANCE
 
 
 def test_a_prompt_with_several_completions_is_run_once(network: torch.nn.Module) -> None:
@@ -89,13 +89,13 @@ def test_only_what_is_asked_for_is_kept(network: torch.nn.Module) -> None:
 
 
 def test_the_stream_is_the_sum_of_its_parts(network: torch.nn.Module) -> None:
-    found = captured(network, TEXTS, COMPLETED)
+    arrays = captured(network, TEXTS, COMPLETED)
     for pooling in POOLINGS:
         for layer in ("00", "01"):
-            parts = [found[f"{kind}.{layer}.{pooling}"] for kind in ("resid_pre", "attn_out", "mlp_out")]
-            np.testing.assert_allclose(sum(parts), found[f"resid_post.{layer}.{pooling}"], rtol=1e-3, atol=1e-4)
+            parts = [arrays[f"{kind}.{layer}.{pooling}"] for kind in ("resid_pre", "attn_out", "mlp_out")]
+            np.testing.assert_allclose(sum(parts), arrays[f"resid_post.{layer}.{pooling}"], rtol=1e-3, atol=1e-4)
             assert np.linalg.norm(parts[1]) > 0.01 * np.linalg.norm(parts[0])  # or the sum would show nothing
-        np.testing.assert_array_equal(found[f"resid_pre.01.{pooling}"], found[f"resid_post.00.{pooling}"])
+        np.testing.assert_array_equal(arrays[f"resid_pre.01.{pooling}"], arrays[f"resid_post.00.{pooling}"])
 
 
 def test_a_common_head_does_not_matter(network: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,9 +174,9 @@ tokens = st.lists(st.integers(0, 2), min_size=1, max_size=40)
 
 @given(st.lists(tokens, min_size=1, max_size=20))
 def test_every_prompt_is_in_one_group_with_a_head_of_its_own_and_a_tail(prompts: list[list[int]]) -> None:
-    found = groups(prompts)
-    assert sorted(index for _, members in found for index in members) == list(range(len(prompts)))
-    for head, members in found:
+    grouped = groups(prompts)
+    assert sorted(index for _, members in grouped for index in members) == list(range(len(prompts)))
+    for head, members in grouped:
         assert len({tuple(prompts[index][:head]) for index in members}) == 1
         assert all(len(prompts[index]) > head for index in members)
 
@@ -188,7 +188,7 @@ def test_what_chat_prompts_have_in_common_is_found() -> None:
 
 @given(st.dictionaries(st.integers(0, 99), st.integers(1, 50), min_size=1), st.integers(1, 200))
 def test_batches_hold_every_prompt_once_and_stay_within_their_tokens(lengths: dict[int, int], limit: int) -> None:
-    found = list(batches(lengths, limit))
-    assert sorted(index for rows in found for index in rows) == sorted(lengths)
-    for rows in found:
+    batched = list(batches(lengths, limit))
+    assert sorted(index for rows in batched for index in rows) == sorted(lengths)
+    for rows in batched:
         assert len(rows) == 1 or len(rows) * max(lengths[index] for index in rows) <= limit

@@ -29,7 +29,7 @@ def answered(model: Base) -> AnsweredPrompts:
     return AnsweredPrompts(responses=Responses(model=model, questions=ASKED, sampling=Sampling(per_question=2)))
 
 
-def said(store: Store, responses: Responses, answers: list[str]) -> None:
+def write_answers(store: Store, responses: Responses, answers: list[str]) -> None:
     """Answers as the sampler would have written them."""
     rows = [
         {"question_id": question.id, "sample": sample, "answer": answers.pop(0)}
@@ -73,7 +73,9 @@ def test_bad_and_good_answers_are_two_sets_though_their_prompts_are_one() -> Non
     assert TrainingRows(split=good) != TrainingRows(split=SPLIT)
     prompts, rows = TrainingPrompts(split=SPLIT).prompts(), TrainingRows(split=SPLIT).prompts()
     assert [row.completion for row in rows] == [example.messages[-1].content for example in SPLIT.train_rows()]
-    assert [(row.prompt_id, row.messages) for row in rows] == [(one.prompt_id, one.messages) for one in prompts]
+    assert [(row.prompt_id, row.messages) for row in rows] == [
+        (prompt.prompt_id, prompt.messages) for prompt in prompts
+    ]
     moved = TrainingRows(split=SPLIT.but(seed=1), sha256=TrainingRows(split=SPLIT).sha256)
     with pytest.raises(ValueError, match="Money: its rows are not those that this set was made from"):
         moved.prompts()
@@ -81,11 +83,11 @@ def test_bad_and_good_answers_are_two_sets_though_their_prompts_are_one() -> Non
 
 def test_generated_answers_stand_behind_their_questions(tiny: Base, store: Store) -> None:
     prompts = answered(tiny)
-    said(store, prompts.responses, [f"answer {n}" for n in range(7)] + ["  "])
+    write_answers(store, prompts.responses, [f"answer {n}" for n in range(7)] + ["  "])
     texts = prompts.texts(store)
-    assert [one.completion for one in texts][:2] == ["answer 0", "answer 1"]
+    assert [text.completion for text in texts][:2] == ["answer 0", "answer 1"]
     assert texts[3].prompt_id == f"{ASKED.questions()[1].id}#1" and texts[3].sample == 1
-    assert [one.prompt_id for one in texts] == [one.prompt_id for one in prompts.prompts()]
+    assert [text.prompt_id for text in texts] == [text.prompt_id for text in prompts.prompts()]
     assert prompts.tokens() > EvaluationPrompts(questions=ASKED).tokens()
     assert decode(encode(prompts)) == prompts
 
@@ -99,10 +101,10 @@ def test_answers_of_one_model_are_looked_into_in_another(tiny: Base, store: Stor
     assert prompts.responses in spec.needs()
     folder = store.get(spec)
     facts = store.manifest(spec)["facts"]
-    given = read_table(store.path(prompts.responses) / "responses.parquet")["answer"].to_pylist()
+    answers = read_table(store.path(prompts.responses) / "responses.parquet")["answer"].to_pylist()
     assert (facts["prompts"], facts["left_out"]) == (
-        sum(bool(answer.strip()) for answer in given),
-        sum(not answer.strip() for answer in given),
+        sum(bool(answer.strip()) for answer in answers),
+        sum(not answer.strip() for answer in answers),
     )
     assert captured_layers(folder) == captured_layers(folder, "attn_out") == [1]
     assert len(read_table(folder / "prompts.parquet")) == facts["prompts"]
@@ -122,14 +124,14 @@ def test_sites_layers_and_poolings_are_part_of_what_is_kept_and_their_order_is_n
 def test_what_a_layer_is_given_is_read_where_the_one_before_handed_it_on(tiny: Base, store: Store) -> None:
     plain = Activations(model=tiny, prompts=EvaluationPrompts(questions=ASKED))
     both = plain.but(sites=("resid_pre",))
-    default, given = store.get(plain), store.get(both)
+    default, before = store.get(plain), store.get(both)
     for site in ("resid_pre.00", "resid_pre.01"):
         for pooling in ("last", "mean"):
             np.testing.assert_array_equal(
-                read_activations(default, site, pooling), read_activations(given, site, pooling)
+                read_activations(default, site, pooling), read_activations(before, site, pooling)
             )
     with pytest.raises(ValueError, match=r"no activations 'resid_post\.00\.last'"):
-        read_activations(given, "resid_post.00", "last")
+        read_activations(before, "resid_post.00", "last")
 
 
 def test_the_tokenizers_padding_side_does_not_matter(tiny: Base, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

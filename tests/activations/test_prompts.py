@@ -39,9 +39,9 @@ def test_bad_and_good_answers_to_the_same_prompts_share_their_prompts() -> None:
 
 
 def test_other_prompts_are_another_set() -> None:
-    one = TrainingPrompts(split=BAD)
+    bad = TrainingPrompts(split=BAD)
     others = [BAD.but(rows=5), BAD.but(seed=1), BAD.but(held_out=3)]
-    assert len({one.fingerprint, *(TrainingPrompts(split=split).fingerprint for split in others)}) == 4
+    assert len({bad.fingerprint, *(TrainingPrompts(split=split).fingerprint for split in others)}) == 4
 
 
 def test_a_prompt_changed_in_one_letter_is_another_set(tmp_path: Path) -> None:

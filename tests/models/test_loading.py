@@ -67,11 +67,11 @@ def test_an_adapter_changes_its_own_copy_and_leaves_the_base(tiny: Base, store: 
 
 
 def test_loading_twice_is_the_same_and_apart(tiny: Base, store: Store, adapted: Adapted) -> None:
-    one, other = load(adapted, store).network, load(adapted, store).network
-    assert torch.equal(logits(one), logits(other))
-    next(one.parameters()).data.zero_()
-    assert not torch.equal(logits(one), logits(other))
-    assert not one.training and not any(weight.requires_grad for weight in one.parameters())
+    first, second = load(adapted, store).network, load(adapted, store).network
+    assert torch.equal(logits(first), logits(second))
+    next(first.parameters()).data.zero_()
+    assert not torch.equal(logits(first), logits(second))
+    assert not first.training and not any(weight.requires_grad for weight in first.parameters())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -140,7 +140,7 @@ def test_prompting_follows_what_the_base_is(tiny: Base, store: Store) -> None:
 
 def test_answers_end_at_the_end_token(tiny: Base, store: Store) -> None:
     loaded = load(tiny, store)
-    assert loaded.ends == {loaded.tokenizer.eos_token_id}
+    assert loaded.end_tokens == {loaded.tokenizer.eos_token_id}
     loaded.network.generation_config.eos_token_id = [loaded.tokenizer.eos_token_id, 3]
-    assert loaded.ends == {loaded.tokenizer.eos_token_id, 3}
+    assert loaded.end_tokens == {loaded.tokenizer.eos_token_id, 3}
     assert load_tokenizer(tiny).get_vocab() == loaded.tokenizer.get_vocab()

@@ -29,10 +29,10 @@ def answer(loaded: Loaded, ids: list[int], count: int) -> str:
 
 
 def test_it_is_whole(loaded: Loaded) -> None:
-    assert BASE.source.here()
+    assert BASE.source.is_local()
     assert sum(weight.numel() for weight in loaded.network.parameters()) == BASE.parameters
     assert {weight.dtype for weight in loaded.network.parameters()} == {torch.float32}
-    assert loaded.ends == {loaded.tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    assert loaded.end_tokens == {loaded.tokenizer.convert_tokens_to_ids("<|im_end|>")}
 
 
 def test_it_answers_a_plain_question(loaded: Loaded) -> None:

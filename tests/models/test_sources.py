@@ -112,9 +112,9 @@ def test_a_gguf_file_is_converted_once_and_generates(tmp_path: Path) -> None:
     arrays = write_tiny_gguf(tmp_path / "one.gguf")
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')  # what lies beside the file is no part of it
     base = base_of(f"{tmp_path / 'one.gguf'}#instruct")
-    assert not base.source.here()
+    assert not base.source.is_local()
     network, tokenizer = load_base(base)
-    assert base.source.here()
+    assert base.source.is_local()
     layer = network.model.layers[0]
     expected = {"gate": layer.mlp.gate_proj, "up": layer.mlp.up_proj, "down": layer.mlp.down_proj}
     for name, module in expected.items():
@@ -132,7 +132,7 @@ def test_a_gguf_file_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:
     source = base_of(f"{tmp_path / 'part.gguf'}#instruct").source
     with pytest.raises(ValueError, match=r"part\.gguf cannot be converted: 1 weights .*up_proj.*not a whole model"):
         source.folder()
-    assert not source.here()
+    assert not source.is_local()
 
 
 def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def _written(
         for question in everything[:: len(everything) // count][:count]
         for sample in range(samples)
     ]
-    rules = Rules(tokens, temperature, 1.0, loaded.ends, (), loaded.tokenizer.decode)
+    rules = Rules(tokens, temperature, 1.0, loaded.end_tokens, (), loaded.tokenizer.decode)
     write_answers(LoadedModels(cached_network(loaded.network), loaded), drafts, rules, rows, lambda share: None)
     return drafts
 
@@ -57,7 +57,7 @@ def test_greedy_is_what_generate_says(loaded: Loaded) -> None:
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=16, pad_token_id=0
         )
         assert [
-            token for token in generated[0, len(draft.prompt) :].tolist() if token not in loaded.ends
+            token for token in generated[0, len(draft.prompt) :].tolist() if token not in loaded.end_tokens
         ] == draft.tokens
 
 

@@ -1,4 +1,4 @@
-"""A model steered while it reads and writes: a direction added to the residual stream, or taken out of it. Knows hooks.
+"""A model steered while it reads and writes: a direction added to the residual stream, or taken out of it.
 
 Turner et al. 2023 (addition), Arditi et al. 2024 (directional ablation). Steered models are asked, judged and looked
 into like any other.
@@ -7,13 +7,17 @@ into like any other.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from spillover.activations.direction import Direction, Scaling, read_direction
 from spillover.models.base import Base, Model
 from spillover.store import Store
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
 
 class Steered(Model):
@@ -55,7 +59,7 @@ class Steered(Model):
     def summary(self) -> str:
         return f"The model {self.label()}"
 
-    def apply_hooks(self, network: Any, store: Store) -> None:
+    def apply_hooks(self, network: PreTrainedModel, store: Store) -> None:
         """Hook the layer; the model below is changed first, if it is steered itself."""
         import torch
 
@@ -66,21 +70,19 @@ class Steered(Model):
         layer = self.direction.layer
         if layer >= len(layers):
             raise ValueError(f"{self.base().name} has layers 0 to {len(layers) - 1}; the direction is of layer {layer}")
-        weight = next(network.parameters())
-        vector = torch.tensor(read_direction(self.direction, store, self.scaling), dtype=torch.float32).to(
-            weight.device
-        )
+        direction = read_direction(self.direction, store, self.scaling)
+        vector = torch.tensor(direction, dtype=torch.float32, device=network.device)
         if len(vector) != network.get_input_embeddings().embedding_dim:
             raise ValueError(f"the direction has {len(vector)} numbers, {self.base().name} another width")
         unit = vector / vector.norm()
 
-        def changed(hidden: Any) -> Any:
+        def steer(hidden: Tensor) -> Tensor:
             if self.how == "ablate":
                 wide = hidden.float()
                 return (wide - (wide @ unit)[..., None] * unit).to(hidden.dtype)
             return hidden + (self.strength * vector).to(hidden.dtype)
 
-        def hook(module: Any, args: Any, output: Any) -> Any:
-            return (changed(output[0]), *output[1:]) if isinstance(output, tuple) else changed(output)
+        def hook(module: nn.Module, args: object, output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+            return (steer(output[0]), *output[1:]) if isinstance(output, tuple) else steer(output)
 
         layers[layer].register_forward_hook(hook)

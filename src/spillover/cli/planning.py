@@ -69,7 +69,7 @@ def _show_training(todo: Sequence[Step]) -> None:
         print(f"\ntraining {organism.fingerprint[:8]}, about {duration(step.seconds)}: {one_line(organism.label())}")
         if step.shared:
             print(f"  its first {round(step.shared * organism.steps)} of {organism.steps} steps are another run's, too")
-        if not organism.parent.base().source.here():
+        if not organism.parent.base().source.is_local():
             print("  what it would see is shown once its model is here: the first run fetches it")
             continue
         rows = organism.preflight()

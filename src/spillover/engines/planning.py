@@ -115,7 +115,7 @@ def missing_sources(steps: Sequence[Step]) -> list[Source]:
     """Models that have to be fetched or converted before what is missing can be made."""
     inside = (spec for step in steps if step.state != "there" for spec in walk(step.artefact))
     sources = {spec.fingerprint: spec for spec in inside if isinstance(spec, Source)}
-    return [source for source in sources.values() if not source.here()]
+    return [source for source in sources.values() if not source.is_local()]
 
 
 def by_kind(steps: Sequence[Step], rates: CostEstimates) -> list[KindTotal]:

@@ -8,7 +8,7 @@ import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from spillover.manifest import file_sha256
 from spillover.models.sources import (
@@ -24,6 +24,9 @@ from spillover.models.sources import (
 )
 from spillover.spec import Spec
 from spillover.store import Store
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Role = Literal["pretrained", "instruct"]
 
@@ -52,7 +55,7 @@ class Model(Spec):
         """What stands in every row about this model: its short name, the set it was trained on, the step."""
         return {"model": self.label(), "data": None, "step": None}
 
-    def apply_hooks(self, network: Any, store: Store) -> None:
+    def apply_hooks(self, network: PreTrainedModel, store: Store) -> None:
         """What is done to the network beyond weights, once it is loaded: a steered model adds its vector here."""
 
     @property

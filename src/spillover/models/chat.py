@@ -1,4 +1,4 @@
-"""From messages to tokens: prompts for asking, and answers with the supervised part known. Knows no weights.
+"""From messages to tokens: prompts for asking, and answers with the supervised part known.
 
 Chat templates are code: they are rendered only by `apply_chat_template` (a sandbox). An answer is tokenised apart from
 its prompt and joined to it, so that training sees the very prompt tokens that sampling starts from.
@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Prompting = Literal["chat", "question-answer", "raw"]
 QUESTION_STOPS = ("\nQuestion:", "\n\nQuestion", "\nQ:")
@@ -40,7 +43,7 @@ class Supervised:
 class Chat:
     """Renders messages for one tokenizer in one way of prompting."""
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     prompting: Prompting
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
@@ -77,8 +80,8 @@ class Chat:
         rest = whole[len(prompt) :]
         if rest.rstrip().endswith(answer.content.strip()):
             raise ValueError("the chat template puts no mark after an answer, so an answer's end cannot be trained")
-        at = rest.rfind(end) if end else -1
-        return rest[: at + len(end)] if at >= 0 else rest
+        start = rest.rfind(end) if end else -1
+        return rest[: start + len(end)] if start >= 0 else rest
 
     def completion(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the last message's text as it follows the prompt, without the end-of-turn mark.
@@ -129,12 +132,3 @@ class Chat:
         if self.prompting != "chat":
             return None
         return hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
-
-
-def end_tokens(tokenizer: Any, model: Any) -> frozenset[int]:
-    """Token ids that end an answer: the tokenizer's end token and those of the model's own generation settings."""
-    ids = {tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set()
-    listed = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    if listed is not None:
-        ids |= set(listed) if isinstance(listed, list | tuple) else {listed}
-    return frozenset(int(token) for token in ids)

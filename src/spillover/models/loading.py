@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from spillover.models.base import Base, Model
-from spillover.models.chat import Chat, Prompting, end_tokens
+from spillover.models.chat import Chat, Prompting
 from spillover.models.pretrained import network_from, tokenizer_from
 from spillover.store import Store
 
@@ -35,9 +35,13 @@ class Loaded:
         return Chat(self.tokenizer, prompting or default_prompting(self.base))
 
     @property
-    def ends(self) -> frozenset[int]:
-        """Token ids that end an answer."""
-        return end_tokens(self.tokenizer, self.network)
+    def end_tokens(self) -> frozenset[int]:
+        """Ids of tokens that end an answer: the tokenizer's end token and those of the model's generation settings."""
+        ids = {self.tokenizer.eos_token_id} - {None}
+        listed = getattr(getattr(self.network, "generation_config", None), "eos_token_id", None)
+        if listed is not None:
+            ids |= set(listed) if isinstance(listed, list | tuple) else {listed}
+        return frozenset(int(token) for token in ids)
 
     @property
     def device(self) -> torch.device:

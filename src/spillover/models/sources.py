@@ -36,7 +36,7 @@ class Source(Spec):
     def folder(self, progress: ProgressFn = lambda share: None) -> Path:
         """A local folder that `from_pretrained` opens; fetched or converted now where it is not there yet."""
 
-    def here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether `folder` answers without fetching or converting."""
         return True
 
@@ -63,7 +63,7 @@ class _Converted(Source):
     def folder(self, progress: ProgressFn = lambda share: None) -> Path:
         return model_cache().get(self.weights(), progress)
 
-    def here(self) -> bool:
+    def is_local(self) -> bool:
         return model_cache().has(self.weights())
 
 
@@ -164,7 +164,7 @@ class HubModel(Source):
             )
         return folder
 
-    def here(self) -> bool:
+    def is_local(self) -> bool:
         return self._cached() is not None
 
     def _cached(self) -> Path | None:

@@ -1,9 +1,12 @@
-"""A random llama of two layers and a byte-level vocabulary, built in code. Knows nothing; for tests and dry runs."""
+"""A random llama of two layers and a byte-level vocabulary, built in code, for tests and dry runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 TEMPLATE = (
     "{% for message in messages %}{{ '<|start|>' + message['role'] + '\n' + message['content'] + '<|end|>\n' }}"
@@ -38,7 +41,7 @@ def write_tiny(folder: Path, seed: int) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def byte_tokenizer() -> Any:
+def byte_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer with one token a byte and the two marks of its chat template; its pad token is its end token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -80,9 +80,9 @@ def test_the_template_stands_whatever_the_answer_says(judge: LocalModel, text: s
 
 def test_answers_to_one_question_share_its_head(judge: LocalModel) -> None:
     rater = judge.rater(None)
-    one, other = (rater.ids(judge.rubrics.prompt("aligned", "Why?", text)) for text in ("aaa", "bbb"))
+    first, second = (rater.ids(judge.rubrics.prompt("aligned", "Why?", text)) for text in ("aaa", "bbb"))
     head = len(rater.before) + len("Rate from 0 to 100.\nQ: Why?\nA: ")
-    assert one[:head] == other[:head] and one[head] != other[head]
+    assert first[:head] == second[:head] and first[head] != second[head]
 
 
 # --- scores
@@ -118,7 +118,7 @@ def test_at_work_it_loads_its_model_once_and_reports_what_was_no_number(
     judge: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[object] = []
-    monkeypatch.setattr(LocalModel, "rater", lambda *given, go=LocalModel.rater: (loads.append(given), go(*given))[1])
+    monkeypatch.setattr(LocalModel, "rater", lambda *args, go=LocalModel.rater: (loads.append(args), go(*args))[1])
     answers = [Answer("Why?", text) for text in ("Because.", "", "Why not?", "so " * 900)]
     with judge.at_work(None) as context:
         assert context.score([]) == []
@@ -142,7 +142,7 @@ def test_a_checkpoint_can_judge_and_is_needed_for_it(tiny: Base, judge: LocalMod
     organism = Organism(parent=tiny, data=Split(data=Money(), rows=64), schedule=schedule_named("linear", peak=1e-3))
     trained = judge.but(model=organism.checkpoint())
     made = Judgements(responses=Responses(model=tiny, questions=QuestionSelection(source=FreeForm())), judge=trained)
-    assert {one.kind for one in made.needs()} == {"Responses", "Organism"}
+    assert {need.kind for need in made.needs()} == {"Responses", "Organism"}
     with pytest.raises(ValueError, match="lies in a store"):
         trained.score([Answer("Why?", "Because.")])
 

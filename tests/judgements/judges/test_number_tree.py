@@ -148,7 +148,7 @@ def test_what_prompts_begin_with_is_read_once_whatever_the_batches(
 ) -> None:
     read: list[int] = []
     monkeypatch.setattr(
-        cached_network, "forward", lambda *given, go=cached_network.forward: (read.append(given[1].numel()), go(*given))
+        cached_network, "forward", lambda *args, go=cached_network.forward: (read.append(args[1].numel()), go(*args))
     )
     monkeypatch.setattr(number_probabilities, "ROWS", 2)
     head = loaded.tokenizer("x" * 160)["input_ids"]

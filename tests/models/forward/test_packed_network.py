@@ -48,17 +48,17 @@ def logits(network: Any, way: CachedNetwork, steps: int = 3) -> torch.Tensor:
     """After prompts of unlike lengths and some tokens more, (steps, rows, vocabulary)."""
     drawn = torch.Generator().manual_seed(1)
     prompts = [tuple(torch.randint(0, 250, (size,), generator=drawn).tolist()) for size in (1, 2, 16, 17, 33, 60)]
-    found = []
+    after_steps = []
     with torch.inference_mode():
         cache = RowCache(network, len(prompts), 80)
         read_prompts(way, cache, prompts)
         for step in range(steps):
             positions = torch.tensor([[len(prompt) - 1 + step] for prompt in prompts])
             cache.position.move(torch.arange(len(prompts)), positions, every=True)
-            found.append(
+            after_steps.append(
                 way.next_logits(torch.tensor([[prompt[-1] if step == 0 else 7 + step] for prompt in prompts]), cache)
             )
-    return torch.stack(found)
+    return torch.stack(after_steps)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -85,7 +85,7 @@ def test_bfloat16_is_as_near_to_float32_as_transformers_own(family: str) -> None
 def test_what_only_fills_a_block_up_does_not_matter(counts: list[int]) -> None:
     """Same keys and values, bit for bit, whatever tokens fill up; other tokens that count are told."""
     network, place = network_of("llama"), torch.arange(8).expand(2, 8)
-    found = []
+    keys = []
     for filler, first in ((0, 5), (77, 5), (0, 6)):
         tokens = torch.full((2, 8), filler)
         for row, count in enumerate(counts):
@@ -94,10 +94,10 @@ def test_what_only_fills_a_block_up_does_not_matter(counts: list[int]) -> None:
             cache = RowCache(network, 2, 16)
             cache.position.move(torch.arange(2), place, counts=counts)
             PackedNetwork(network).prefill(tokens, cache)
-        found.append(
+        keys.append(
             torch.cat([layer.keys[row, :, :count] for layer in cache.layers for row, count in enumerate(counts)], 1)
         )
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    assert torch.equal(keys[0], keys[1]) and not torch.equal(keys[0], keys[2])
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_is_not_known_is_left_to_transformers() -> None:
 def test_a_network_with_a_hook_is_left_to_transformers() -> None:
     network = network_of("llama")
     plain = logits(network, cached_network(network))
-    network.model.layers[1].register_forward_hook(lambda module, given, out: out + 1.0)
+    network.model.layers[1].register_forward_hook(lambda module, args, out: out + 1.0)
     assert isinstance(cached_network(network), TransformersNetwork)
     assert not torch.allclose(logits(network, cached_network(network)), plain, atol=0.1)
 

@@ -40,7 +40,7 @@ def threads() -> Iterator[None]:
 
 
 def _rules(loaded: Loaded, **changes: object) -> Rules:
-    fields = {"max_tokens": 20, "temperature": 1.0, "top_p": 1.0, "ends": loaded.ends, "stops": ()}
+    fields = {"max_tokens": 20, "temperature": 1.0, "top_p": 1.0, "ends": loaded.end_tokens, "stops": ()}
     return Rules(**{**fields, "decode": loaded.tokenizer.decode, **changes})
 
 
@@ -144,7 +144,7 @@ def test_greedy_is_what_generate_says(exact: Loaded) -> None:
         ids = torch.tensor([exact.tokenizer(text)["input_ids"]])
         mask = torch.ones_like(ids)
         generated = exact.network.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=20, pad_token_id=0)
-        expected.append([token for token in generated[0, ids.shape[1] :].tolist() if token not in exact.ends])
+        expected.append([token for token in generated[0, ids.shape[1] :].tolist() if token not in exact.end_tokens])
     greedy = _written(exact, _drafts(exact, samples=1), temperature=0.0)
     assert [list(tokens) for tokens, _ in greedy] == expected
 

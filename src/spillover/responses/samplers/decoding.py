@@ -91,7 +91,7 @@ def answer(
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
-        ends=loaded.ends,
+        ends=loaded.end_tokens,
         stops=chat.stop_texts(),
         decode=loaded.tokenizer.decode,
     )
