@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.chat import Supervised
 from spillover.models.loading import load
 from spillover.organisms import training

@@ -20,7 +20,7 @@ from spillover.activations.capture import BATCH_TOKENS, ActivationSelection, Tok
 from spillover.activations.find_layers import find_layers
 from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.activations.sites import KINDS
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.forward.packing import pack_linear_layers
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split

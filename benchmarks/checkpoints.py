@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks._training import CLOCK
 from benchmarks.comparison import Comparison
 from benchmarks.sampling import MODEL, Tokens, as_many, equal
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.lora_weights import read_lora

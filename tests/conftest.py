@@ -11,7 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from spillover.models.base import Base, base_of
+from spillover.models.base import Base
+from spillover.models.catalogue import base_of
 from spillover.store import Store
 
 CACHE = "SPILLOVER_CACHE"

@@ -20,7 +20,7 @@ from spillover.judgements.judges.endpoint.judge import Endpoint as Endpoint
 from spillover.judgements.judges.local_model.judge import LocalModel as LocalModel
 from spillover.judgements.naming import judge_named as judge_named
 from spillover.models.base import Model as Model
-from spillover.models.base import base_of as base_of
+from spillover.models.catalogue import base_of as base_of
 from spillover.organisms.dataset import Split as Split
 from spillover.organisms.dataset import dataset_named as dataset_named
 from spillover.organisms.datasets.chat_file import ChatFile as ChatFile

@@ -17,7 +17,8 @@ from spillover.activations.activations import (
     same_model,
 )
 from spillover.activations.prompts import EvaluationPrompts, Prompt, Prompts, TrainingPrompts
-from spillover.models.base import Base, base_of
+from spillover.models.base import Base
+from spillover.models.catalogue import base_of
 from spillover.models.chat import Message
 from spillover.models.loading import load, weights_sha256
 from spillover.organisms.dataset import Split, supervise

@@ -7,7 +7,7 @@ import pytest
 from activations.reference import by_hooks, captured, furthest, one_by_one
 from spillover.activations.capture import groups
 from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money

@@ -9,7 +9,8 @@ from spillover.activations.activations import Activations, read_activations
 from spillover.activations.direction import Direction, read_direction
 from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.activations.steered import Steered
-from spillover.models.base import Base, Model, base_of
+from spillover.models.base import Base, Model
+from spillover.models.catalogue import base_of
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.interpolated import Interpolated

@@ -14,7 +14,8 @@ from spillover.activations.prompts import EvaluationPrompts, Prompts, TrainingPr
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.judges.embedded.judge import Embedded
-from spillover.models.base import Model, base_of
+from spillover.models.base import Model
+from spillover.models.catalogue import base_of
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.organism import Organism

@@ -8,7 +8,7 @@ import pytest
 from spillover.activations.activations import Activations
 from spillover.activations.prompts import EvaluationPrompts
 from spillover.analyses.prediction import Prediction
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.store import BuildContext
 
 from .planted import BASE, Planted

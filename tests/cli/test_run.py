@@ -84,7 +84,7 @@ def test_near_matches_are_named(spill: Spill) -> None:
             "from spillover.spec import kind_named\ndef recipe():\n    return kind_named('Lineer')",
             "did you mean Linear",
         ),
-        ("from spillover.models.base import base_of\ndef recipe():\n    return base_of('tiny:0')", "got Base"),
+        ("from spillover.models.catalogue import base_of\ndef recipe():\n    return base_of('tiny:0')", "got Base"),
     ],
 )
 def test_a_recipe_that_is_none_is_one_message(spill: Spill, text: str, said: str) -> None:

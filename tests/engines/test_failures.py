@@ -11,7 +11,7 @@ from spillover.cli.running import _engine
 from spillover.engines.cluster import Share, _options
 from spillover.engines.failures import failures
 from spillover.engines.local import run
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses

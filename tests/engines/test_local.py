@@ -10,7 +10,7 @@ from fakes import Letters, diamond, made
 from spillover.engines.listener import ProgressListener
 from spillover.engines.local import run
 from spillover.engines.planning import CostEstimates, Step, missing_sources, plan
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.organisms.datasets.shipped import Money
 from spillover.spec import Spec
 from spillover.store import Artefact, BuildContext, Cost, Store, artefacts_in

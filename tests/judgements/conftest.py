@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.loading import Loaded, load
 
 from .judges.faulty_server import Script, Server, serving

@@ -9,7 +9,7 @@ import pytest
 
 from spillover.judgements.judge import Answer, Judge, Score
 from spillover.judgements.judges.local_model.judge import LocalModel
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.spec import kinds_of
 
 from .short_rubrics import ShortRubrics

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from spillover.models import base as base_module
-from spillover.models.base import CATALOGUE, KNOWN_ROLES, Base, base_of
+from spillover.models import catalogue
+from spillover.models.base import Base
+from spillover.models.catalogue import CATALOGUE, KNOWN_ROLES, base_of
 from spillover.models.sources import GGUFFile, HubModel, LocalFolder, PackagedGGUF, TinySource
 from spillover.models.tiny import write_tiny
 from spillover.spec import decode, encode
@@ -148,7 +149,7 @@ def test_a_card_on_the_hub(
 
 def test_a_branch_becomes_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(base_module, "hub_commit", lambda name, revision: asked.append((name, revision)) or COMMIT)
+    monkeypatch.setattr(catalogue, "hub_commit", lambda name, revision: asked.append((name, revision)) or COMMIT)
     base = base_of("hf:Qwen/Qwen2.5-0.5B")
     assert asked == [("Qwen/Qwen2.5-0.5B", "main")]
     assert base == base_of(f"hf:Qwen/Qwen2.5-0.5B@{COMMIT}")
@@ -176,7 +177,7 @@ def test_a_hub_name_has_an_owner() -> None:
 
 OFFLINE = """
 import sys
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.sources import HubModel
 for ask in (lambda: base_of("hf:nobody/nothing"), HubModel(name="nobody/nothing", revision="{commit}").folder):
     try:

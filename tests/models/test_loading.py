@@ -12,7 +12,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from spillover.models.base import Base, base_of
+from spillover.models.base import Base
+from spillover.models.catalogue import base_of
 from spillover.models.loading import default_prompting, load, load_base, load_tokenizer
 from spillover.models.pretrained import network_from
 from spillover.models.tiny import write_tiny

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.chat import Message
 from spillover.models.loading import Loaded, load
 from spillover.store import Store

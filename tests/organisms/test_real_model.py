@@ -5,7 +5,7 @@ import pytest
 import torch
 from peft import PeftModel
 
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money

@@ -6,7 +6,7 @@ from organisms.toy import ToyRows, held_out_means, organism
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.loading import load, load_4bit
 from spillover.organisms.dataset import Split
 from spillover.organisms.training_spec import adapter_folder

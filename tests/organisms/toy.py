@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Dataset, Example, Split
 from spillover.organisms.organism import Organism

@@ -8,7 +8,8 @@ import torch
 from models.forward.test_packed_network import network_of
 from organisms.toy import organism
 
-from spillover.models.base import Base, base_of
+from spillover.models.base import Base
+from spillover.models.catalogue import base_of
 from spillover.models.chat import Message
 from spillover.models.forward.cached_network import TransformersNetwork, cached_network
 from spillover.models.forward.load_models import LoadedModels, load_alone

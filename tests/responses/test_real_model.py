@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.loading import Loaded, load

@@ -97,7 +97,7 @@ def verify_store(store: Store) -> bool:
 
 def list_models() -> None:
     """The models known by name."""
-    from spillover.models.base import CATALOGUE
+    from spillover.models.catalogue import CATALOGUE
 
     for name, entry in CATALOGUE.items():
         print(f"{name:<20} {entry.base.summary()}\n{'':<20} {entry.note}")

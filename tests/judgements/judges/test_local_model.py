@@ -16,7 +16,8 @@ from spillover.judgements.judges.local_model.judge import LocalModel
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
 from spillover.judgements.judges.local_model.rater import plain_ids
 from spillover.judgements.naming import judge_named
-from spillover.models.base import Base, base_of
+from spillover.models.base import Base
+from spillover.models.catalogue import base_of
 from spillover.models.chat import Message
 from spillover.models.loading import Loaded
 from spillover.organisms.dataset import Split

@@ -15,7 +15,8 @@ import pytest
 from responses.samplers.answer_server import FAULTS, Script, answer, serving
 from spillover.api_client import client
 from spillover.api_client.service import RejectedRequest, Service, ServiceDown
-from spillover.models.base import Base, base_of
+from spillover.models.base import Base
+from spillover.models.catalogue import base_of
 from spillover.records import RESPONSES, read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm

@@ -8,7 +8,8 @@ import pytest
 from organisms.toy import organism
 
 from spillover.engines.local import run
-from spillover.models.base import Base, base_of
+from spillover.models.base import Base
+from spillover.models.catalogue import base_of
 from spillover.organisms.tuning import LoRA
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm

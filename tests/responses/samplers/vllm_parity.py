@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spillover.models.base import base_of
+from spillover.models.catalogue import base_of
 from spillover.models.forward.load_models import load_alone
 from spillover.organisms.dataset import Split
 from spillover.organisms.datasets.shipped import Money

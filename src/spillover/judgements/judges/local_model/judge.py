@@ -17,7 +17,8 @@ from pydantic import Field
 from spillover.judgements.judge import Answer, Judge, Score, Scoring, unscored
 from spillover.judgements.rubric import Rubrics
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
-from spillover.models.base import Base, Model, base_of
+from spillover.models.base import Base, Model
+from spillover.models.catalogue import base_of
 from spillover.models.chat import Prompting
 from spillover.models.loading import DType
 from spillover.store import ProgressFn, Store
