@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spillover.analyses.blocks import Block, Column, Figure, Number, Paragraph, Section, Table
+from spillover.analyses.blocks import Block, Column, Number, Paragraph, Section, Table
 from spillover.analyses.rows import TableRow
 from spillover.papers.cells import (
     DIGITS,
@@ -23,8 +23,7 @@ from spillover.papers.cells import (
 )
 from spillover.papers.paper import PaperPart, Reproduction
 from spillover.records import table, write_csv
-from spillover.report.figures import draw_svg
-from spillover.report.page import PageSection, render
+from spillover.report.page import PageSection, render, write_section
 from spillover.report.provenance_section import Provenance
 
 PAGE, CELLS, OURS = "index.html", "cells.csv", "ours.csv"
@@ -63,16 +62,13 @@ def write_reproduction(reproduction: Reproduction, out: Path) -> Path:
 
 def _written(name: str, section: Section, tables: Mapping[str, list[TableRow]], out: Path) -> PageSection:
     """A section whose tables and figures now lie beside the page."""
+    rounded = {}
     for part, rows in tables.items():
-        rounded = [
+        rounded[part] = [
             {key: settled(value, DIGITS) if isinstance(value, float) else value for key, value in row.items()}
             for row in rows
         ]
-        write_csv(table(rounded), out / "tables" / f"{name}_{part}.csv")
-    figures = {block.name: draw_svg(block) for block in section.blocks if isinstance(block, Figure)}
-    for figure, svg in figures.items():
-        (out / "figures" / f"{name}_{figure}.svg").write_bytes(svg)
-    return PageSection(name, section, figures)
+    return write_section(name, section, rounded, out)
 
 
 def _verdicts(reproduction: Reproduction) -> tuple[Section, dict[str, list[TableRow]]]:

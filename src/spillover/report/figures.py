@@ -1,4 +1,4 @@
-"""Figures as SVG, the same bytes for the same rows. Knows matplotlib; knows no analysis."""
+"""Figures as SVG by matplotlib: the same bytes for the same rows."""
 
 from __future__ import annotations
 

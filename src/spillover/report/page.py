@@ -1,4 +1,4 @@
-"""The page: sections into one HTML file that opens without network. Knows HTML; knows no analysis and no store.
+"""The page: sections into one HTML file that opens without network, its tables and figures beside it.
 
 Everything that models wrote is hostile: the template escapes all text, control characters become visible marks, and a
 content security policy allows nothing but this page's own style and the pictures inside it.
@@ -13,12 +13,15 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from spillover.analyses.blocks import AnswersSideBySide, Figure, Number, Paragraph, Section, Table, value_text
+from spillover.analyses.blocks import AnswersSideBySide, Block, Figure, Number, Paragraph, Section, Table, value_text
+from spillover.analyses.rows import TableRows
+from spillover.records import table, write_csv
+from spillover.report.figures import draw_svg
 from spillover.report.provenance_section import Provenance
 
 KEPT = "\n\t"
@@ -36,12 +39,22 @@ class PageSection:
     figures: Mapping[str, bytes]
 
 
+def write_section(name: str, section: Section, tables: Mapping[str, TableRows], folder: Path) -> PageSection:
+    """Write the section's tables (`folder/tables/NAME_TABLE.csv`) and figures (`folder/figures/NAME_FIGURE.svg`)."""
+    for table_name, rows in tables.items():
+        write_csv(table(rows), folder / "tables" / f"{name}_{table_name}.csv")
+    figures = {block.name: draw_svg(block) for block in section.blocks if isinstance(block, Figure)}
+    for figure_name, svg in figures.items():
+        (folder / "figures" / f"{name}_{figure_name}.svg").write_bytes(svg)
+    return PageSection(name, section, figures)
+
+
 def render(title: str, about: str, parts: Sequence[PageSection], provenance: Provenance) -> str:
     """The whole page."""
     style = _read("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    page: str = _template().render(
+    return _template().render(
         title=title,
         about=about,
         parts=parts,
@@ -51,10 +64,9 @@ def render(title: str, about: str, parts: Sequence[PageSection], provenance: Pro
         rows=ROWS,
         folded=FOLDED,
     )
-    return page
 
 
-def visible_text(text: Any) -> str:
+def visible_text(text: object) -> str:
     """Text with control characters and direction marks replaced by U+FFFD, so that nothing hides or reorders."""
     return "".join(
         "\ufffd"
@@ -80,13 +92,13 @@ def data_address(svg: bytes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
-def block_kind(block: Any) -> str:
+def block_kind(block: Block) -> str:
     """Which part of the template shows a block."""
     return {Paragraph: "paragraph", Figure: "figure", Table: "table", AnswersSideBySide: "answers"}[type(block)]
 
 
 @functools.cache
-def _template() -> Any:
+def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"visible_text": visible_text, "data_address": data_address, "kind": block_kind}
     environment.globals |= {"value_text": value_text, "linked_text": linked_text}

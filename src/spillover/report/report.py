@@ -1,19 +1,15 @@
-"""The report of a study: an artefact whose folder holds the page, its tables and its figures. Computes nothing."""
+"""The report of a study: an artefact whose folder holds the page, its tables and its figures."""
 
 from __future__ import annotations
 
 import html
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from spillover.analyses.analysis import Analysis
-from spillover.analyses.blocks import Figure
-from spillover.records import table, write_csv
-from spillover.report.figures import draw_svg
-from spillover.report.page import PageSection, render
+from spillover.report.page import render, write_section
 from spillover.report.provenance_section import provenance_of
 from spillover.store import Artefact, BuildContext, Cost, Store
 
@@ -55,23 +51,15 @@ class Report(Artefact):
         """The page and its tables."""
         return ReportPage(store.path(self) / PAGE)
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
-        parts = []
+    def make(self, context: BuildContext) -> dict[str, object]:
+        sections = []
         for folder in ("tables", "figures"):
             (context.folder / folder).mkdir()
         for done, (name, analysis) in enumerate(named(self.analyses).items(), start=1):
             result = analysis.read_result(context.path(analysis))
-            section = analysis.section(result)
-            for kind, rows in result.tables.items():
-                write_csv(table(rows), context.folder / "tables" / f"{name}_{kind}.csv")
-            figures = {}
-            for block in section.blocks:
-                if isinstance(block, Figure):
-                    figures[block.name] = draw_svg(block)
-                    (context.folder / "figures" / f"{name}_{block.name}.svg").write_bytes(figures[block.name])
-            parts.append(PageSection(name, section, figures))
+            sections.append(write_section(name, analysis.section(result), result.tables, context.folder))
             context.progress(done / (len(self.analyses) + 1))
-        page = render(self.title, self.about, parts, provenance_of(self, context.store))
+        page = render(self.title, self.about, sections, provenance_of(self, context.store))
         (context.folder / PAGE).write_text(page, encoding="utf-8", errors="replace")
         return {
             "tables": len(list((context.folder / "tables").iterdir())),
@@ -81,11 +69,11 @@ class Report(Artefact):
 
 def named(analyses: tuple[Analysis, ...]) -> dict[str, Analysis]:
     """Analyses by the name their tables go by: the kind in small letters, numbered from the second of a kind."""
-    found: dict[str, Analysis] = {}
+    by_name: dict[str, Analysis] = {}
     for analysis in analyses:
         stem, count = analysis.kind.lower(), 2
         name = stem
-        while name in found:
+        while name in by_name:
             name, count = f"{stem}{count}", count + 1
-        found[name] = analysis
-    return found
+        by_name[name] = analysis
+    return by_name
