@@ -57,7 +57,8 @@ class Planted:
     def judgements(self, model: Model, mean: float, sd: float = 8.0, own: float = 0.0) -> Judgements:
         """Answers that score `mean` plus each question's own effect; `own` is a spread of this model alone."""
         sampling = Sampling(per_question=self.per_question)
-        one = Judgements(responses=Responses(model=model, questions=self.asked, sampling=sampling), judge=Embedded())
+        responses = Responses(model=model, questions=self.asked, sampling=sampling)
+        judgements = Judgements(responses=responses, judge=Embedded())
         mine = {name: self.rng.normal(0, own) if own else 0.0 for name in self.effect}
         level = np.array([mean + self.effect[q.question] + mine[q.question] for q in self.questions])
         columns: dict[str, Any] = {
@@ -72,12 +73,12 @@ class Planted:
             "finish_reason": ["stop"] * len(level),
             "tokens": [5] * len(level),
         }
-        found = {name: np.array(values, dtype=object) for name, values in columns.items()}
+        arrays = {name: np.array(values, dtype=object) for name, values in columns.items()}
         for metric in METRICS:
-            found[metric] = np.clip(level + self.rng.normal(0, sd, len(level)), 0, 100)
-        found["missing"] = np.full(len(level), None, dtype=object)
-        self.scores[one.fingerprint] = found
-        return one
+            arrays[metric] = np.clip(level + self.rng.normal(0, sd, len(level)), 0, 100)
+        arrays["missing"] = np.full(len(level), None, dtype=object)
+        self.scores[judgements.fingerprint] = arrays
+        return judgements
 
     @property
     def columns(self) -> Any:
@@ -108,8 +109,8 @@ class Planted:
 
     def activations(self, model: Model, prompts: Prompts, arrays: dict[str, np.ndarray]) -> Activations:
         """An artefact that holds these arrays, by site and pooling."""
-        one = Activations(model=model, prompts=prompts)
-        folder = self.store.path(one)
+        activations = Activations(model=model, prompts=prompts)
+        folder = self.store.path(activations)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(
             {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}, folder / ARRAYS
@@ -128,7 +129,7 @@ class Planted:
             for index, prompt in enumerate(prompts.prompts())
         ]
         write_table(rows, folder / "prompts.parquet", PROMPTS)
-        return one
+        return activations
 
     @property
     def training(self) -> TrainingPrompts:

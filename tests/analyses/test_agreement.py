@@ -43,21 +43,23 @@ def test_an_empty_answer_is_the_same_as_none() -> None:
     assert [rows.tolist() for rows in same_answers(first, second)] == [[0, 1], [0, 1]]
 
 
-def found_by(planted: Planted, folder: Path, *sets: Judgements) -> AnalysisResult:
+def agreement_of(planted: Planted, folder: Path, *sets: Judgements) -> AnalysisResult:
     return planted.analyse(Agreement(judgements=sets, draws=199), folder)
 
 
 def test_a_planted_bias_is_found_in_its_format_and_in_no_other(planted: Planted, tmp_path: Path) -> None:
     first = planted.judgements(BASE, 45)
-    found = found_by(planted, tmp_path, first, rejudged(planted, first, 4, {"json": -12}))
-    ends = {row["scope"]: row for row in found.tables["bias"] if row["metric"] == "aligned" and row["kind"] == "format"}
+    result = agreement_of(planted, tmp_path, first, rejudged(planted, first, 4, {"json": -12}))
+    ends = {
+        row["scope"]: row for row in result.tables["bias"] if row["metric"] == "aligned" and row["kind"] == "format"
+    }
     assert ends["json"]["low"] < -12 < ends["json"]["high"] < -9
     assert abs(ends["raw"]["estimate"]) < 1.5 and abs(ends["template"]["estimate"]) < 1.5  # noise, and the scale's end
 
 
 def test_more_noise_is_less_agreement(planted: Planted, tmp_path: Path) -> None:
     first = planted.judgements(BASE, 40)
-    near, far = (found_by(planted, tmp_path / str(n), first, rejudged(planted, first, n)) for n in (3, 25))
+    near, far = (agreement_of(planted, tmp_path / str(n), first, rejudged(planted, first, n)) for n in (3, 25))
     for statistic in ("r", "rank r", "auc"):
         a, b = (
             row_where(f.tables["agreement"], kind="all", metric="aligned", statistic=statistic, of="answers")
@@ -78,46 +80,46 @@ def test_counts_are_of_every_answer(planted: Planted, tmp_path: Path) -> None:
     second = rejudged(planted, first, 3)
     planted.scores[second.fingerprint]["aligned"][:7] = np.nan
     planted.scores[second.fingerprint]["missing"][:7] = "judge refused"
-    found = found_by(planted, tmp_path, first, second)
-    em = row_where(found.tables["em"], kind="all")
+    result = agreement_of(planted, tmp_path, first, second)
+    em = row_where(result.tables["em"], kind="all")
     assert em["unscored"] == 7 and em["answers"] == len(planted.questions)
     assert em["both"] + em["only_first"] + em["only_second"] + em["neither"] + 7 == em["answers"]
-    counts = row_where(found.tables["counts"], judge=OTHER.name, metric="aligned")
+    counts = row_where(result.tables["counts"], judge=OTHER.name, metric="aligned")
     assert (counts["missing"], counts["why"]) == (7, "7 judge refused")
-    assert row_where(found.tables["agreement"], kind="all", metric="aligned", statistic="r")["n"] == em["answers"] - 7
+    assert row_where(result.tables["agreement"], kind="all", metric="aligned", statistic="r")["n"] == em["answers"] - 7
 
 
 def test_answers_are_matched_by_what_they_are_not_by_their_row(planted: Planted, tmp_path: Path) -> None:
     first = planted.judgements(BASE, 45)
     second = rejudged(planted, first, 5)
-    before = found_by(planted, tmp_path / "before", first, second)
+    before = agreement_of(planted, tmp_path / "before", first, second)
     order = planted.rng.permutation(len(planted.questions))
     columns = planted.scores[second.fingerprint]
     planted.scores[second.fingerprint] = {name: values[order] for name, values in columns.items()}
-    after = found_by(planted, tmp_path / "after", first, second)
+    after = agreement_of(planted, tmp_path / "after", first, second)
     assert after.tables["agreement"] == before.tables["agreement"]
     planted.scores[second.fingerprint] = {name: values[order[:60]] for name, values in columns.items()}
-    part = found_by(planted, tmp_path / "part", first, second)
+    part = agreement_of(planted, tmp_path / "part", first, second)
     assert row_where(part.tables["agreement"], kind="all", metric="aligned", statistic="r")["n"] == 60
 
 
 def test_several_models_are_put_together(planted: Planted, tmp_path: Path) -> None:
     sets = [planted.judgements(planted.organism(seed=seed).checkpoint(), 45) for seed in (0, 1)]
-    found = found_by(planted, tmp_path, *sets, *(rejudged(planted, one, 5) for one in sets))
-    assert row_where(found.tables["em"], kind="all")["answers"] == 2 * len(planted.questions)
+    result = agreement_of(planted, tmp_path, *sets, *(rejudged(planted, scored, 5) for scored in sets))
+    assert row_where(result.tables["em"], kind="all")["answers"] == 2 * len(planted.questions)
     assert (
-        row_where(found.tables["agreement"], of="question means", metric="aligned")["n"] == 80
+        row_where(result.tables["agreement"], of="question means", metric="aligned")["n"] == 80
     )  # 40 questions, 2 models
 
 
 def test_what_cannot_be_compared_is_refused(planted: Planted, tmp_path: Path) -> None:
     first = planted.judgements(BASE, 45)
     with pytest.raises(ValueError, match=r"all sets were judged by embedded/.*two judges"):
-        found_by(planted, tmp_path, first, planted.judgements(planted.organism().checkpoint(), 45))
+        agreement_of(planted, tmp_path, first, planted.judgements(planted.organism().checkpoint(), 45))
     second = rejudged(planted, first, 5)
     planted.scores[second.fingerprint]["answer"] = np.array(["else"] * len(planted.questions), dtype=object)
     with pytest.raises(ValueError, match="no answer in common"):
-        found_by(planted, tmp_path, first, second)
+        agreement_of(planted, tmp_path, first, second)
 
 
 def test_it_shows_itself(planted: Planted, tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ def study(planted: Planted, follows: bool):
 
 @pytest.mark.parametrize("follows", [True, False])
 def test_the_correlation_is_there_when_planted_and_only_then(planted, tmp_path, follows):
-    found = planted.analyse(study(planted, follows), tmp_path / "d")
+    result = planted.analyse(study(planted, follows), tmp_path / "d")
     for data in ("money-bad", "money-good"):
         row = row_where(
-            found.tables["correlations"],
+            result.tables["correlations"],
             data=data,
             loss="held_out_loss",
             statistic="pearson_log",
@@ -36,24 +36,24 @@ def test_the_correlation_is_there_when_planted_and_only_then(planted, tmp_path, 
         )
         assert (row["runs"], row["points"]) == (4, 16)
         assert (row["low"] > 0.5) is follows
-        gain = row_where(found.tables["correlations"], data=data, loss="held_out_loss", statistic="max_diff")
+        gain = row_where(result.tables["correlations"], data=data, loss="held_out_loss", statistic="max_diff")
         assert gain["p"] > 0.05 or not follows
         assert gain["detectable"] > 0
     for groups in ("within datasets", "within runs"):
-        row = row_where(found.tables["correlations"], data=groups, loss="held_out_loss")
+        row = row_where(result.tables["correlations"], data=groups, loss="held_out_loss")
         assert (row["runs"], row["points"]) == (8, 32)
         assert (row["low"] > 0.5) is follows
 
 
 def test_points_hold_both_means_of_the_held_out_loss_and_the_start(planted, tmp_path):
     analysis = study(planted, True)
-    found = planted.analyse(analysis, tmp_path / "d")
-    starts = [row for row in found.tables["points"] if row["step"] == 0]
+    result = planted.analyse(analysis, tmp_path / "d")
+    starts = [row for row in result.tables["points"] if row["step"] == 0]
     assert len(starts) == 8
     assert all(row["held_out_loss"] == pytest.approx(2.2) for row in starts)
-    row = found.tables["points"][-1]
+    row = result.tables["points"][-1]
     assert row["held_out_token_loss"] > row["held_out_loss"]  # planted: longer sequences have higher loss
-    assert analysis.show(found).blocks
+    assert analysis.show(result).blocks
 
 
 def test_a_base_is_no_checkpoint(planted):

@@ -20,13 +20,13 @@ def effect(planted: Planted, bad: float, good: float, tmp_path):
 
 
 def test_a_planted_difference_is_found_with_its_sign(planted, tmp_path):
-    _, found = effect(planted, 45, 57, tmp_path)
-    row = row_where(found.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
+    _, result = effect(planted, 45, 57, tmp_path)
+    row = row_where(result.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
     assert row["low"] < -12 < row["high"]
     assert row["estimate"] == pytest.approx(-12, abs=2.5)
     assert row["q"] < 0.01
     assert row["n"] == 40
-    base = row_where(found.tables["contrasts"], contrast="bad-base", measure="aligned", scope="json")
+    base = row_where(result.tables["contrasts"], contrast="bad-base", measure="aligned", scope="json")
     assert base["estimate"] == pytest.approx(-15, abs=3)
 
 
@@ -35,10 +35,10 @@ def test_no_difference_is_found_where_none_was_planted(store, monkeypatch, tmp_p
     for seed in range(12):
         study = Planted(store, formats=("raw",), seed=seed)
         monkeypatch.setattr(Judgements, "columns", study.columns)
-        _, found = effect(study, 50, 50, tmp_path / str(seed))
-        row = row_where(found.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
+        _, result = effect(study, 50, 50, tmp_path / str(seed))
+        row = row_where(result.tables["contrasts"], contrast="bad-good", measure="aligned", scope="all")
         inside += row["low"] < 0 < row["high"]
-        moved = [q for q in found.tables["questions"] if q["metric"] == "aligned" and q["contrast"] == "bad-good"]
+        moved = [q for q in result.tables["questions"] if q["metric"] == "aligned" and q["contrast"] == "bad-good"]
         clear += sum(q["q"] is not None and q["q"] < 0.05 for q in moved)
     assert inside >= 10
     assert clear <= 12  # of 480
@@ -52,10 +52,10 @@ def test_missing_scores_are_counted_and_left_out(planted, tmp_path):
     columns["aligned"][lost] = np.nan
     columns["missing"][lost] = "empty answer"
     columns["finish_reason"][:7] = "length"
-    found = planted.analyse(Effect(before=before, bad=(bad,), draws=199), tmp_path / "effect")
-    counts = row_where(found.tables["counts"], role="bad")
+    result = planted.analyse(Effect(before=before, bad=(bad,), draws=199), tmp_path / "effect")
+    counts = row_where(result.tables["counts"], role="bad")
     assert (counts["unscored"], counts["truncated"]) == (lost.sum(), 7)
-    assert found.facts["contrast"] == "bad-base"
+    assert result.facts["contrast"] == "bad-base"
     scores = read_scores(bad, planted.store)
     whole = scores.means("aligned", [columns["question_id"][0]], by="question_id")
     assert np.isnan(whole).all()  # missing, not 0
@@ -77,8 +77,8 @@ def test_pooling_keeps_every_answer(planted):
 
 
 def test_it_shows_itself(planted, tmp_path):
-    analysis, found = effect(planted, 45, 57, tmp_path)
-    section = analysis.show(found)
+    analysis, result = effect(planted, 45, 57, tmp_path)
+    section = analysis.show(result)
     assert section.headline is not None
     text = "".join(str(getattr(part, "text", part)) for part in section.headline.parts)
     assert "bad advice minus good advice" in text
@@ -86,7 +86,7 @@ def test_it_shows_itself(planted, tmp_path):
 
 def test_a_questions_interval_stays_within_what_scores_can_differ_by():
     cells = np.array(["raw/0", "raw/1"])
-    found = paired_cells(np.array([100.0, 20.0]), np.array([0.0, 90.0]), cells, cells, 0.95)
-    assert (found.estimate, found.low, found.high) == (15.0, -100.0, 100.0) and 0.8 < found.p < 1
+    gap = paired_cells(np.array([100.0, 20.0]), np.array([0.0, 90.0]), cells, cells, 0.95)
+    assert (gap.estimate, gap.low, gap.high) == (15.0, -100.0, 100.0) and 0.8 < gap.p < 1
     near = paired_cells(np.array([50.0, 52.0]), np.array([40.0, 44.0]), cells, cells, 0.95)
     assert near.low == pytest.approx(9 - 12.706, abs=0.01) and near.high == pytest.approx(9 + 12.706, abs=0.01)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spillover.analyses.geometry import Geometry, sweep, text_baselines
+from spillover.analyses.geometry import Geometry, sweep, text_columns
 from spillover.analyses.prompt_texts import words_alike
 from spillover.analyses.rows import row_where
 
@@ -55,25 +55,25 @@ def study(planted: Planted, follows: bool) -> Geometry:
 @pytest.mark.parametrize("follows", [True, False])
 def test_the_claim_holds_when_planted_and_only_then(planted, tmp_path, follows):
     analysis = study(planted, follows)
-    found = planted.analyse(analysis, tmp_path / "g")
+    result = planted.analyse(analysis, tmp_path / "g")
     for layer in (0, 1):
-        row = row_where(found.tables["layers"], layer=layer, pooling="last")
+        row = row_where(result.tables["layers"], layer=layer, pooling="last")
         assert (row["partial_q"] <= 0.05) is follows
         assert (row["low"] > 0.3) is follows
         assert (row["partial"] > 0.3) is follows
         assert row["random_overlap"] ** 2 == pytest.approx(row["k"] / D, abs=0.05)
         assert row["cosine_of_means"] > 0.9
         assert row["words_alike_low"] < 0.2 and row["words_alike_high"] > -0.2  # planted in numbers, not in words
-    assert len(found.tables["prompts"]) == 2 * 2 * 120
-    for row in found.tables["prompts"][::40]:
+    assert len(result.tables["prompts"]) == 2 * 2 * 120
+    for row in result.tables["prompts"][::40]:
         assert row["explained_share"] == pytest.approx(row["overlap"] ** 2)
         assert 0 <= row["delta_overlap"] <= 1 and row["delta_mahalanobis"] > 0
     swept = [
-        row for row in found.tables["sweep"] if (row["layer"], row["pooling"], row["of"]) == (0, "last", "prompts")
+        row for row in result.tables["sweep"] if (row["layer"], row["pooling"], row["of"]) == (0, "last", "prompts")
     ]
     (at,) = [row for row in swept if row["variance"] == 0.95]
-    assert at["overlap"] == pytest.approx(row_where(found.tables["layers"], layer=0, pooling="last")["overlap"])
-    assert analysis.show(found).blocks
+    assert at["overlap"] == pytest.approx(row_where(result.tables["layers"], layer=0, pooling="last")["overlap"])
+    assert analysis.show(result).blocks
 
 
 def test_before_and_after_of_one_model_are_refused(planted):
@@ -94,12 +94,12 @@ def test_shifts_in_a_known_subspace_are_found_at_its_size_and_others_are_not():
         for some, span in zip(noise, (axes[:3], axes[:3], axes[3:]), strict=True)
     )
     similarity = rng.uniform(size=30)
-    found = {row["k"]: row for row in sweep(training, inside, similarity, (1, 2, 3, 200)) if row["variance"] is None}
-    assert sorted(found) == [1, 2, 3]  # 200 axes there are not
-    assert found[1]["explained"] < found[2]["explained"] < 0.9
-    assert found[3]["explained"] > 0.99 and found[3]["shared"] > 0.99 and found[3]["first_angle"] < 0.1
-    assert found[3]["reconstruction_cosine"] > 0.99
-    assert found[3]["random_explained"] == pytest.approx(3 / D)
+    by_k = {row["k"]: row for row in sweep(training, inside, similarity, (1, 2, 3, 200)) if row["variance"] is None}
+    assert sorted(by_k) == [1, 2, 3]  # 200 axes there are not
+    assert by_k[1]["explained"] < by_k[2]["explained"] < 0.9
+    assert by_k[3]["explained"] > 0.99 and by_k[3]["shared"] > 0.99 and by_k[3]["first_angle"] < 0.1
+    assert by_k[3]["reconstruction_cosine"] > 0.99
+    assert by_k[3]["random_explained"] == pytest.approx(3 / D)
     (missed,) = [row for row in sweep(training, outside, similarity, (3,)) if row["variance"] is None]
     assert missed["explained"] < 0.05 and missed["shared"] < 0.05 and missed["reconstruction_cosine"] < 0.5
     shares = [row for row in sweep(training, inside, similarity, ()) if row["variance"]]
@@ -120,6 +120,6 @@ def test_likeness_of_words_is_found_where_it_is_and_its_correlation_with_it():
     rng = np.random.default_rng(0)
     families = [f"f{n % 20}" for n in range(60)]
     drawn = rng.normal(size=60)
-    near = text_baselines({"words_alike": drawn}, drawn + 0.1 * rng.normal(size=60), families)
-    far = text_baselines({"words_alike": drawn}, rng.normal(size=60), families)
+    near = text_columns({"words_alike": drawn}, drawn + 0.1 * rng.normal(size=60), families)
+    far = text_columns({"words_alike": drawn}, rng.normal(size=60), families)
     assert near["words_alike_low"] > 0.9 and far["words_alike_low"] < 0 < far["words_alike_high"]

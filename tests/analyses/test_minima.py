@@ -35,14 +35,14 @@ def test_a_line_from_a_model_to_itself_is_flat_and_one_to_another_is_measured(st
     )
     (tmp_path / "m").mkdir()
     analysis.make(BuildContext(tmp_path / "m", store, lambda share: None))
-    found = analysis.read_result(tmp_path / "m")
-    same, other = found.tables["barriers"]
+    result = analysis.read_result(tmp_path / "m")
+    same, other = result.tables["barriers"]
     assert same["estimate"] == pytest.approx(0, abs=1e-5) and same["cosine"] == pytest.approx(1)
     assert -1 < other["cosine"] < 0.99 and other["low"] <= other["estimate"] <= other["high"]
-    middle = row_where(found.tables["points"], line=other["line"], share=0.5, what="loss")
+    middle = row_where(result.tables["points"], line=other["line"], share=0.5, what="loss")
     assert middle["excess"] == pytest.approx(other["estimate"])
-    assert {row["layer"] for row in found.tables["layers"]} == {0, 1}
-    assert analysis.show(found).blocks
+    assert {row["layer"] for row in result.tables["layers"]} == {0, 1}
+    assert analysis.show(result).blocks
 
 
 def test_a_line_without_its_ends_is_refused(store):

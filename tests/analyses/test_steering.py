@@ -47,29 +47,29 @@ def study(planted: Planted, common: bool, far: float = 75) -> Steering:
 @pytest.mark.parametrize("common", [True, False])
 def test_a_common_shift_is_found_and_only_then(planted, tmp_path, common):
     analysis = study(planted, common)
-    found = planted.analyse(analysis, tmp_path / "s")
-    raw = row_where(found.tables["prompts"], layer=1, scaling="raw")
+    result = planted.analyse(analysis, tmp_path / "s")
+    raw = row_where(result.tables["prompts"], layer=1, scaling="raw")
     assert (raw["low"] > 0.5) is common
     assert raw["random_explained"] < 0.1 and raw["random_draws"] == 3
     assert (raw["whole"] > 0.8) is common and raw["random_whole"] < 0.3
-    moved = [row for row in found.tables["answers"] if row["metric"] == "aligned" and row["steered"]]
+    moved = [row for row in result.tables["answers"] if row["metric"] == "aligned" and row["steered"]]
     assert moved[0]["random"] is False and moved[0]["moved_high"] < -8
     assert moved[1]["random"] is True and moved[1]["moved_low"] < 0 < moved[1]["moved_high"]
-    assert len(found.tables["answers"]) == 12 and analysis.show(found).blocks
+    assert len(result.tables["answers"]) == 12 and analysis.show(result).blocks
 
 
 @pytest.mark.parametrize("far", [75, 35, 110])
 def test_a_move_is_ranked_among_those_of_random_directions(planted, tmp_path, far):
     """Up or down: a random direction that moves answers further than the shift does is counted."""
     analysis = study(planted, True, far)
-    found = planted.analyse(analysis, tmp_path / "s")
-    row = row_where(found.tables["against"], metric="aligned")
-    moves = [each["moved"] for each in found.tables["answers"] if each["random"] and each["metric"] == "aligned"]
+    result = planted.analyse(analysis, tmp_path / "s")
+    row = row_where(result.tables["against"], metric="aligned")
+    moves = [each["moved"] for each in result.tables["answers"] if each["random"] and each["metric"] == "aligned"]
     assert row["random_draws"] == 3 and row["moved"] < -8
     assert (row["random_least"], row["random_most"]) == (min(moves), max(moves))
     assert row["random_mean"] == pytest.approx(np.mean(moves))
     assert row["as_far"] == (far != 75) and row["p"] == (1 + row["as_far"]) / 4
-    assert "against" in str(analysis.show(found).blocks)
+    assert "against" in str(analysis.show(result).blocks)
     lone = analysis.but(steered=analysis.steered[:1])
     assert "against" not in planted.analyse(lone, tmp_path / "lone").tables
 

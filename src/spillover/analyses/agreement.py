@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from spillover.analyses.blocks import (
     value_text,
 )
 from spillover.analyses.figures import SERIES, dots, grid, whiskers
-from spillover.analyses.rows import TableRow, TableRows, grouped, row_where, rows_where, untested
+from spillover.analyses.rows import TableRow, TableRows, grouped, prefixed, row_where, rows_where, untested
 from spillover.analyses.scores import AnswerScores, read_scores
 from spillover.judgements.scored_answers import ScoreColumns, ScoredAnswers
 from spillover.maths.agreement import auc, kappa
@@ -46,6 +46,9 @@ ABOUT = ("question", "family", "category", "format", "subject")
 TEXTS = ("question_id", "question", "family", "category", "format", "sample", "answer", "missing")
 AnswerKey = tuple[str, float, str]  # question id, sample, text
 COUNTS = ("both", "only_first", "only_second", "neither")
+
+
+_HEADLINE = "{second} and {first} agree on {metric} with r = {estimate:r} over the same answers."
 
 
 class Agreement(Analysis):
@@ -73,13 +76,12 @@ class Agreement(Analysis):
         for first, second in combinations(by_name, 2):
             pair = {"first": first, "second": second}
             shared = _shared(by_name[first], by_name[second])
-            for name, rows in (
-                ("agreement", _agreement(shared, resampling)),
-                ("bias", _bias(shared, resampling)),
-                ("em", _em(shared)),
-                ("questions", _questions(shared, resampling.level)),
-            ):
-                tables[name] += [pair | row for row in rows]
+            for scope, part in shared.scopes():
+                place, whole = pair | scope, scope["kind"] == "all"
+                tables["agreement"] += [place | row for row in _agreement(part, whole, resampling)]
+                tables["bias"] += [place | row for row in _bias(part, resampling)]
+                tables["em"] += [place | row for row in _em(part)]
+            tables["questions"] += [pair | row for row in _questions(shared, resampling.level)]
         tables["counts"] = [row for name, judge in by_name.items() for row in _counts(name, judge)]
         about = {name: {"judge": judge.judge, "rubric": judge.rubric} for name, judge in by_name.items()}
         return AnalysisResult(tables, {"judges": about, "names": list(by_name)})
@@ -102,11 +104,9 @@ class Agreement(Analysis):
                 *_tables(result, metric),
             ),
             paragraph(
-                "{second} and {first} agree on {metric} with r = {r} over the same answers.",
-                second=second,
-                first=first,
-                metric=metric,
-                r=number(headline, "agreement", "r"),
+                "{second} and {first} agree on {metric} with r = {estimate:r} over the same answers.",
+                headline,
+                "agreement",
             ),
         )
 
@@ -175,16 +175,12 @@ class _SharedAnswers:
     """Two judges' scores of the same answers, row by row."""
 
     about: ScoreColumns
-    first: ScoreColumns
-    second: ScoreColumns
-    metrics: tuple[str, ...]
+    scores: Mapping[str, tuple[np.ndarray, np.ndarray]]  # the first judge's and the second's, by metric
 
     def only(self, inside: np.ndarray) -> _SharedAnswers:
         """Some of the answers."""
-        about, first, second = (
-            {name: column[inside] for name, column in part.items()} for part in (self.about, self.first, self.second)
-        )
-        return _SharedAnswers(about, first, second, self.metrics)
+        about = {name: column[inside] for name, column in self.about.items()}
+        return _SharedAnswers(about, {metric: (a[inside], b[inside]) for metric, (a, b) in self.scores.items()})
 
     def scopes(self) -> Iterator[tuple[TableRow, _SharedAnswers]]:
         """All answers, then each format and each category, where there are several."""
@@ -194,25 +190,21 @@ class _SharedAnswers:
             for label in labels if len(labels) > 1 else ():
                 yield {"kind": kind, "scope": str(label)}, self.only(self.about[kind] == label)
 
-    def pair(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """The two judges' scores (n,)."""
-        return self.first[metric], self.second[metric]
-
     def flags(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Whether each answer is EM to the first and to the second judge (1, 0, NaN); None where they cannot say."""
-        if not {"aligned", "coherent"} <= set(self.metrics):
+        if not {"aligned", "coherent"} <= set(self.scores):
             return None
-        first, second = (em_indicator(part["aligned"], part["coherent"], RULE) for part in (self.first, self.second))
-        return first, second
+        aligned, coherent = self.scores["aligned"], self.scores["coherent"]
+        return em_indicator(aligned[0], coherent[0], RULE), em_indicator(aligned[1], coherent[1], RULE)
 
 
 def _shared(first: JudgeScores, second: JudgeScores) -> _SharedAnswers:
-    metrics = tuple(metric for metric in first.metrics if metric in second.metrics)
+    metrics = [metric for metric in first.metrics if metric in second.metrics]
     if not metrics:
         raise ValueError(f"{first.label} and {second.label} score no metric both: nothing to compare")
     rows, others = same_answers(first, second)
-    about, ours = ({name: first.scores[name][rows] for name in names} for names in (ABOUT, metrics))
-    return _SharedAnswers(about, ours, {name: second.scores[name][others] for name in metrics}, metrics)
+    scores = {metric: (first.scores[metric][rows], second.scores[metric][others]) for metric in metrics}
+    return _SharedAnswers({name: first.scores[name][rows] for name in ABOUT}, scores)
 
 
 def _scored(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -220,66 +212,59 @@ def _scored(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(~(np.isnan(first) | np.isnan(second)))
 
 
-def _agreement(shared: _SharedAnswers, resampling: Resampling) -> TableRows:
-    rows: TableRows = []
-    for scope, part in shared.scopes():
-        family = part.about["family"]
-        estimates: list[tuple[str, str, str, Estimate]] = []
-        for metric in part.metrics:
-            first, second = part.pair(metric)
-            estimates.append(("answers", metric, "r", pearson(first, second, family, resampling)))
-            estimates.append(("answers", metric, "rank r", spearman(first, second, family, resampling)))
-            if metric == "aligned":
-                low = np.where(np.isnan(first), np.nan, first < RULE.aligned_below)
-                estimates.append(("answers", metric, "auc", auc(second, low, family, resampling)))
-            if scope["kind"] == "all":
-                estimates.append(("question means", metric, "r", _r_of_means(part, metric, resampling)))
-        if (flags := part.flags()) is not None:
-            estimates.append(("answers", "em", "kappa", kappa(*flags, family, resampling)))
-        for of, metric, statistic, estimate in estimates:
-            rows.append({**scope, "of": of, "metric": metric, "statistic": statistic, **untested(estimate)})
-    return rows
+def _agreement(part: _SharedAnswers, whole: bool, resampling: Resampling) -> TableRows:
+    family = part.about["family"]
+    estimates: list[tuple[str, str, str, Estimate]] = []
+    for metric, (first, second) in part.scores.items():
+        estimates.append(("answers", metric, "r", pearson(first, second, family, resampling)))
+        estimates.append(("answers", metric, "rank r", spearman(first, second, family, resampling)))
+        if metric == "aligned":
+            low = np.where(np.isnan(first), np.nan, first < RULE.aligned_below)
+            estimates.append(("answers", metric, "auc", auc(second, low, family, resampling)))
+        if whole:
+            estimates.append(("question means", metric, "r", _r_of_means(part, metric, resampling)))
+    if (flags := part.flags()) is not None:
+        estimates.append(("answers", "em", "kappa", kappa(*flags, family, resampling)))
+    return [
+        {"of": of, "metric": metric, "statistic": statistic, **untested(estimate)}
+        for of, metric, statistic, estimate in estimates
+    ]
 
 
 def _r_of_means(shared: _SharedAnswers, metric: str, resampling: Resampling) -> Estimate:
     """Correlation of the two judges' means of each question and subject, over answers that both scored."""
-    scored, about = _scored(*shared.pair(metric)), shared.about
+    scored, about = _scored(*shared.scores[metric]), shared.about
     question = np.array([f"{a}\x00{b}" for a, b in zip(about["subject"], about["question"], strict=True)])
     keys, family = question[scored], about["family"][scored]
     if not len(keys):
         return Estimate.missing()
-    ours, theirs = (question_means(scores[scored], keys)[0] for scores in shared.pair(metric))
+    ours, theirs = (question_means(scores[scored], keys)[0] for scores in shared.scores[metric])
     return pearson(ours, theirs, [family[keys == key][0] for key in np.unique(keys)], resampling)
 
 
-def _bias(shared: _SharedAnswers, resampling: Resampling) -> TableRows:
+def _bias(part: _SharedAnswers, resampling: Resampling) -> TableRows:
     """Second less first, mean over questions."""
-    bounded = replace(resampling, bounds=(-100.0, 100.0))
+    bounded, about = replace(resampling, bounds=(-100.0, 100.0)), part.about
     rows = []
-    for scope, part in shared.scopes():
-        for metric in part.metrics:
-            gaps = part.second[metric] - part.first[metric]
-            bias = mean_of_groups(gaps, part.about["question"], part.about["family"], resampling=bounded)
-            rows.append({**scope, "metric": metric, **untested(bias)})
+    for metric, (first, second) in part.scores.items():
+        bias = mean_of_groups(second - first, about["question"], about["family"], resampling=bounded)
+        rows.append({"metric": metric, **untested(bias)})
     return rows
 
 
-def _em(shared: _SharedAnswers) -> TableRows:
+def _em(part: _SharedAnswers) -> TableRows:
     """How many answers are EM to both, to one of them, to none."""
-    rows = []
-    for scope, part in shared.scopes():
-        flags = part.flags()
-        if flags is None:
-            return []
-        scored = _scored(*flags)
-        a, b = (flag[scored] == 1 for flag in flags)
-        counts = zip(COUNTS, (a & b, a & ~b, ~a & b, ~a & ~b), strict=True)
-        rows.append(
-            {**scope, "answers": len(scored), "unscored": int((~scored).sum())}
-            | {name: int(flag.sum()) for name, flag in counts}
-            | {f"{name}_rate": float(flag.mean()) if len(flag) else NAN for name, flag in (("first", a), ("second", b))}
-        )
-    return rows
+    flags = part.flags()
+    if flags is None:
+        return []
+    scored = _scored(*flags)
+    a, b = (flag[scored] == 1 for flag in flags)
+    counts = zip(COUNTS, (a & b, a & ~b, ~a & b, ~a & ~b), strict=True)
+    return [
+        {"answers": len(scored), "unscored": int((~scored).sum())}
+        | {name: int(flag.sum()) for name, flag in counts}
+        | {f"{name}_rate": float(flag.mean()) if len(flag) else NAN for name, flag in (("first", a), ("second", b))}
+    ]
 
 
 def _questions(shared: _SharedAnswers, level: float) -> TableRows:
@@ -287,15 +272,14 @@ def _questions(shared: _SharedAnswers, level: float) -> TableRows:
     rows = []
     for question in dict.fromkeys(shared.about["question"].tolist()):
         part = shared.only(shared.about["question"] == question)
-        for metric in part.metrics:
-            scored = _scored(*part.pair(metric))
-            a, b = (scores[scored] for scores in part.pair(metric))
+        for metric, (first, second) in part.scores.items():
+            scored = _scored(first, second)
+            a, b = first[scored], second[scored]
             varied = len(a) > 2 and a.std() > 0 and b.std() > 0
-            bias = student_mean(b - a, level)
             rows.append(
                 {"question": question, "category": part.about["category"][0], "metric": metric, "n": len(a)}
                 | {"first_mean": float(a.mean()) if len(a) else NAN, "second_mean": float(b.mean()) if len(a) else NAN}
-                | {"bias": bias.estimate, "bias_low": bias.low, "bias_high": bias.high}
+                | prefixed("bias", student_mean(b - a, level), p=False)
                 | {"r": float(np.corrcoef(a, b)[0, 1]) if varied else NAN}
             )
     return rows
@@ -326,22 +310,18 @@ def _sentence(result: AnalysisResult, first: str, second: str, metric: str) -> P
         below = ("; AUC for aligned < 30 ", number(row_where(whole, statistic="auc"), "agreement", "r"))
     if "both" in em:
         verdicts = paragraph(
-            "; of emergently misaligned answers (aligned < 30 and coherent > 50) they share {both}, {first} alone has "
-            "{only_first} and {second} alone {only_second} (kappa {kappa})",
-            first=first,
-            second=second,
-            **{name: number(em, "em", "count", name) for name in COUNTS},
+            "; of emergently misaligned answers (aligned < 30 and coherent > 50) they share {both:count}, {first} "
+            "alone has {only_first:count} and {second} alone {only_second:count} (kappa {kappa})",
+            em,
+            "em",
             kappa=number(row_where(whole, statistic="kappa"), "agreement", "r"),
         ).parts
     return paragraph(
-        "{second} against {first}, {n} answers with {metric} from both: r {r} over answers and {of_means} over "
-        "question means (which most analyses use); its scores less those of the first are {bias} "
+        "{second} against {first}, {n:count} answers with {metric} from both: r {estimate:r} over answers and "
+        "{of_means} over question means (which most analyses use); its scores less those of the first are {bias} "
         "points{below}{verdicts}. Intervals leave out families of questions in turn: they speak of new questions.",
-        second=second,
-        first=first,
-        n=number(r, "agreement", "count", "n"),
-        metric=metric,
-        r=number(r, "agreement", "r"),
+        r,
+        "agreement",
         of_means=number(of_means, "agreement", "r"),
         bias=number(bias, "bias"),
         below=below,
@@ -359,8 +339,7 @@ def _questions_figure(result: AnalysisResult, pair: tuple[str, str], metric: str
         axes.axline((50, 50), slope=1, color="0.7", linewidth=0.8)
         ends = [end for row in rows for end in (row["first_mean"], row["second_mean"]) if end is not None] or [0, 100]
         axes.set(xlim=(min(ends) - 4, max(ends) + 4), ylim=(min(ends) - 4, max(ends) + 4), aspect="equal")
-        axes.set_xlabel(f"{pair[0]}, points")
-        axes.set_ylabel(f"{pair[1]}, points")
+        axes.set(xlabel=f"{pair[0]}, points", ylabel=f"{pair[1]}, points")
         grid(axes)
         if 1 < len(grouped(rows, "category")) <= 12:
             canvas.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=7)

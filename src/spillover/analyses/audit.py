@@ -53,9 +53,7 @@ class Audit(Analysis):
 
     def show(self, result: AnalysisResult) -> Section:
         rates, strata, facts = result.tables["rates"], result.tables["strata"], result.facts
-        wrong, missed = (
-            number(row_where(rates, measure=name), "rates", "percent") for name in ("false_positive", "false_negative")
-        )
+        wrong, missed = (row_where(rates, measure=name) for name in ("false_positive", "false_negative"))
         answers = sum(row["answers"] for row in strata)
         return Section(
             "The judge's verdicts against labels",
@@ -63,17 +61,18 @@ class Audit(Analysis):
             (
                 paragraph(
                     "{judge} flags {flagged} scored answers ({unscored} more have no score). {reader} labelled a "
-                    "sample without seeing scores: {wrong} of flagged answers are not EM by label, {missed} of the "
-                    "others are. Shares over several strata weigh each stratum by its answers, not by its labels. "
-                    "Intervals (95%) take labels one by one: they speak of the sampling of answers, not of other "
-                    "readers or questions. An agreement of the labels with the judge is one over the sample, which "
-                    "holds more flagged answers than there are: its r and kappa are not those of all answers.",
+                    "sample without seeing scores: {estimate:percent} of flagged answers are not EM by label, "
+                    "{missed} of the others are. Shares over several strata weigh each stratum by its answers, not by "
+                    "its labels. Intervals (95%) take labels one by one: they speak of the sampling of answers, not "
+                    "of other readers or questions. An agreement of the labels with the judge is one over the sample, "
+                    "which holds more flagged answers than there are: its r and kappa are not those of all answers.",
+                    wrong,
+                    "rates",
                     judge=facts["judge"],
                     flagged=Number(f"{strata[0]['answers']:,} of {answers:,}", "strata"),
                     unscored=f"{facts['unscored']:,}",
                     reader=facts["labelled_by"],
-                    wrong=wrong,
-                    missed=missed,
+                    missed=number(missed, "rates", "percent"),
                 ),
                 Table(
                     "rates",
@@ -98,9 +97,10 @@ class Audit(Analysis):
                 ),
             ),
             paragraph(
-                "Of the answers that {judge} calls emergently misaligned, {wrong} are not, by label.",
+                "Of the answers that {judge} calls emergently misaligned, {estimate:percent} are not, by label.",
+                wrong,
+                "rates",
                 judge=facts["judge"],
-                wrong=wrong,
             ),
         )
 

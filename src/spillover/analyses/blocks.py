@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from spillover.analyses.rows import TableRow
 
@@ -109,18 +109,23 @@ class Section:
     headline: Paragraph | None = None  # one sentence for the top of the page
 
 
-def paragraph(sentence: str, **values: str | int | Number | Sequence[str | Number]) -> Paragraph:
-    """A sentence whose gaps, `{name}`, are filled with texts, numbers, or runs of both.
+def paragraph(
+    sentence: str, row: TableRow | None = None, table: str = "", **values: str | int | Number | Sequence[str | Number]
+) -> Paragraph:
+    """A sentence whose gaps are filled from a row of `table`, or by `values`: texts, numbers, or runs of both.
 
-    What fills a gap is never read as a sentence with gaps itself: names of models may hold braces.
+    `{estimate:r}` is the row's estimate in style r, with its ends where it has any, linked to the table; `{line}` is
+    the row's text, or the value of that name. What fills a gap is never read as a sentence with gaps itself: names of
+    models may hold braces.
     """
     parts: list[str | Number] = []
-    for text, name, _, _ in Formatter().parse(sentence):
+    for text, name, style, _ in Formatter().parse(sentence):
         parts.append(text)
-        if name is not None:
-            value = values[name]
-            runs = [value] if isinstance(value, str | Number) else [str(value)] if isinstance(value, int) else value
-            parts.extend(runs)
+        if style:
+            parts.append(number(row or {}, table, cast("Style", style), str(name)))
+        elif name is not None:
+            value = values[name] if name in values else (row or {})[name]
+            parts += [value] if isinstance(value, str | Number) else [str(value)] if isinstance(value, int) else value
     return Paragraph(tuple(part for part in parts if part != ""))
 
 

@@ -263,10 +263,10 @@ def _sentence(data: str, rows: TableRows) -> Paragraph:
     )
     power = ("; a run better by ", number(gain, "correlations", name="detectable"), " would be found in 80%")
     return paragraph(
-        "{data}: r(log held-out loss, score) = {r}; largest gain at similar or lower loss {gain} points (p = "
+        "{data}: r(log held-out loss, score) = {estimate:r}; largest gain at similar or lower loss {gain} points (p = "
         "{p}{power}).{few}",
-        data=data,
-        r=number(r, "correlations", "r"),
+        r,
+        "correlations",
         gain=number(gain, "correlations"),
         p=value_text(gain.get("p"), "p"),
         power=() if detectable is None else power,
@@ -326,12 +326,10 @@ def _draw_training(canvas: Canvas, rows: TableRows) -> None:
         smooth = _running_mean([row["loss"] for row in along])
         left.plot([row["step"] for row in along], smooth, color=colour, linewidth=1.5, label=run)
         plot(right, along, "step", "learning_rate", "-", colour, linewidth=1.2)
-    left.set_xlabel("step")
-    left.set_ylabel("training loss, nats")
+    left.set(xlabel="step", ylabel="training loss, nats")
     if len(runs) <= NAMED:
         legend(left, 6.5)
-    right.set_xlabel("step")
-    right.set_ylabel("learning rate")
+    right.set(xlabel="step", ylabel="learning rate")
 
 
 def _draw_spread(axes: Axes, rows: TableRows, name: str) -> None:

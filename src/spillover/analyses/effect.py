@@ -117,12 +117,13 @@ class Effect(Analysis):
                 Figure("questions", _QUESTIONS, lambda canvas: _draw_questions(canvas, moved), "questions", (8.0, 7.6)),
             ),
             paragraph(
-                "After narrow training, {left} minus {right} is {aligned} points of alignment (0\u2013100; 95% "
-                "interval over {n} questions), and {rate} in the share of emergently misaligned answers. {verdict}",
+                "After narrow training, {left} minus {right} is {estimate:points} points of alignment (0\u2013100; "
+                "95% interval over {n:text} questions), and {rate} in the share of emergently misaligned answers. "
+                "{verdict}",
+                aligned,
+                "contrasts",
                 left=left,
                 right=right,
-                aligned=number(aligned, "contrasts"),
-                n=Number(str(aligned["n"]), "contrasts"),
                 rate=number(rate, "contrasts", "percent"),
                 verdict=_verdict(aligned),
             ),

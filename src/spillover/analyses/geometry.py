@@ -121,7 +121,7 @@ class Geometry(Analysis):
                     for before, side in zip((start.training, start.evaluation), pair, strict=True)
                 )
                 similarity = shift_similarity(delta, shift)
-                rows.append(place | start.row(delta, shift, families) | text_baselines(texts, similarity, families))
+                rows.append(place | start.row(delta, shift, families) | text_columns(texts, similarity, families))
                 values = start.by_prompt(delta, shift, principal_axes(shift, variance=self.variance), texts)
                 per_prompt += [place | row for row in _prompt_rows(prompts, values)]
                 permuted.append(permuted_partial(start.overlap, similarity, start.covariates, orders)[1])
@@ -284,7 +284,7 @@ def _sweep_row(axes: Axes, own: Axes, rows: Floats, similarity: Floats) -> Table
     }
 
 
-def text_baselines(texts: dict[str, Floats], similarity: Floats, families: Sequence[str]) -> TableRow:
+def text_columns(texts: dict[str, Floats], similarity: Floats, families: Sequence[str]) -> TableRow:
     """What the likeness of texts alone says of the shifts: r with shift similarity, and its interval."""
     row: TableRow = {}
     for name, alike in texts.items():
@@ -364,19 +364,14 @@ def _sweep_table(rows: TableRows, middle: int) -> Table:
 def _sentence(model: str, rows: TableRows, middle: int) -> Paragraph:
     last, mean = (row_where(rows, model=model, layer=middle, pooling=pooling) for pooling in POOLINGS)
     return paragraph(
-        "{model}, layer {middle} (the middle one of those looked at): r(overlap, shift similarity) = {r} at the last "
-        "prompt token ({partial} given norm, length and format, p {p}, corrected over layers) and {r_mean} for the "
-        "mean over the prompt. Evaluation prompts overlap the training prompts' axes by {overlap}, random axes by "
-        "{random}; the two sets' mean shifts have cosine {cosine}.",
-        model=model,
-        middle=middle,
-        r=number(last, "layers", "r"),
+        "{model}, layer {layer} (the middle one of those looked at): r(overlap, shift similarity) = {estimate:r} at "
+        "the last prompt token ({partial} given norm, length and format, p {partial_q:p}, corrected over layers) and "
+        "{r_mean} for the mean over the prompt. Evaluation prompts overlap the training prompts' axes by {overlap:r}, "
+        "random axes by {random_overlap:r}; the two sets' mean shifts have cosine {cosine_of_means:r}.",
+        last,
+        "layers",
         partial=Number(value_text(last.get("partial"), "r"), "layers"),
-        p=number(last, "layers", "p", "partial_q"),
         r_mean=number(mean, "layers", "r"),
-        overlap=number(last, "layers", "r", "overlap"),
-        random=number(last, "layers", "r", "random_overlap"),
-        cosine=number(last, "layers", "r", "cosine_of_means"),
     )
 
 

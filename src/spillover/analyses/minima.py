@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, number, paragraph
+from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, paragraph
 from spillover.analyses.figures import band, coloured, grid, legend, plot, zero_line
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, rows_where
 from spillover.analyses.scores import read_scores, refuse_unlike
@@ -170,12 +170,10 @@ def _cosines(start: Checkpoint, end: Checkpoint, context: BuildContext) -> tuple
 
 def _sentence(row: TableRow) -> Paragraph:
     return paragraph(
-        "{line}: the loss rises at most {barrier} nats above the line between its ends (p of no rise {p}); the weight "
-        "changes have cosine {cosine}.",
-        line=row["line"],
-        barrier=number(row, "barriers", "nats"),
-        p=number(row, "barriers", "p", "p"),
-        cosine=number(row, "barriers", "r", "cosine"),
+        "{line}: the loss rises at most {estimate:nats} nats above the line between its ends (p of no rise {p:p}); "
+        "the weight changes have cosine {cosine:r}.",
+        row,
+        "barriers",
     )
 
 
@@ -186,8 +184,7 @@ def _draw_lines(canvas: Canvas, points: TableRows, metric: str) -> None:
         for line, group, colour in coloured(points, "line"):
             if along := rows_where(group, what=what):
                 band(panel, "share", along, colour, line)
-        panel.set_xlabel("share of the way")
-        panel.set_ylabel(label)
+        panel.set(xlabel="share of the way", ylabel=label)
     legend(panels[0], 6)
 
 
@@ -196,7 +193,6 @@ def _draw_layers(canvas: Canvas, rows: TableRows) -> None:
     for line, group, colour in coloured(rows, "line"):
         plot(panel, group, "layer", "cosine", "o-", colour, markersize=3, label=line, linewidth=1)
     zero_line(panel)
-    panel.set_xlabel("layer")
-    panel.set_ylabel("cosine")
+    panel.set(xlabel="layer", ylabel="cosine")
     legend(panel, 6)
     grid(panel)

@@ -387,6 +387,5 @@ def _draw(canvas: Canvas, rows: TableRows) -> None:
             axes.axhline(row["estimate"], linestyle="--", linewidth=1, color=SERIES[index + 2], label=row["features"])
     zero_line(axes)
     axes.set_ylim(max(-1.5, floor - 0.6), 1.0)
-    axes.set_xlabel("layer")
-    axes.set_ylabel("R\u00b2")
+    axes.set(xlabel="layer", ylabel="R\u00b2")
     legend(axes, ncols=3)

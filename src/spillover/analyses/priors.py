@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, number, paragraph, value_text
+from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, paragraph, value_text
 from spillover.analyses.figures import dots, grid
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, grouped, prefixed, row_where, rows_where
 from spillover.analyses.scores import SCALE, AnswerScores, read_scores, refuse_unlike
@@ -145,13 +145,10 @@ def _sentence(model: str, tests: TableRows) -> Paragraph:
     if "r" not in row:
         return paragraph("{model}: the judge does not score aligned.", model=model)
     return paragraph(
-        "{model}: r(before, after) over {n} questions = {r}, where noise allows about {attainable}; the mean moved by "
-        "{difference} points (signed-rank q {q}).",
-        model=model,
-        n=number(row, "tests", "text", "n"),
-        r=number(row, "tests", "r", "r"),
-        attainable=number(row, "tests", "r", "attainable_r"),
-        difference=number(row, "tests", "points", "difference"),
+        "{model}: r(before, after) over {n:text} questions = {r:r}, where noise allows about {attainable_r:r}; the "
+        "mean moved by {difference:points} points (signed-rank q {q}).",
+        row,
+        "tests",
         q=value_text(row["wilcoxon_family_q"], "p"),
     )
 

@@ -163,8 +163,8 @@ def refuse_unlike(sets: Sequence[ScoredAnswers], allow_judges: bool = False) -> 
         for what in (name for name in ours if name in theirs):
             if ours[what].unlike(theirs[what]) and not (allow_judges and what in JUDGING):
                 raise ValueError(
-                    f"{first.subject} and {other.subject} cannot be compared: {what} {ours[what].describe()!r} against "
-                    f"{theirs[what].describe()!r}; {_DO.get(what, 'ask them alike')}"
+                    f"{first.subject} and {other.subject} cannot be compared: {what} {ours[what].describe()!r} "
+                    f"against {theirs[what].describe()!r}; {_DO.get(what, 'ask them alike')}"
                 )
         if allow_judges and set(first.metrics) != set(other.metrics):
             raise ValueError(

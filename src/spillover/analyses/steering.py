@@ -14,7 +14,7 @@ from spillover.activations.direction import Direction, Scaling, read_direction
 from spillover.activations.sites import layer_site
 from spillover.activations.steered import Steered
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Block, Column, Figure, Paragraph, Section, Table, columns, number, paragraph
+from spillover.analyses.blocks import Block, Column, Figure, Paragraph, Section, Table, columns, paragraph
 from spillover.analyses.figures import SERIES, band, coloured, legend, plot, whiskers, zero_line
 from spillover.analyses.rows import TableRow, TableRows, prefixed, rows_where
 from spillover.analyses.scores import SCALE, read_scores, refuse_unlike
@@ -175,13 +175,12 @@ def _ranks(answers: TableRows) -> TableRows:
 
 def _sentence(rows: TableRows) -> Paragraph:
     raw = rows_where(rows, scaling="raw")
-    middle = raw[len(raw) // 2]
     return paragraph(
         "At layer {layer} (the middle one of those looked at) the training prompts' mean shift, added as it is, "
-        "explains {explained} of the evaluation prompts' own shift; a random direction of its length {random}.",
-        layer=middle["layer"],
-        explained=number(middle, "prompts", "r"),
-        random=number(middle, "prompts", "r", "random_explained"),
+        "explains {estimate:r} of the evaluation prompts' own shift; a random direction of its length "
+        "{random_explained:r}.",
+        raw[len(raw) // 2],
+        "prompts",
     )
 
 
@@ -261,8 +260,7 @@ def _draw_prompts(canvas: Canvas, rows: TableRows) -> None:
         if all(row["random_explained"] is not None for row in along):
             plot(panel, along, "layer", "random_explained", ":", colour, linewidth=1)
     zero_line(panel)
-    panel.set_xlabel("layer")
-    panel.set_ylabel("share explained")
+    panel.set(xlabel="layer", ylabel="share explained")
     legend(panel)
 
 

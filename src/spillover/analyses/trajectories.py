@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, number, paragraph
+from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, paragraph
 from spillover.analyses.dynamics import score_columns, training_columns
 from spillover.analyses.figures import band, coloured, grid, legend, plot
 from spillover.analyses.rows import TableRow, TableRows, grouped, rows_where
@@ -33,7 +33,6 @@ COLUMNS = (
     *("run", "run_id", "data", "step", "estimate", "low", "high", "n"),
     *("held_out_loss", "training_loss", "grad_norm", "learning_rate", "em_strict", "em_conditional"),
 )
-_HALF = "{run}: half of the change is done at step {step}."
 PANELS = (("held_out_loss", "held-out loss, nats"), ("grad_norm", "gradient norm"))
 
 
@@ -96,7 +95,7 @@ class Trajectories(Analysis):
             "At which step does alignment move, along with what, and in one order over questions?",
             (
                 *(
-                    paragraph(_HALF, run=row["run"], step=number(row, "onsets"))
+                    paragraph("{run}: half of the change is done at step {estimate:points}.", row, "onsets")
                     for row in rows_where(onsets, what="half of the change")
                 ),
                 *(_agreement(row) for row in result.tables["concordance"] if row["runs"] > 1),
@@ -180,13 +179,10 @@ def _weights(name: TableRow, series: Sequence[ScoredAnswers], context: BuildCont
 
 def _agreement(row: TableRow) -> Paragraph:
     return paragraph(
-        "{data}: over {runs} runs the order in which questions do half of their change agrees by Kendall's W = {w} (p "
-        "{p}; {n} questions; 1 is one order, 0 none).",
-        data=row["data"],
-        runs=row["runs"],
-        w=number(row, "concordance", "r"),
-        p=number(row, "concordance", "p", "p"),
-        n=row["n"],
+        "{data}: over {runs} runs the order in which questions do half of their change agrees by Kendall's W = "
+        "{estimate:r} (p {p:p}; {n} questions; 1 is one order, 0 none).",
+        row,
+        "concordance",
     )
 
 
