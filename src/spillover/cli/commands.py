@@ -1,17 +1,22 @@
-"""The commands, each a few lines that hand over to its own module. Knows their options; imports nothing heavy."""
+"""The commands and their options; each hands over to its own module. Nothing heavy is imported until one is called."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from spillover.cli import listing
 from spillover.cli.errors import clear_errors
 from spillover.cli.importing import ImporterCommands
-from spillover.interactive.text import one_line
+from spillover.cli.new import write_new
+from spillover.cli.options import STORE, StoreOption
+from spillover.cli.reproducing import list_papers, reproduce_paper
+from spillover.cli.running import run_with
+from spillover.interactive.text import say
 
 app = typer.Typer(
     name="spillover",
@@ -21,7 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-StoreOption = Annotated[Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Folder of finished artefacts.")]
 AS_IT_COMES = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
@@ -34,8 +38,6 @@ AS_IT_COMES = {
 @clear_errors
 def run(context: typer.Context) -> None:
     """Make the study that a recipe describes, and its report."""
-    from spillover.cli.running import run_with
-
     run_with(context.args)
 
 
@@ -43,40 +45,34 @@ def run(context: typer.Context) -> None:
 @clear_errors
 def list_all(
     kind: Annotated[str | None, typer.Argument(help="List this kind only (Organism, Responses, ...).")] = None,
-    store: StoreOption = Path("store"),
+    store: StoreOption = STORE,
     failed: Annotated[bool, typer.Option("--failed", help="What could not be made, and why.")] = False,
 ) -> None:
     """List what a store holds, oldest first; or what could not be made."""
-    from spillover.cli.listing import existing, list_artefacts, list_failures
-
     if failed:
-        list_failures(existing(store))
+        listing.list_failures(listing.existing(store))
     else:
-        list_artefacts(existing(store), kind)
+        listing.list_artefacts(listing.existing(store), kind)
 
 
 @app.command()
 @clear_errors
 def show(
     fingerprint: Annotated[str, typer.Argument(help="An artefact's fingerprint, or the first digits of it.")],
-    store: StoreOption = Path("store"),
+    store: StoreOption = STORE,
 ) -> None:
     """Show one artefact: spec, files, how it was made."""
-    from spillover.cli.listing import existing, show_artefact
-
-    show_artefact(existing(store), fingerprint)
+    listing.show_artefact(listing.existing(store), fingerprint)
 
 
 @app.command()
 @clear_errors
-def verify(store: StoreOption = Path("store")) -> None:
+def verify(store: StoreOption = STORE) -> None:
     """Check every file of a store against its checksum.
 
     Exit code 1 where something is damaged.
     """
-    from spillover.cli.listing import existing, verify_store
-
-    if not verify_store(existing(store)):
+    if not listing.verify_store(listing.existing(store)):
         raise typer.Exit(1)
 
 
@@ -100,7 +96,7 @@ def judge(
     tokens_per_minute: Annotated[float | None, typer.Option(help="Tokens a minute, at most.")] = None,
     store: Annotated[
         Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Where paid scores are kept as they come.")
-    ] = Path("store"),
+    ] = STORE,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it would take; ask and write nothing.")] = False,
 ) -> None:
     """Score the answers in a file.
@@ -136,7 +132,7 @@ def agree(
         list[str],
         typer.Argument(help="Fingerprints in the store, files that `spillover judge` wrote, or JUDGE=FILE."),
     ],
-    store: StoreOption = Path("store"),
+    store: StoreOption = STORE,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for a page with figures and CSV tables.")] = None,
 ) -> None:
     """Compare judges on the same answers.
@@ -161,7 +157,7 @@ def audit(
     size: Annotated[int, typer.Option(min=3, help="Answers to label.")] = 60,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     who: Annotated[str, typer.Option(help="Who labelled, with --read.")] = "people",
-    store: StoreOption = Path("store"),
+    store: StoreOption = STORE,
     out: Annotated[
         Path | None, typer.Option("--out", help="The sheet to write, audit.csv; with --read, a folder for a page.")
     ] = None,
@@ -189,8 +185,6 @@ def reproduce(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for cells.csv and the report page.")] = None,
 ) -> None:
     """Compute a paper's published numbers anew from its own files."""
-    from spillover.cli.reproducing import list_papers, reproduce_paper
-
     if paper is None:
         list_papers()
     elif path is None or out is None:
@@ -221,8 +215,6 @@ def new(
     ] = None,
 ) -> None:
     """Write the one file that adds a part, from a template; or a copy of a recipe."""
-    from spillover.cli.new import write_new
-
     write_new(part, name, to, source)
 
 
@@ -230,9 +222,7 @@ def new(
 @clear_errors
 def models() -> None:
     """List the models known by name."""
-    from spillover.cli.listing import list_models
-
-    list_models()
+    listing.list_models()
 
 
 @app.callback()
@@ -249,6 +239,6 @@ def main() -> None:
     app()
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
+def _warn(message: Warning | str, category: type[Warning], filename: str, *place: object) -> None:
     if "site-packages" not in filename:  # what other libraries say to their programmers is not for the user
-        print(f"note: {one_line(str(message))}", file=sys.stderr)
+        say(f"note: {message}")

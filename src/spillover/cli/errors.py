@@ -1,4 +1,4 @@
-"""From what went wrong to one clear message and an exit code. Knows no command."""
+"""From what went wrong to one clear message and an exit code."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import typer
 
 from spillover.interactive.text import one_line, plain
 
-MISTAKE, BUG, STOPPED = 2, 1, 130
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+MISTAKE, BUG, STOPPED = 2, 1, 130  # exit codes
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _IN_WORDS = ("No space left on device", "Disk quota exceeded", "File too large")  # libraries that are not Python's
 
 
-def clear_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+def clear_errors(command: Callable[Given, Result]) -> Callable[Given, Result]:
     """A command whose errors end in one message on stderr and an exit code; `SPILLOVER_DEBUG=1` shows where."""
 
     @functools.wraps(command)
-    def answered(*words: Any, **options: Any) -> Any:
+    def answered(*words: Given.args, **options: Given.kwargs) -> Result:
         try:
             return command(*words, **options)
         except (KeyboardInterrupt, Exception) as error:

@@ -6,7 +6,6 @@ Exit codes: 0 all was imported whole; 1 a file or a row could not be read, the o
 from __future__ import annotations
 
 import inspect
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spillover.cli.errors import clear_errors
-from spillover.cli.running import StoreOption, command_with, option
+from spillover.cli.options import STORE, StoreOption, command_with, option
 from spillover.interactive.progress import shown
-from spillover.interactive.text import duration, one_line
+from spillover.interactive.text import duration, one_line, say
 from spillover.store import Store
 
 if TYPE_CHECKING:
@@ -47,7 +45,6 @@ class ImporterCommands(TyperGroup):
 def _command(kind: type[Importer]) -> typer.Typer:
     """The importer as a command: paths, its fields as options, the store."""
 
-    @clear_errors
     def command(paths: list[Path], store: Path, **chosen: Any) -> None:
         if not import_into(kind(**chosen), paths, store):
             raise typer.Exit(1)
@@ -57,7 +54,7 @@ def _command(kind: type[Importer]) -> typer.Typer:
         flag = typer.Option(f"--{name.replace('_', '-')}", help=field_info.description)
         default = inspect.Parameter.empty if field_info.is_required() else field_info.default
         options.append(option(name, Annotated[field_info.annotation, flag], default))
-    options.append(option("store", StoreOption, Path("store")))
+    options.append(option("store", StoreOption, STORE))
     return command_with(command, options, f"{(kind.__doc__ or '').strip().splitlines()[0]}\n\n{EXIT}")
 
 
@@ -78,11 +75,11 @@ def import_into(importer: Importer, paths: Sequence[Path], root: Path) -> bool:
         listener.end(f"import of {plan.title}", time.monotonic() - began, True)
     judges = [artefact.judged_by for artefact, _ in made if isinstance(artefact, ImportedScores)]
     for text, count in Counter(filter(None, (judge.conflict() for judge in judges))).most_common():
-        _say(f"judge in doubt ({count} sets of answers): {text}")
+        say(f"judge in doubt ({count} sets of answers): {text}")
     _list("", plan.notes)
     _list("malformed row: ", [f"{row.file}, line {row.line}: {row.why}" for row in plan.malformed], plan.malformed_rows)
     if plan.malformed_rows:
-        _say("malformed rows are kept as they stood in rejected.parquet, beside the answers of their file")
+        say("malformed rows are kept as they stood in rejected.parquet, beside the answers of their file")
     _list("not imported: ", [row.why if row.file in row.why else f"{row.file}: {row.why}" for row in plan.refused])
     if not made:
         raise ValueError(f"nothing could be imported ({len(plan.refused)} files refused, as said above)")
@@ -91,7 +88,7 @@ def import_into(importer: Importer, paths: Sequence[Path], root: Path) -> bool:
     answers = sum(of_artefact["answers"] for of_artefact in with_answers)
     _tell_cells(with_answers, answers)
     for name, count in Counter(judge.summary() for judge in judges).most_common():
-        _say(f"judged by {name}: {count}")
+        say(f"judged by {name}: {count}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(artefact.kind for artefact, _ in made).items())
     new = sum(is_new for _, is_new in made)
     print(one_line(f"imported {kinds}: {answers:,} answers in {len(with_answers)} of them"))
@@ -107,7 +104,7 @@ def _tell_cells(facts: Sequence[Mapping[str, Any]], answers: int) -> None:
 
     left_out = Counter(name for of_file in facts for name in of_file["left_out"])
     if left_out:
-        _say("columns not kept: " + ", ".join(f"{name} ({count} files)" for name, count in left_out.items()))
+        say("columns not kept: " + ", ".join(f"{name} ({count} files)" for name, count in left_out.items()))
     unreadable = [cell for of_file in facts for cell in of_file["unreadable"]]
     where = "no score: {file}, line {line}: {column} is {why} (the first such cell there)"
     _list("", [where.format(**cell) for cell in unreadable])
@@ -119,16 +116,12 @@ def _tell_cells(facts: Sequence[Mapping[str, Any]], answers: int) -> None:
     for name in empty:
         for count, what in ((empty[name], "no score in the files"), (no_score[name], "something that is no score")):
             if count:
-                _say(f"{name}: {count:,} of {answers:,} answers have {what}")
+                say(f"{name}: {count:,} of {answers:,} answers have {what}")
 
 
 def _list(head: str, lines: Sequence[str], total: int = 0) -> None:
     for line in lines[:LISTED]:
-        _say(head + line)
+        say(head + line)
     more = max(total, len(lines)) - len(lines[:LISTED])
     if more:
-        _say(f"{head}{more:,} more")
-
-
-def _say(line: str) -> None:
-    print(one_line(line), file=sys.stderr)
+        say(f"{head}{more:,} more")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from spillover.cli.running import make_study
 from spillover.interactive.progress import shown
-from spillover.interactive.text import one_line, plain
+from spillover.interactive.text import columns, one_line, plain, say
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.manifest import Damaged, read_manifest
 from spillover.spec import decode, kinds_of
@@ -35,16 +34,16 @@ def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], 
         print(one_line(f"{judge.name}: {estimate or 'costs nothing'}"))
         return
     if estimate is not None:
-        _say(f"{judge.name}: {estimate}")
+        say(f"{judge.name}: {estimate}")
     with shown() as listener:
         listener.begin(f"{judge.name} scores {file}")
         facts = score_file(file, out, judge, lambda share: listener.progress(share, float("nan")), replies)
     for given, renamed in facts["renamed"].items():
-        _say(f"the file's own column {given} is kept as {renamed}")
+        say(f"the file's own column {given} is kept as {renamed}")
     for metric, scored in facts["scored"].items():
         missing = ", ".join(f"{count} {reason}" for reason, count in facts["missing"][metric].items())
-        _say(f"{metric}: {scored} of {facts['answers']} answers scored" + (f"; not: {missing}" if missing else ""))
-    _say(facts["card"])
+        say(f"{metric}: {scored} of {facts['answers']} answers scored" + (f"; not: {missing}" if missing else ""))
+    say(facts["card"])
     print(one_line(facts["out"]))
 
 
@@ -64,7 +63,7 @@ def agree(words: Sequence[str], root: Path, out: Path | None) -> None:
         if out is not None:
             judges = " and ".join(dict.fromkeys(scored.judge_name for scored in analysis.judgements))
             about = f"How far {judges} agree on the same answers."
-            make_study(Report(title="Agreement of judges", about=about, analyses=(analysis,)), store.root, out, False)
+            make_study(Report(title="Agreement of judges", about=about, analyses=(analysis,)), store.root, out)
 
 
 def _print_agreement(tables: Mapping[str, Sequence[dict[str, Any]]]) -> None:
@@ -80,7 +79,7 @@ def _print_agreement(tables: Mapping[str, Sequence[dict[str, Any]]]) -> None:
                 unit: Literal["points", "r"] = "points" if row["statistic"] == "bias, points" else "r"
                 value = interval_text(row, unit).replace("\u00a0", " ")
                 cells.append((scope, row["of"], row["metric"], row["statistic"], value, f"{row['n']:,}"))
-        print(plain(f"{second} against {first}\n{_aligned(cells)}"))
+        print(plain(f"{second} against {first}\n{columns(cells)}"))
     for row in tables["counts"]:
         why = f"; not: {row['why']}" if row["missing"] else ""
         print(plain(f"{row['judge']}, {row['metric']}: {row['scored']} of {row['answers']} answers scored{why}"))
@@ -111,10 +110,10 @@ def write_sheet(words: Sequence[str], root: Path, out: Path, size: int, seed: in
             _made(scored, store)
         key = write_audit(sets, store, out, size, seed)
     for name in STRATA:
-        _say(f"{name}: {key['sampled'][name]} of {key['population'][name]} answers")
+        say(f"{name}: {key['sampled'][name]} of {key['population'][name]} answers")
     if key["unscored"]:
-        _say(f"not scored by the judge, so in no stratum: {key['unscored']}")
-    _say(
+        say(f"not scored by the judge, so in no stratum: {key['unscored']}")
+    say(
         f"label aligned and coherent from 0 (worst) to 100 (best) in {out.name}; leave {key_path(out).name} beside it "
         f"and closed: it says what the judge said. Then: spillover audit --read {out}"
     )
@@ -136,11 +135,11 @@ def read_sheet(sheet: Path, root: Path, out: Path | None, who: str) -> None:
         cells = [("share", "estimate [95%]", "labels")]
         for row in result.tables["rates"]:
             cells.append((row["means"], interval_text(row, "percent").replace("\u00a0", " "), str(row["n"])))
-        print(plain(f"{result.facts['judge']} by the labels of {who}\n{_aligned(cells)}"))
+        print(plain(f"{result.facts['judge']} by the labels of {who}\n{columns(cells)}"))
         if out is not None:
             about = f"What labels of a sample say of {result.facts['judge']}."
             analyses = (audit, Agreement(judgements=(labels, *labels.sets)))
-            make_study(Report(title="Audit of a judge", about=about, analyses=analyses), store.root, out, False)
+            make_study(Report(title="Audit of a judge", about=about, analyses=analyses), store.root, out)
 
 
 # --- judged answers as a user names them
@@ -159,13 +158,9 @@ def _scored(word: str, store: Store) -> ScoredAnswers:
         return JudgedFile.from_file(path, judge)
     if Path(word).expanduser().is_file() or "." in word or "/" in word:
         return JudgedFile.from_file(word)
-    folders = [
-        folder
-        for kind in kinds_of(ScoredAnswers)
-        for folder in sorted((store.root / kind).glob(f"{word}*"))
-        if folder.is_dir()
-    ]
-    if not word.isalnum() or not folders:
+    kinds = kinds_of(ScoredAnswers)
+    folders = [folder for folder in store.folders(word) if folder.parent.name in kinds] if word.isalnum() else []
+    if not folders:
         raise ValueError(
             f"no judged answers {word!r} in {store.root}, and no such file; `spillover ls Judgements` lists those that "
             f"are there, or judge a file with `spillover judge`"
@@ -197,14 +192,3 @@ def _made(artefact: Artefact, store: Store) -> Path:
 
     with shown() as listener:
         return run(artefact, store, listener)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines with columns below one another."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _say(line: str) -> None:
-    print(one_line(line), file=sys.stderr)

@@ -1,15 +1,15 @@
-"""`spillover ls`, `show`, `verify`, `models`: what a store holds, and whether it is whole. Makes nothing."""
+"""`spillover ls`, `show`, `verify`, `models`: what a store holds, and whether it is whole."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 from pathlib import Path
 
 from spillover.engines.failures import failures
-from spillover.interactive.text import duration, one_line, plain, size
+from spillover.interactive.text import columns, duration, one_line, plain, size
 from spillover.manifest import Damaged, read_manifest
+from spillover.spec import did_you_mean
 from spillover.store import Store
 
 
@@ -25,29 +25,28 @@ def list_artefacts(store: Store, kind: str | None) -> None:
     """One line an artefact: fingerprint, kind, when it was made, how long that took, size, summary."""
     kinds = sorted(path.name for path in store.root.glob("[A-Z]*") if path.is_dir())
     if kind is not None and kind not in kinds:
-        near = difflib.get_close_matches(kind, kinds, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it holds {', '.join(kinds) or 'nothing yet'}"
+        hint = did_you_mean(kind, kinds) or f"it holds {', '.join(kinds) or 'nothing yet'}"
         raise ValueError(f"no {kind} in {store.root}; {hint}")
-    count = total = 0
+    rows, total = [], 0
     for folder, manifest in store.manifests(kind):
-        count += 1
         weight = sum(file["bytes"] for file in manifest["files"].values())
         total += weight
-        when = manifest["made"]["finished"][:16].replace("T", " ")
-        took, name = duration(manifest["made"]["seconds"]), one_line(manifest["summary"])
-        print(f"{folder.name[:8]}  {folder.parent.name:<12} {when} {took:>10} {size(weight):>8}  {name}")
-    print(f"{count} artefacts, {size(total)}, in {store.root}")
+        when, took = manifest["made"]["finished"][:16].replace("T", " "), duration(manifest["made"]["seconds"])
+        rows.append((folder.name[:8], folder.parent.name, when, took, size(weight), one_line(manifest["summary"])))
+    if rows:
+        print(columns(rows, right=(3, 4)))
+    print(f"{len(rows)} artefacts, {size(total)}, in {store.root}")
 
 
 def list_failures(store: Store) -> None:
     """What could not be made, oldest first: one line each, and where it went wrong."""
-    found = failures(store)
-    for failure in found:
+    failed = failures(store)
+    for failure in failed:
         when, name = failure.when[:16].replace("T", " "), one_line(failure.summary)
         print(f"{failure.fingerprint[:8]}  {failure.kind:<12} {when}  {name}")
         for line in failure.trace.rstrip().splitlines():
             print(f"    {one_line(line)}")
-    print(f"{len(found)} artefacts could not be made, in {store.root}; the next run that needs them tries again")
+    print(f"{len(failed)} artefacts could not be made, in {store.root}; the next run that needs them tries again")
 
 
 def show_artefact(store: Store, fingerprint: str) -> None:
@@ -60,9 +59,8 @@ def show_artefact(store: Store, fingerprint: str) -> None:
     made = manifest["made"]
     print(f"{folder.parent.name} {folder.name}: {one_line(manifest['summary'])}")
     print(f"in {folder}")
-    print(
-        f"made {made['finished'][:19]} UTC in {duration(made['seconds'])} by spillover {one_line(str(made['commit']))}"
-    )
+    when, took, commit = made["finished"][:19], duration(made["seconds"]), one_line(str(made["commit"]))
+    print(f"made {when} UTC in {took} by spillover {commit}")
     print("with " + one_line(", ".join(f"{name} {version}" for name, version in made["versions"].items())))
     print("\nfiles")
     for name, file in manifest["files"].items():

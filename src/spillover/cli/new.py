@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import difflib
 import keyword
 import os
 import re
@@ -15,6 +14,7 @@ from string import Template
 
 import spillover
 from spillover.cli.recipe import load_recipe, recipe_file
+from spillover.spec import Spec, kinds_of, part_named
 
 ROOMS = {
     "schedule": "organisms/schedules",
@@ -29,10 +29,7 @@ ROOMS = {
 
 def write_new(part: str, name: str, to: Path | None, source: str | None = None) -> None:
     """Write the file and say what to do with it; `source` names a recipe to copy instead of the template."""
-    if part not in ROOMS:
-        near = difflib.get_close_matches(part, ROOMS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"no part is called {part!r}; {hint}There are {', '.join(ROOMS)}")
+    part = part_named("part", part, {room: room for room in ROOMS})
     words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*", re.sub(r"[^A-Za-z0-9]+", " ", name))
     module, label = "_".join(words).lower(), "-".join(words).lower()
     kind = "".join(word[:1].upper() + word[1:] for word in words)
@@ -70,8 +67,6 @@ def _check(part: str, name: str, module: str, kind: str) -> None:
         raise ValueError(f"{name!r} makes no name for a Python file and class: use letters, as in my-{part}")
     if part == "recipe":
         return
-    from spillover.spec import Spec, kinds_of
-
     if kind in kinds_of(Spec):
         raise ValueError(f"there is a {kind} already ({kinds_of(Spec)[kind].__module__}): take another name")
 

@@ -1,10 +1,9 @@
-"""A recipe file as a command: its `recipe(...)` function's parameters become options. Knows Python files, no study."""
+"""A recipe file as a command: its `recipe(...)` function's parameters become options."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import importlib.util
 import inspect
 import os
@@ -19,7 +18,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from spillover.spec import Spec
+from spillover.cli.options import option
+from spillover.spec import Spec, did_you_mean
 from spillover.store import Artefact
 
 RESERVED = ("store", "out", "plan", "help")
@@ -42,9 +42,7 @@ class Parameter:
         shown = typer.Option(*flags, help=self.help, metavar=metavar)
         kind = list[str] if self.many else self.type
         default = list(map(str, self.default)) if self.many and isinstance(self.default, tuple) else self.default
-        return inspect.Parameter(
-            self.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown]
-        )
+        return option(self.name, Annotated[kind, shown], default)
 
     def value(self, given: Any) -> Any:
         """What the recipe is handed for what the user gave."""
@@ -101,7 +99,7 @@ def first_line(path: Path) -> str:
 def load_recipe(path: Path) -> Recipe:
     """Load a recipe; files beside it can be imported by it. A ValueError says what is wrong with it."""
     if not path.is_file():
-        raise ValueError(f"no recipe {path}{_near(path)}")
+        raise ValueError(f"no recipe {path}; {_near(path)}")
     name = f"spillover_recipe_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if path.suffix != ".py" or spec is None or spec.loader is None:
@@ -120,14 +118,14 @@ def load_recipe(path: Path) -> Recipe:
 
 def _parameters(path: Path, function: Callable[..., Any]) -> tuple[Parameter, ...]:
     hints = _guarded(path, lambda: typing.get_type_hints(function, include_extras=True))
-    found = []
+    parameters = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name in RESERVED:
             raise ValueError(f"{path}: recipe() has a parameter {name!r}, which `spillover run` needs for itself")
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             raise ValueError(f"{path}: recipe() takes *{name}; name its parameters, so that they can be options")
-        found.append(_parameter(path, name, hints.get(name, str), parameter.default))
-    return tuple(found)
+        parameters.append(_parameter(path, name, hints.get(name, str), parameter.default))
+    return tuple(parameters)
 
 
 def _parameter(path: Path, name: str, hint: Any, default: Any) -> Parameter:
@@ -173,7 +171,5 @@ def _near(path: Path) -> str:
     names = list(packaged())
     with contextlib.suppress(OSError):
         names += [str(file) for file in sorted(path.parent.glob("*.py"))]
-    near = difflib.get_close_matches(str(path), names, n=2, cutoff=0.5)
-    if near:
-        return f"; did you mean {' or '.join(near)}?"
-    return f"; there are {', '.join(names[:8])}; `spillover new recipe NAME` writes one to start from"
+    there_are = f"there are {', '.join(names[:8])}; `spillover new recipe NAME` writes one to start from"
+    return did_you_mean(str(path), names) or there_are

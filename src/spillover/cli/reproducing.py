@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 from spillover.interactive.progress import shown
-from spillover.interactive.text import duration, one_line
+from spillover.interactive.text import duration, one_line, say
 
 PROBLEMS = 20  # that are named one by one
 
@@ -48,14 +47,10 @@ def reproduce_paper(name: str, path: Path, out: Path) -> None:
         listener.end(stage, time.monotonic() - since, True)
     for problem in reproduction.problems[:PROBLEMS]:
         where = problem.file if problem.line == 0 else f"{problem.file}, line {problem.line}"
-        _say(f"not read: {where}: {problem.why}")
+        say(f"not read: {where}: {problem.why}")
     if len(reproduction.problems) > PROBLEMS:
-        _say(f"not read: {len(reproduction.problems) - PROBLEMS} more; all are in {CELLS}")
+        say(f"not read: {len(reproduction.problems) - PROBLEMS} more; all are in {CELLS}")
     for part, counts in tally(reproduction.cells).items():
-        _say(f"{part}: {counts['match']} match, {counts['differs']} differ, {counts['not computable']} not computable")
-    _say(f"done in {duration(time.monotonic() - started)}")
+        say(f"{part}: {counts['match']} match, {counts['differs']} differ, {counts['not computable']} not computable")
+    say(f"done in {duration(time.monotonic() - started)}")
     print(one_line(str(page)))
-
-
-def _say(line: str) -> None:
-    print(one_line(line), file=sys.stderr)

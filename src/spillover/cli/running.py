@@ -1,87 +1,90 @@
-"""`spillover run`: from a recipe to its report. Knows recipes, the engine, and where the report goes."""
+"""`spillover run`: from a recipe to its report; with `--plan`, what that would take."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spillover.cli.errors import clear_errors
+from spillover.cli.options import STORE, StoreOption, command_with, option
 from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
+from spillover.interactive.progress import shown
+from spillover.interactive.text import columns, duration, one_line, size
 from spillover.manifest import MANIFEST
-from spillover.store import Store
+from spillover.store import Artefact, Store
+
+if TYPE_CHECKING:
+    from spillover.engines.listener import ProgressListener
+    from spillover.engines.planning import CostEstimates, Step
+
+    Engine = Callable[[Artefact, Store, ProgressListener], Path]  # makes the study; its folder
 
 GENERAL = """Make the study that a recipe describes: what is not there yet, and nothing twice. The same command goes on
 where a stopped one was.
 
 RECIPE is one that comes with spillover, by its name, or a Python file with a function recipe(); its parameters become
 options: `spillover run RECIPE --help`. `spillover new recipe NAME --from RECIPE` writes a copy to edit."""
-StoreOption = Annotated[Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Folder of finished artefacts.")]
-OutOption = Annotated[Path, typer.Option("--out", help="Folder the report is copied to.")]
-PlanOption = Annotated[
-    bool, typer.Option("--plan", help="Show what would be made and how long it takes; make nothing.")
-]
-EngineOption = Annotated[
-    str,
-    typer.Option("--engine", help="here: this process; ray: tasks of a Ray cluster (pip install 'spillover[ray]')."),
-]
-AddressOption = Annotated[
-    str | None,
-    typer.Option("--address", help="Of the Ray cluster; auto: the one on this machine. None: one is started."),
-]
-CpusOption = Annotated[float, typer.Option("--task-cpus", help="Cores that each task of Ray takes.")]
-GpusOption = Annotated[
-    float, typer.Option("--task-gpus", help="GPUs that each task of Ray with a network takes; 0.5: two share one.")
-]
+RECIPE = option("recipe", Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a Python file.")])
+PLAN = typer.Option("--plan", help="Show what would be made and how long it takes; make nothing.")
+ENGINE = typer.Option(help="here: this process; ray: tasks of a Ray cluster (pip install 'spillover[ray]').")
+ADDRESS = typer.Option(help="Of the Ray cluster; auto: the one on this machine. None: one is started.")
+GPUS = typer.Option(help="GPUs that each task of Ray with a network takes; 0.5: two share one.")
 OURS = (
-    ("store", Path("store"), StoreOption),
-    ("out", Path("report"), OutOption),
-    ("plan", False, PlanOption),
-    ("engine", "here", EngineOption),
-    ("address", None, AddressOption),
-    ("task_cpus", 1.0, CpusOption),
-    ("task_gpus", 0.0, GpusOption),
+    option("store", StoreOption, STORE),
+    option("out", Annotated[Path, typer.Option(help="Folder the report is copied to.")], Path("report")),
+    option("plan", Annotated[bool, PLAN], False),
+    option("engine", Annotated[str, ENGINE], "here"),
+    option("address", Annotated[str | None, ADDRESS], None),
+    option("task_cpus", Annotated[float, typer.Option(help="Cores that each task of Ray takes.")], 1.0),
+    option("task_gpus", Annotated[float, GPUS], 0.0),
 )
+WITH_VALUE = tuple(f"--{ours.name.replace('_', '-')}" for ours in OURS if ours.name != "plan")
+LISTED, TRAININGS = 400, 12  # artefacts that are listed one by one, and trainings that are looked into
+MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
 
 
 def run_with(words: Sequence[str]) -> None:
     """`spillover run WORDS`."""
     words = list(words)
-    at = _recipe_at(words)
-    if at is None:
-        _general(words)
+    place = _recipe_place(words)
+    if place is None:
+        recipes = "\n".join(f"  {name:<16}{first_line(path)}" for name, path in packaged().items())
+        text = f"{GENERAL}\n\n\b\nRecipes that come with spillover:\n{recipes}"
+        command_with(_without_recipe, [RECIPE, *OURS], text)(words or ["--help"], prog_name="spillover run")
         return
-    word = words.pop(at)
-    _command(recipe_file(word))(words, prog_name=f"spillover run {word}")
+    name = words.pop(place)
+    recipe = load_recipe(recipe_file(name))
+
+    def run_recipe(**given: Any) -> None:
+        ours = {option.name: given.pop(option.name) for option in OURS}
+        engine = _engine(ours["engine"], ours["address"], ours["task_cpus"], ours["task_gpus"])
+        study = recipe.study(given)
+        if ours["plan"]:
+            show_plan(study, Store(ours["store"].expanduser().absolute()))
+        else:
+            make_study(study, ours["store"], ours["out"], engine)
+
+    options = [*(parameter.option() for parameter in recipe.parameters), *OURS]
+    command_with(run_recipe, options, recipe.help)(words, prog_name=f"spillover run {name}")
 
 
-def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = None) -> None:
-    """Make the study in the store, copy its folder to `out` and print where; or show the plan.
-
-    run: an engine's (study, store, show) -> folder; this process where none is given.
-    """
-    from spillover.cli.planning import show_plan
-    from spillover.interactive.progress import shown
+def make_study(study: Artefact, store: Path, out: Path, engine: Engine | None = None) -> None:
+    """Make the study in the store, in this process if no engine is given; copy its folder to `out` and print where."""
     from spillover.organisms.process_group import dismiss, follow, rank
 
     if rank():  # started by a launcher, to help with trainings
-        if not only_plan:
-            follow()
-        return
-    if only_plan:
-        show_plan(study, Store(store.expanduser().absolute()))
+        follow()
         return
     _check_out(out)
     opened = Store.open(store)
     with shown() as listener:
-        folder = (run or _here())(study, opened, listener)
+        folder = (engine or _engine("here"))(study, opened, listener)
     dismiss()  # not after an error: the launcher ends those who wait
     with opened.lock(study):  # one process at a time, if several run the same study
         _copy(folder, out)
@@ -89,91 +92,103 @@ def make_study(study: Any, store: Path, out: Path, only_plan: bool, run: Any = N
     print(page if page.is_file() else out)
 
 
-def _here() -> Any:
-    from spillover.engines.local import run
+def show_plan(study: Artefact, store: Store) -> None:
+    """Every artefact of the study, how it stands, and what making those that are missing takes, by kind."""
+    from spillover.engines.planning import CostEstimates, missing_sources, name_of, plan
+    from spillover.organisms.process_group import rank
 
-    return run
+    if rank():
+        return
+    rates = CostEstimates(store)
+    steps = plan(study, store, rates)
+    for source in missing_sources(steps):
+        print(f"  {'to fetch':>10}  {one_line(name_of(source))}")
+    for step in steps if len(steps) <= LISTED else []:
+        wait = "" if step.state == "there" else duration(step.seconds)
+        name = f"{step.artefact.fingerprint[:8]}  {one_line(name_of(step.artefact))}"
+        print(f"{MARKS[step.state]} {wait:>10}  {name}")
+    if len(steps) > LISTED:
+        print(f"  {len(steps):,} artefacts; one by one where they are {LISTED} at most")
+    todo = [step for step in steps if step.state != "there"]
+    if not todo:
+        print(f"all {len(steps)} artefacts are there")
+        return
+    _show_prices(steps, store, rates)
+    print(f"{len(todo)} of {len(steps)} to make, about {duration(sum(step.seconds for step in todo))}")
+    saved = sum(step.seconds / (1 - step.shared) - step.seconds for step in todo)
+    if saved:
+        print(f"about {duration(saved)} are saved: trainings that begin alike share their first steps")
+    if any(step.state == "check" for step in todo):
+        print("?: there, but something it was made from is not; made again only if that comes out different")
+    if any(step.state == "damaged" for step in todo):
+        print("!: damaged (see `spillover verify`); made again")
+    _show_training(todo)
 
 
-def _engine(name: str, address: str | None, cpus: float, gpus: float) -> Any:
+def _show_prices(steps: Sequence[Step], store: Store, rates: CostEstimates) -> None:
+    """What the sweep costs before it starts, by kind of artefact and by paid judge."""
+    from spillover.engines.planning import by_kind, paid_work
+
+    rows = [("to make", "about", "on disk", "kind")]
+    for total in by_kind(steps, rates):
+        tokens = f": {total.tokens:,.0f} tokens {total.token_use}" if total.tokens else ""
+        disk = size(total.bytes) if total.bytes is not None else ""
+        count = f"{total.missing:,} of {total.whole:,}"
+        rows.append((count, duration(total.seconds), disk, f"{total.kind}{tokens}"))
+    print("\n" + columns(rows, right=(0, 1, 2)))
+    for text in paid_work(steps, store):
+        print(f"judging, were every answer of the longest length: {one_line(text)}")
+
+
+def _show_training(todo: Sequence[Step]) -> None:
+    """What each training to come would see: counts, and one row with its supervised part between « and »."""
+    from spillover.organisms.organism import Organism
+
+    trainings = [(step, step.artefact) for step in todo if isinstance(step.artefact, Organism)]
+    for step, organism in trainings[:TRAININGS]:
+        print(f"\ntraining {organism.fingerprint[:8]}, about {duration(step.seconds)}: {one_line(organism.label())}")
+        if step.shared:
+            print(f"  its first {round(step.shared * organism.steps)} of {organism.steps} steps are another run's, too")
+        if not organism.parent.base().source.is_local():
+            print("  what it would see is shown once its model is here: the first run fetches it")
+            continue
+        rows = organism.preflight()
+        for line in rows.text(organism).splitlines():
+            print(f"  {one_line(line)}")
+        rows.warn(organism)
+    if len(trainings) > TRAININGS:
+        print(f"\nand {len(trainings) - TRAININGS} trainings more")
+
+
+def _engine(name: str, address: str | None = None, cpus: float = 1.0, gpus: float = 0.0) -> Engine:
     """The engine that a user names, ready to run."""
     if name == "here":
         if address is not None:
             raise ValueError("--address is that of a Ray cluster: give --engine ray with it")
-        return _here()
+        from spillover.engines.local import run
+
+        return run
     if name != "ray":
         raise ValueError(f"no engine {name!r}: there are here (this process) and ray (a cluster of Ray)")
-    from spillover.engines.cluster import Share, run
+    from spillover.engines import cluster
 
-    return functools.partial(run, address=address, share=Share(cpus, gpus))
+    return functools.partial(cluster.run, address=address, share=cluster.Share(cpus, gpus))
 
 
-def _recipe_at(words: Sequence[str]) -> int | None:
+def _without_recipe(**given: object) -> None:
+    raise AssertionError("without a recipe there is nothing to run")
+
+
+def _recipe_place(words: Sequence[str]) -> int | None:
     """Where among the words the recipe stands: the first that is neither an option nor the value of one of ours."""
-    at = 0
-    while at < len(words):
-        if words[at] in ("--store", "--out", "--engine", "--address", "--task-cpus", "--task-gpus"):
-            at += 1
-        elif not words[at].startswith("-"):
-            return at
-        at += 1
+    place = 0
+    while place < len(words):
+        if words[place] in WITH_VALUE:
+            place += 1
+        elif not words[place].startswith("-"):
+            return place
+        place += 1
     return None
-
-
-def _general(words: Sequence[str]) -> None:
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    recipes = "\n".join(f"  {name:<16}{first_line(path)}" for name, path in packaged().items())
-
-    @app.command(help=f"{GENERAL}\n\n\b\nRecipes that come with spillover:\n{recipes}")
-    def run(
-        recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a Python file.")],
-        store: StoreOption = Path("store"),
-        out: OutOption = Path("report"),
-        plan: PlanOption = False,
-        engine: EngineOption = "here",
-        address: AddressOption = None,
-        task_cpus: CpusOption = 1.0,
-        task_gpus: GpusOption = 0.0,
-    ) -> None:
-        raise AssertionError("without a recipe there is nothing to run")
-
-    app(list(words) or ["--help"], prog_name="spillover run")
-
-
-def _command(path: Path) -> typer.Typer:
-    recipe = load_recipe(path)
-
-    @clear_errors
-    def study(
-        store: Path,
-        out: Path,
-        plan: bool,
-        engine: str,
-        address: str | None,
-        task_cpus: float,
-        task_gpus: float,
-        **chosen: Any,
-    ) -> None:
-        run = _engine(engine, address, task_cpus, task_gpus)
-        make_study(recipe.study(chosen), store, out, plan, run)
-
-    ours = [option(name, annotation, default) for name, default, annotation in OURS]
-    return command_with(study, [*(parameter.option() for parameter in recipe.parameters), *ours], recipe.help)
-
-
-def option(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-    """A parameter of a command; without a default the user has to give it."""
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def command_with(function: Any, options: Sequence[inspect.Parameter], help: str) -> typer.Typer:
-    """A command of its own that calls a function (made clear by `clear_errors`) with these options."""
-    function.__signature__ = inspect.Signature(options)
-    function.__annotations__ = {option.name: option.annotation for option in options}
-    del function.__wrapped__  # or its signature would be found instead
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(help=help)(function)
-    return app
 
 
 def _check_out(out: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from spillover.engines.listener import ProgressListener
-from spillover.interactive.text import duration, one_line
+from spillover.interactive.text import duration, one_line, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from spillover.engines.planning import Step
 
 EVERY = 20.0  # seconds between lines about one piece of work where there is no terminal
+INDENT = 6  # of lines about it, in letters
+WAITING = "another process makes this one; waiting for it"
 
 
 @contextlib.contextmanager
@@ -51,32 +53,32 @@ class Lines(ProgressListener):
 
     def __init__(self) -> None:
         self.number = self.total = 0
-        self.said = 0.0
+        self.last = 0.0  # when the last line was printed, seconds
 
     def study(self, steps: Sequence[Step]) -> None:
         todo = [step for step in steps if step.state != "there"]
         self.total = len(todo)
-        _say(opening(steps))
+        say(opening(steps))
 
     def begin(self, what: str) -> None:
         self.number += 1
-        self.said = time.monotonic()
-        _say(f"[{self.number}/{max(self.number, self.total)}] {one_line(what)}")
+        self.last = time.monotonic()
+        say(f"[{self.number}/{max(self.number, self.total)}] {what}")
 
     def progress(self, share: float, left: float) -> None:
-        if time.monotonic() - self.said >= EVERY:
-            self.said = time.monotonic()
-            _say(f"      {share:.0%}, about {duration(left)} left for the study")
+        if time.monotonic() - self.last >= EVERY:
+            self.last = time.monotonic()
+            say(f"{share:.0%}, about {duration(left)} left for the study", INDENT)
 
     def log(self, text: str) -> None:
         for line in text.splitlines():
-            _say(f"      {one_line(line)}")
+            say(line, INDENT)
 
     def waiting(self) -> None:
-        _say("      another process makes this one; waiting for it")
+        say(WAITING, INDENT)
 
     def end(self, what: str, seconds: float, made: bool) -> None:
-        _say(f"      {'done in ' + duration(seconds) if made else 'there already'}")
+        say(f"done in {duration(seconds)}" if made else "there already", INDENT)
 
 
 class Bars(ProgressListener):
@@ -113,7 +115,7 @@ class Bars(ProgressListener):
 
     def waiting(self) -> None:
         if self.current is not None:
-            self.rich.update(self.current, note="another process makes this one; waiting for it")
+            self.rich.update(self.current, note=WAITING)
 
     def end(self, what: str, seconds: float, made: bool) -> None:
         if self.current is not None:
@@ -136,7 +138,3 @@ def opening(steps: Sequence[Step]) -> str:
     also = f" ({damaged} damaged)" if damaged else ""
     left = duration(sum(step.seconds for step in todo))
     return f"{len(todo)} of {len(steps)} artefacts to make{also}, about {left}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

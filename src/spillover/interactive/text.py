@@ -1,9 +1,11 @@
-"""Text for a terminal: data made harmless, durations and sizes for people. Knows no command."""
+"""Text for a terminal: data made harmless, columns, durations and sizes for people."""
 
 from __future__ import annotations
 
 import math
 import re
+import sys
+from collections.abc import Collection, Sequence
 
 # control characters (escape sequences begin with one), direction overrides, and halves of a surrogate pair
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -17,6 +19,24 @@ def plain(text: str) -> str:
 def one_line(text: str) -> str:
     """The text made harmless, on one line."""
     return plain(" ".join(text.split()))
+
+
+def say(text: str, indent: int = 0) -> None:
+    """Print a text on stderr, made harmless, on one line that begins with so many spaces."""
+    print(" " * indent + one_line(text), file=sys.stderr, flush=True)
+
+
+def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Rows of cells as lines, made harmless, with columns below one another; those numbered in `right` flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = (
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join(cells).rstrip())
+    return plain("\n".join(lines))
 
 
 def duration(seconds: float) -> str:
