@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-Entry = TypeVar("Entry")
-Row = dict[str, Any]  # what JSON holds under names
+JournalEntry = TypeVar("JournalEntry")
+JournalRow = dict[str, Any]  # what JSON holds under names
 FORMAT = 1
 
 
-class Journal(ABC, Generic[Entry]):
+class Journal(ABC, Generic[JournalEntry]):
     """Entries by key in a file that is only appended to; in memory alone where there is no file.
 
     Its first line says what it is of. One process at a time writes it. A crash of the machine loses at most what came
@@ -27,24 +27,24 @@ class Journal(ABC, Generic[Entry]):
     SYNC_EACH = False  # whether a line is on the disk when `add` returns
 
     def __init__(self) -> None:
-        self._entries: dict[str, int | Entry] = {}  # a place in the file, or the entry itself
+        self._entries: dict[str, int | JournalEntry] = {}  # a place in the file, or the entry itself
         self._file: int | None = None
         self._unsynced = False
 
     @abstractmethod
-    def to_row(self, entry: Entry) -> Row:
+    def to_row(self, entry: JournalEntry) -> JournalRow:
         """The entry as JSON takes it."""
 
     @abstractmethod
-    def from_row(self, row: Row) -> Entry:
+    def from_row(self, row: JournalRow) -> JournalEntry:
         """The entry that a row holds; ValueError, KeyError or TypeError where it cannot be believed."""
 
-    def count(self, row: Row) -> None:
+    def count(self, row: JournalRow) -> None:
         """Hear of every row that is read or appended, also one that is no entry; raises as `from_row` does."""
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, path: Path | None, about: Row, same: bool = False) -> Iterator[Self]:
+    def open(cls, path: Path | None, about: JournalRow, same: bool = False) -> Iterator[Self]:
         """The journal at `path`, to write; `about` is what its first line says, made where absent.
 
         same: a file whose first line says another thing is begun anew. Waits while another process writes it.
@@ -87,7 +87,7 @@ class Journal(ABC, Generic[Entry]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, key: str) -> Entry:
+    def __getitem__(self, key: str) -> JournalEntry:
         entry = self._entries[key]
         if not isinstance(entry, int):
             return entry
@@ -96,7 +96,7 @@ class Journal(ABC, Generic[Entry]):
             handle.seek(entry)
             return self.from_row(json.loads(handle.readline()))
 
-    def add(self, key: str, entry: Entry) -> None:
+    def add(self, key: str, entry: JournalEntry) -> None:
         """Append an entry."""
         start = self.append({"key": key} | self.to_row(entry))
         self._entries[key] = entry if start is None else start
@@ -107,7 +107,7 @@ class Journal(ABC, Generic[Entry]):
             self._unsynced = False
             os.fsync(self._file)
 
-    def append(self, row: Row) -> int | None:
+    def append(self, row: JournalRow) -> int | None:
         """Write a row as a line; its place in the file, None without one."""
         start = None
         if self._file is not None:
@@ -126,7 +126,7 @@ class Journal(ABC, Generic[Entry]):
             self.count(row)
         return start
 
-    def _read(self, path: Path, first: Row | None) -> int:
+    def _read(self, path: Path, first: JournalRow | None) -> int:
         """Take in a file; the length of its whole lines, in bytes. Lines that cannot be read are passed over.
 
         first: what the first line has to be; 0 where it is another.
@@ -149,7 +149,7 @@ class Journal(ABC, Generic[Entry]):
             warnings.warn(f"{path}: {unreadable} lines cannot be read; what they held is asked again", stacklevel=3)
         return size
 
-    def _take(self, row: Row, start: int) -> None:
+    def _take(self, row: JournalRow, start: int) -> None:
         if "key" in row:
             self.from_row(row)
         self.count(row)

@@ -34,7 +34,7 @@ ABOUT = "Keep this file away from whoever labels: it says what the judge said."
 
 
 @dataclass(frozen=True)
-class SampledAnswer:
+class DrawnAnswer:
     """One answer of the sample: its row in the columns of the set it is from, and its stratum."""
 
     set: int
@@ -66,16 +66,16 @@ def shares(sizes: Sequence[int], size: int) -> list[int]:
 
 def draw(
     sets: Sequence[ScoreColumns], size: int, seed: int, margin: float = 15.0
-) -> tuple[list[SampledAnswer], dict[str, int]]:
+) -> tuple[list[DrawnAnswer], dict[str, int]]:
     """The sample in a random order, and how many answers each stratum holds."""
     rng = np.random.default_rng(seed)
-    members: dict[str, list[SampledAnswer]] = {name: [] for name in STRATA}
+    members: dict[str, list[DrawnAnswer]] = {name: [] for name in STRATA}
     for number, columns in enumerate(sets):
         for row, stratum in enumerate(strata(columns, margin)):
             if stratum is not None:
-                members[stratum].append(SampledAnswer(number, row, stratum))
+                members[stratum].append(DrawnAnswer(number, row, stratum))
     counts = [len(members[name]) for name in STRATA]
-    picked: list[SampledAnswer] = []
+    picked: list[DrawnAnswer] = []
     for name, take in zip(STRATA, shares(counts, size), strict=True):
         picked += _spread(members[name], take, sets, rng)
     return [picked[place] for place in rng.permutation(len(picked))], dict(zip(STRATA, counts, strict=True))
@@ -120,8 +120,8 @@ def digest(text: object) -> str:
 
 
 def _spread(
-    members: list[SampledAnswer], take: int, sets: Sequence[ScoreColumns], rng: np.random.Generator
-) -> list[SampledAnswer]:
+    members: list[DrawnAnswer], take: int, sets: Sequence[ScoreColumns], rng: np.random.Generator
+) -> list[DrawnAnswer]:
     """`take` of the members, each as likely as another, at even steps through categories and formats."""
     if not take:
         return []

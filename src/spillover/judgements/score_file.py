@@ -13,7 +13,7 @@ import pyarrow as pa
 from spillover.judgements.judge import Answer, Batch, Judge, Score
 from spillover.judgements.judgements import ScoreTally, complete_scores
 from spillover.judgements.tables.judged_columns import JUDGES, OUR_OWN, SPREAD
-from spillover.judgements.tables.row_reader import BATCH, Cells, Layout, ending, layout_of, sound_rows
+from spillover.judgements.tables.row_reader import BATCH, FileCells, Layout, ending, layout_of, sound_rows
 from spillover.judgements.tables.row_writer import writing
 from spillover.store import ProgressFn, Store
 
@@ -67,13 +67,13 @@ def estimate_score_file(source: Path, out: Path, judge: Judge, store: Store | No
     return judge.estimate(batches(), store)
 
 
-def _batches(source: Path) -> Iterator[list[Cells]]:
+def _batches(source: Path) -> Iterator[list[FileCells]]:
     rows = sound_rows(source)
     while batch := list(islice(rows, BATCH)):
         yield batch
 
 
-def _answers(rows: Sequence[Cells]) -> list[Answer]:
+def _answers(rows: Sequence[FileCells]) -> list[Answer]:
     questions = [row.get("question") for row in rows]
     return [
         Answer(question if isinstance(question, str) else "", row.get("answer"))
@@ -81,7 +81,7 @@ def _answers(rows: Sequence[Cells]) -> list[Answer]:
     ]
 
 
-def _with_scores(row: Cells, renamed: Mapping[str, str], scores: Sequence[Score], judge: Judge) -> Cells:
+def _with_scores(row: FileCells, renamed: Mapping[str, str], scores: Sequence[Score], judge: Judge) -> FileCells:
     cells = {renamed.get(name, name): cell for name, cell in row.items()}
     for score in scores:
         cells |= {score.metric: score.score, score.metric + SPREAD: score.spread}

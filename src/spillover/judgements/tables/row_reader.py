@@ -33,14 +33,14 @@ SHOWN = 2000  # characters kept of a rejected record
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8
 
 
-Cells = dict[str, Any]  # of a row, by column: text in CSV, what JSON and parquet hold elsewhere, None for null
+FileCells = dict[str, Any]  # of a row, by column: text in CSV, what JSON and parquet hold elsewhere, None for null
 
 
 class Row(NamedTuple):
     """A sound record: the line on which it starts (of parquet: its number), from 1, and its cells by column."""
 
     line: int
-    cells: Cells
+    cells: FileCells
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_rows(path: Path, progress: ProgressFn = lambda share: None) -> Iterator
         yield from readers[ending(path).removesuffix(".gz")](path, progress)
 
 
-def sound_rows(path: Path) -> Iterator[Cells]:
+def sound_rows(path: Path) -> Iterator[FileCells]:
     """The cells of every record; ValueError with file and line at the first that is malformed."""
     for row in read_rows(path):
         if isinstance(row, Rejected):
@@ -287,7 +287,7 @@ def _json_rows(path: Path, progress: ProgressFn) -> Iterator[Row | Rejected]:
     progress(1.0)
 
 
-def _json_row(line: str) -> Cells | str:
+def _json_row(line: str) -> FileCells | str:
     """The object in a line, or why there is none."""
     if _not_utf8(line):
         return "bytes that are not UTF-8 text"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spillover.judgements.tables.row_reader import Cells, Layout, ending
+from spillover.judgements.tables.row_reader import FileCells, Layout, ending
 
-Write = Callable[[Sequence[Cells]], None]
+Write = Callable[[Sequence[FileCells]], None]
 
 
 @contextlib.contextmanager
@@ -37,7 +37,7 @@ def _parquet(path: Path, layout: Layout) -> Iterator[Write]:
     schema = pa.schema(list(layout.columns.items()), metadata=layout.metadata)
     text = {name for name, type in layout.columns.items() if pa.types.is_string(type)}
 
-    def write(rows: Sequence[Cells]) -> None:
+    def write(rows: Sequence[FileCells]) -> None:
         cells = [{name: _as_text(cell) if name in text else cell for name, cell in row.items()} for row in rows]
         writer.write_table(pa.Table.from_pylist(cells, schema=schema))
 
@@ -64,7 +64,7 @@ def _as_text(cell: object) -> str | None:
     return repr(cell) if isinstance(cell, float) else json.dumps(cell, ensure_ascii=False, default=str)
 
 
-def _json_line(row: Cells) -> str:
+def _json_line(row: FileCells) -> str:
     try:
         line = json.dumps(row, ensure_ascii=False, default=str)
         line.encode("utf-8")

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from spillover.api_client.client import ApiClient, ApiLimits, CallFailed, run
-from spillover.api_client.journal import Journal, Row
+from spillover.api_client.journal import Journal, JournalRow
 from spillover.api_client.service import (
     CHAT,
     COMPLETIONS,
@@ -55,10 +55,10 @@ class AnswerJournal(Journal[ServedAnswer]):
 
     SYNC_EACH = True
 
-    def to_row(self, entry: ServedAnswer) -> Row:
+    def to_row(self, entry: ServedAnswer) -> JournalRow:
         return asdict(entry)
 
-    def from_row(self, row: Row) -> ServedAnswer:
+    def from_row(self, row: JournalRow) -> ServedAnswer:
         return ServedAnswer(row["text"], row["finish"], row["tokens"], row["prompt_tokens"], row["model"])
 
 

@@ -27,7 +27,7 @@ TOKENS_PER_SECOND = 2000.0  # of 135M parameters, about
 CHUNK = 1024  # answers asked for between two looks at the progress
 LEAST_CHANGE = 1e-6  # nats by which an adapter has to move some token's log-probability
 PROBE = "The quick brown fox jumps over the lazy dog, and then it asks what it should do next with its money."
-TokenIds = Sequence[int]
+PromptTokens = Sequence[int]
 
 
 class VLLMSampler(Sampler):
@@ -120,13 +120,13 @@ class Engine:
         number = self.numbers.setdefault(str(adapter), len(self.numbers) + 1)
         return LoRARequest(lora_name=f"adapter-{number}", lora_int_id=number, lora_path=str(adapter))
 
-    def generate(self, prompts: Sequence[TokenIds], params: object, adapter: Path | None) -> list[Any]:
+    def generate(self, prompts: Sequence[PromptTokens], params: object, adapter: Path | None) -> list[Any]:
         """vLLM's completion of each prompt of token ids; `params`: its SamplingParams, for all or for each."""
         inputs = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
         outputs = self.llm.generate(inputs, params, use_tqdm=False, lora_request=self.lora(adapter))
         return [output.outputs[0] for output in outputs]
 
-    def greedy(self, prompt: TokenIds, tokens: int, adapter: Path | None) -> tuple[list[int], np.ndarray]:
+    def greedy(self, prompt: PromptTokens, tokens: int, adapter: Path | None) -> tuple[list[int], np.ndarray]:
         """The likeliest tokens after a prompt, and the log-probability of each, nats."""
         from vllm import SamplingParams
 

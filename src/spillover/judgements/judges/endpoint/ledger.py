@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from spillover.api_client.journal import Journal, Row
+from spillover.api_client.journal import Journal, JournalRow
 from spillover.judgements.judge import Score
 
 
@@ -47,14 +47,14 @@ class Ledger(Journal[Reply]):
         super().__init__()
         self.spent = Usage()  # by everything in it, replies that could not be read too
 
-    def to_row(self, entry: Reply) -> Row:
+    def to_row(self, entry: Reply) -> JournalRow:
         return asdict(entry.score) | asdict(entry.usage) | {"model": entry.model}
 
-    def from_row(self, row: Row) -> Reply:
+    def from_row(self, row: JournalRow) -> Reply:
         score = Score(row["metric"], row["score"], row["missing"], row["spread"], row["raw"])
         return Reply(score, _usage(row), str(row["model"]))
 
-    def count(self, row: Row) -> None:
+    def count(self, row: JournalRow) -> None:
         self.spent += _usage(row)
 
     def pay(self, usage: Usage) -> None:
@@ -62,5 +62,5 @@ class Ledger(Journal[Reply]):
         self.append(asdict(usage))
 
 
-def _usage(row: Row) -> Usage:
+def _usage(row: JournalRow) -> Usage:
     return Usage(int(row["read"]), int(row["written"]), int(row["calls"]))
