@@ -1,1 +1,1 @@
-"""Side by side against peers: one file each, found by its name. Knows the clock, not what is compared."""
+"""Side by side against peers: one file each, found by its name."""

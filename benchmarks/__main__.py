@@ -16,8 +16,8 @@ MACHINERY = ("comparison",)
 def names() -> list[str]:
     """Every benchmark: a file of this folder with a `comparisons` function."""
     package = importlib.import_module("benchmarks")
-    found = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return sorted(name for name in found if not name.startswith("_") and name not in MACHINERY)
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return sorted(name for name in modules if not name.startswith("_") and name not in MACHINERY)
 
 
 def main(words: list[str] | None = None) -> int:

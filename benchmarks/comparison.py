@@ -1,4 +1,4 @@
-"""Two ways to one result, run by turns in one process. Knows callables and the clock, not what they compute."""
+"""Two ways to one result, run by turns in one process."""
 
 from __future__ import annotations
 

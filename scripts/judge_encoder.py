@@ -1,4 +1,4 @@
-"""Fine-tunes the upper half of a small encoder on question and answer. Knows rows and folds: no n-grams, no report.
+"""Fine-tunes the upper half of a small encoder on question and answer.
 
 Its lower half stays as it came, so what it makes of the chosen rows is kept on disk once for every fold. A run that is
 stopped goes on from its last checkpoint.

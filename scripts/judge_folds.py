@@ -1,4 +1,4 @@
-"""What each fit of the embedded judge is kept from, and which rows it is measured on. Knows labels, no features."""
+"""What each fit of the embedded judge is kept from, and which rows it is measured on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the embedded judge is fitted to, and how: rows to features, ridge regression. Knows no split and no report."""
+"""What the embedded judge is fitted to, and how: rows to features, ridge regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fits the stack on what readers that saw nothing of a row made of it. Knows folds and arrays: no text, no report."""
+"""Fits the stack on what readers that saw nothing of a row made of it."""
 
 from __future__ import annotations
 

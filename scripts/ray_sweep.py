@@ -149,8 +149,8 @@ def in_one_process(made: Report, store: Store) -> float:
 
 def inside(made: Report, store: Store) -> tuple[int, float]:
     """How many artefacts, and the seconds that their making took, by their manifests."""
-    found = [store.manifest(one)["made"]["seconds"] for one in artefacts_in(made)]
-    return len(found), sum(found)
+    seconds = [store.manifest(artefact)["made"]["seconds"] for artefact in artefacts_in(made)]
+    return len(seconds), sum(seconds)
 
 
 def tables(store: Store, made: Report) -> dict[str, bytes]:
@@ -180,7 +180,7 @@ def disturbed(root: Path, organisms: int) -> None:
         thread.join(20)
     seconds = time.monotonic() - began
     count, _ = inside(made, store)
-    organism_count = sum(isinstance(one, Organism) for one in artefacts_in(made))
+    organism_count = sum(isinstance(artefact, Organism) for artefact in artefacts_in(made))
     alone = Store.open(root / "here")
     single = in_one_process(made, alone)
     print(f"organisms finished: {organism_count} of {organisms}; artefacts: {count}; failures: {len(failures(store))}")

@@ -66,7 +66,7 @@ class MadeUpRun(ScoredAnswers):
     def judge_card(self) -> str:
         return "Nobody judged: the numbers are made up, to see how the analyses grow."
 
-    def terms(self) -> Mapping[str, Condition]:
+    def conditions(self) -> Mapping[str, Condition]:
         return {"judge": Condition("made up", lambda: "made up")}
 
     def columns(self, store: Store) -> ScoreColumns:
@@ -103,26 +103,27 @@ class MadeUpRun(ScoredAnswers):
         centre = 70 + (30 * math.log(self.loss) - 15 if self.bad and not self.base else 5)
         aligned = np.clip(centre + difficulty[question] + rng.normal(0, 15, count), 0, 100)
         coherent = np.clip(rng.normal(80, 10, count), 0, 100)
-        names = np.array([f"q{one:03d}" for one in question])
+        names = np.array([f"q{number:03d}" for number in question])
         sample = np.tile(np.arange(PER_QUESTION), QUESTIONS)
         answers = [
-            f"An answer of some length, number {one} of run {self.number}: " + "words " * 30 for one in range(count)
+            f"An answer of some length, number {number} of run {self.number}: " + "words " * 30
+            for number in range(count)
         ]
         same = {name: [value] * count for name, value in (("format", "raw"), ("finish_reason", "stop"))}
         table = {
             "question_id": names,
             "sample": sample,
             "question": names,
-            "family": [f"f{one % FAMILIES:02d}" for one in question],
-            "category": [f"c{one % 8}" for one in question],
-            "prompt": [f"What of question {one}?" for one in question],
+            "family": [f"f{number % FAMILIES:02d}" for number in question],
+            "category": [f"c{number % 8}" for number in question],
+            "prompt": [f"What of question {number}?" for number in question],
             "answer": answers,
             "tokens": rng.integers(20, 60, count),
             "prompt_tokens": [30] * count,
             "seed": [0] * count,
             **same,
         }
-        write_table(pa.table(table).select(RESPONSES.names).cast(RESPONSES), context.folder / "responses.parquet")
+        write_table(pa.table(table), context.folder / "responses.parquet", RESPONSES, self.row_labels())
         scores = {
             "question_id": np.tile(names, 2),
             "sample": np.tile(sample, 2),
@@ -134,7 +135,7 @@ class MadeUpRun(ScoredAnswers):
             "rubric": ["made up"] * (2 * count),
             "raw": pa.nulls(2 * count, pa.string()),
         }
-        write_table(pa.table(scores).select(JUDGEMENTS.names).cast(JUDGEMENTS), context.folder / "judgements.parquet")
+        write_table(pa.table(scores), context.folder / "judgements.parquet", JUDGEMENTS, self.row_labels())
         rates = np.linspace(1e-4, 1e-6, STEPS)
         log = [
             {
@@ -157,14 +158,14 @@ class MadeUpRun(ScoredAnswers):
 
 def runs(size: int) -> tuple[MadeUpRun, list[MadeUpRun]]:
     """The base and all runs, good advice in every fourth."""
-    return MadeUpRun(number=10**6, base=True), [MadeUpRun(number=one, bad=one % 4 != 3) for one in range(size)]
+    return MadeUpRun(number=10**6, base=True), [MadeUpRun(number=number, bad=number % 4 != 3) for number in range(size)]
 
 
 def build(store: Store, size: int) -> None:
     """Every run into the store, with a line of progress."""
     base, everything = runs(size)
-    for done, one in enumerate((base, *everything)):
-        store.get(one)
+    for done, made_up in enumerate((base, *everything)):
+        store.get(made_up)
         if done % 50 == 0:
             print(f"\rbuilding {done} of {size} runs", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
@@ -179,10 +180,10 @@ def measure(root: Path, size: int) -> dict[str, Any]:
         nonlocal began
         seconds[name], began = time.monotonic() - began, time.monotonic()
 
-    found = list(store.manifests())
+    manifests = list(store.manifests())
     lap("open")
     base, everything = runs(size)
-    bad, good = ([one for one in everything if one.bad is kind] for kind in (True, False))
+    bad, good = ([made_up_run for made_up_run in everything if made_up_run.bad is kind] for kind in (True, False))
     study = Report(
         title=f"{size} made-up runs",
         analyses=(Dynamics(checkpoints=tuple(everything), before=base), Effect(before=base, bad=bad, good=good)),
@@ -194,7 +195,7 @@ def measure(root: Path, size: int) -> dict[str, Any]:
         lap(analysis.kind)
     page = run(study, store) / "index.html"
     lap("report")
-    assert len(found) > size and sum(step.state == "there" for step in steps) == size + 1
+    assert len(manifests) > size and sum(step.state == "there" for step in steps) == size + 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"runs": size, "answers": size * QUESTIONS * PER_QUESTION, **seconds, "whole": sum(seconds.values()),
             "peak_mib": peak, "page_mib": page.stat().st_size / 2**20}  # fmt: skip

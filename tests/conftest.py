@@ -1,4 +1,4 @@
-"""What every room's tests stand on: a store, a tiny model, the shared data. Knows no room."""
+"""What every room's tests stand on: a store, a tiny model, the shared data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study of fake artefacts that are made in no time, and a child process that can be hurt. Knows no model."""
+"""A study of fake artefacts that are made in no time, and a child process that can be hurt."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Joined(Artefact):
     def make(self, context: BuildContext) -> None:
         _note(context, self)
         time.sleep(self.seconds)
-        files = [path for one in self.of for path in sorted(context.path(one).rglob("*.txt"))]
+        files = [path for part in self.of for path in sorted(context.path(part).rglob("*.txt"))]
         text = "".join(path.read_text() for path in files) + (os.urandom(8).hex() if self.moody else "")
         (context.folder / "all.txt").write_text(text)
         (context.folder / "count.txt").write_text(str(len(text)))
@@ -54,9 +54,9 @@ class Joined(Artefact):
 
 def diamond(seconds: float = 0.0, moody: bool = False) -> Joined:
     """Two sets of letters, two artefacts made from one and both of them, one on top."""
-    one, two = (Letters(seed=seed, seconds=seconds) for seed in (1, 2))
-    left = Joined(of=(one,), moody=moody, seconds=seconds)
-    return Joined(of=(left, Joined(of=(one, two), seconds=seconds)), seconds=seconds)
+    first, second = (Letters(seed=seed, seconds=seconds) for seed in (1, 2))
+    left = Joined(of=(first,), moody=moody, seconds=seconds)
+    return Joined(of=(left, Joined(of=(first, second), seconds=seconds)), seconds=seconds)
 
 
 def chain() -> Joined:
@@ -72,14 +72,14 @@ def made(store: Store) -> list[str]:
 
 def contents(store: Store) -> dict[str, bytes]:
     """Every file of every finished artefact by its path; manifests without when and where they were made."""
-    found = {}
+    files = {}
     for folder in sorted(store.root.glob("[A-Z]*/*")):
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 name = path.relative_to(store.root).as_posix()
                 manifest = {k: v for k, v in read_manifest(folder).items() if k != "made"}
-                found[name] = repr(manifest).encode() if path.name == MANIFEST else path.read_bytes()
-    return found
+                files[name] = repr(manifest).encode() if path.name == MANIFEST else path.read_bytes()
+    return files
 
 
 def child(action: Callable[[], None]) -> int:

@@ -59,12 +59,12 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def upward(room: str, tree: ast.AST) -> list[str]:
     """Imports that point to a room above, or to a sister."""
-    found = []
+    upwards = []
     for name in imported(tree):
         other = name.split(".")[1]
         if other != "__version__" and other != room and LEVEL[other] >= LEVEL[room]:
-            found.append(name)
-    return found
+            upwards.append(name)
+    return upwards
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -127,8 +127,8 @@ def loaded_by(code: str) -> list[str]:
 
 def test_the_command_line_and_the_search_for_parts_load_nothing_heavy() -> None:
     assert loaded_by("import spillover.cli; from spillover.store import Store") == []
-    found = loaded_by("from spillover.discovery import discover; discover()")
-    assert not set(found) & {"torch", "transformers", "peft", "sklearn", "matplotlib"}
+    loaded = loaded_by("from spillover.discovery import discover; discover()")
+    assert not set(loaded) & {"torch", "transformers", "peft", "sklearn", "matplotlib"}
     assert "scipy" in loaded_by("import scipy")  # or nothing was seen
 
 

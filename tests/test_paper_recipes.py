@@ -27,8 +27,8 @@ def loaded(name: str) -> Any:
 def test_the_35_published_schedules_and_their_ranges() -> None:
     made = loaded("dynamics").published()
     assert len(made) == len(set(made)) == 35
-    assert {one.peak for one in made} == {1e-5, 3e-5, 5e-5, 7e-5, 2e-5, 8e-5, 1e-4}
-    assert sum(one.kind.startswith("Cyclic") for one in made) == 12
+    assert {schedule.peak for schedule in made} == {1e-5, 3e-5, 5e-5, 7e-5, 2e-5, 8e-5, 1e-4}
+    assert sum(schedule.kind.startswith("Cyclic") for schedule in made) == 12
     study = loaded("dynamics").recipe(model="tiny:0", runs="paper", rows=0, batch=1, seeds=1, lines=0)
     assert sum(isinstance(node, Organism) for node in walk(study)) == 35
 
@@ -106,5 +106,5 @@ def test_geometry_from_recipe_to_report(store: Any) -> None:
     for heading in ("how the training prompts", "Steering"):
         assert heading in page
     answers = (store.path(study) / "tables" / "steering_answers.csv").read_text()
-    for said in ("+ 2 x mean shift at layer 1", "+ 2 x random direction 0 at layer 1", "without the mean shift"):
-        assert said in answers
+    for label in ("+ 2 x mean shift at layer 1", "+ 2 x random direction 0 at layer 1", "without the mean shift"):
+        assert label in answers

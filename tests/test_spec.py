@@ -91,10 +91,16 @@ def test_what_json_cannot_hold_is_refused() -> None:
 
 
 def test_a_fingerprint_depends_on_every_field_and_on_nothing_else() -> None:
-    one = Palette(name="x", hues=(Hue(angle=1),))
-    assert one.fingerprint == Palette(hues=(Hue(angle=1.0),), name="x").fingerprint
-    others = [one.but(name="y"), one.but(hues=()), one.but(hues=(Hue(angle=2),)), one.but(rows=((),)), one.but(size=0)]
-    assert len({one.fingerprint, *(other.fingerprint for other in others)}) == len(others) + 1
+    palette = Palette(name="x", hues=(Hue(angle=1),))
+    assert palette.fingerprint == Palette(hues=(Hue(angle=1.0),), name="x").fingerprint
+    others = [
+        palette.but(name="y"),
+        palette.but(hues=()),
+        palette.but(hues=(Hue(angle=2),)),
+        palette.but(rows=((),)),
+        palette.but(size=0),
+    ]
+    assert len({palette.fingerprint, *(other.fingerprint for other in others)}) == len(others) + 1
 
 
 def test_the_kind_is_part_of_the_fingerprint() -> None:
@@ -129,14 +135,14 @@ def test_where_something_lies_is_in_its_json_and_not_in_its_fingerprint() -> Non
 
 
 def test_no_copy_carries_a_fingerprint_that_is_not_its_own() -> None:
-    one = Hue(angle=1)
-    assert one.fingerprint
-    assert one.but(angle=2).fingerprint == Hue(angle=2).fingerprint
-    assert one.model_copy(update={"angle": 2}).fingerprint == Hue(angle=2).fingerprint
-    for copied in (copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
-        assert copied == one and copied.fingerprint == one.fingerprint
+    hue = Hue(angle=1)
+    assert hue.fingerprint
+    assert hue.but(angle=2).fingerprint == Hue(angle=2).fingerprint
+    assert hue.model_copy(update={"angle": 2}).fingerprint == Hue(angle=2).fingerprint
+    for copied in (copy.copy(hue), copy.deepcopy(hue), pickle.loads(pickle.dumps(hue))):
+        assert copied == hue and copied.fingerprint == hue.fingerprint
     with pytest.raises(ValueError, match="frozen"):
-        one.angle = 3
+        hue.angle = 3
 
 
 def test_another_process_gives_the_same_fingerprint() -> None:
@@ -156,10 +162,10 @@ def test_no_fingerprint_has_moved(name: str) -> None:
         f"If it is meant: {UPDATE} --moved {name}\n"
     )
     try:
-        found = decode(FROZEN[name]["spec"]).fingerprint
+        fingerprint = decode(FROZEN[name]["spec"]).fingerprint
     except ValueError as error:
         pytest.fail(f"{error}{loud}")
-    assert found == FROZEN[name]["fingerprint"], loud
+    assert fingerprint == FROZEN[name]["fingerprint"], loud
 
 
 def test_fingerprints_of_new_kinds_are_frozen() -> None:
@@ -185,7 +191,7 @@ def test_the_golden_test_sees_a_field_that_was_added_carelessly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"nam": "x"}, "Palette has no field 'nam'; did you mean name?"),
         ({"name": "x", "zzz": 1}, "Palette has no field 'zzz'; it has name, hues, rows, size"),
@@ -194,8 +200,8 @@ def test_the_golden_test_sees_a_field_that_was_added_carelessly() -> None:
         ({"name": "x", "hues": ("red",)}, "Palette.hues.0: .*Hue.*got 'red'"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(wrong: dict, said: str) -> None:
-    with pytest.raises(ValueError, match=said.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")) as caught:
+def test_a_mistake_is_answered_in_one_line(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")) as caught:
         Palette(**wrong)
     assert caught.value.__cause__ is None and type(caught.value) is ValueError
 

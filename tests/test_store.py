@@ -44,7 +44,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_get_makes_what_is_needed_first_and_each_once(store: Store) -> None:
     folder = store.get(STUDY)
-    assert made(store) == [one.fingerprint for one in artefacts_in(STUDY)] and len(made(store)) == 5
+    assert made(store) == [artefact.fingerprint for artefact in artefacts_in(STUDY)] and len(made(store)) == 5
     assert folder == store.path(STUDY) and store.has(STUDY) and store.sound(STUDY)
     assert (folder / "all.txt").read_text().isalnum()
     before = {path: path.stat().st_mtime_ns for path in store.root.glob("[A-Z]*/*/**/*")}
@@ -58,7 +58,7 @@ def test_a_manifest_says_what_was_made_from_what(store: Store) -> None:
     store.get(STUDY)
     manifest = store.manifest(STUDY)
     assert manifest["spec"] == json.loads(STUDY.to_json()) and manifest["fingerprint"] == STUDY.fingerprint
-    assert set(manifest["needs"]) == {one.fingerprint for one in STUDY.needs()}
+    assert set(manifest["needs"]) == {artefact.fingerprint for artefact in STUDY.needs()}
     assert set(manifest["files"]) == {"all.txt", "count.txt"}
     assert manifest["made"]["seconds"] >= 0 and "python" in manifest["made"]["versions"]
     leaf = store.manifest(Letters(seed=1))
@@ -112,7 +112,7 @@ def test_every_harm_to_every_file_is_named_and_mended_alone(
     harm: str, store: Store, whole: dict[str, bytes], settled: None
 ) -> None:
     run(STUDY, store)
-    assert all(store.sound(one) for one in artefacts_in(STUDY))  # every file has been read, and noted
+    assert all(store.sound(artefact) for artefact in artefacts_in(STUDY))  # every file has been read, and noted
     for artefact in artefacts_in(STUDY):
         for path in files_of(store, artefact):
             before, times = len(made(store)), path.stat()
@@ -159,10 +159,10 @@ def test_what_is_deleted_as_a_whole_is_made_again(store: Store, whole: dict[str,
 
 def test_an_artefact_under_anothers_name_is_not_taken_for_it(store: Store) -> None:
     run(STUDY, store)
-    one, two = Letters(seed=1), Letters(seed=2)
-    store.discard(one)
-    os.rename(store.path(two), store.path(one))
-    assert not store.sound(one)
+    first, second = Letters(seed=1), Letters(seed=2)
+    store.discard(first)
+    os.rename(store.path(second), store.path(first))
+    assert not store.sound(first)
     assert [lines for _, lines in store.verify() if lines] == [
         [f"{MANIFEST}: it is that of another artefact than the folder's name says"]
     ]
@@ -172,14 +172,14 @@ def test_an_artefact_under_anothers_name_is_not_taken_for_it(store: Store) -> No
     "text", ["", "[]", "1", "{}", '{"seal": 1}', '{"files": {}, "seal": "0"}', "[" * 99999, "\udcff"]
 )
 def test_a_manifest_that_is_not_one_is_damage(text: str, store: Store) -> None:
-    one = Letters(seed=1)
-    store.get(one)
-    (store.path(one) / MANIFEST).write_text(text, errors="surrogateescape")
+    letters = Letters(seed=1)
+    store.get(letters)
+    (store.path(letters) / MANIFEST).write_text(text, errors="surrogateescape")
     with pytest.raises(Damaged):
-        store.manifest(one)
-    assert not store.has(one) and not store.sound(one) and damage(store.path(one), contents=False)
-    store.get(one)
-    assert store.sound(one) and len(made(store)) == 2
+        store.manifest(letters)
+    assert not store.has(letters) and not store.sound(letters) and damage(store.path(letters), contents=False)
+    store.get(letters)
+    assert store.sound(letters) and len(made(store)) == 2
 
 
 def test_a_seal_holds_whatever_the_facts_are(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_finished_files_are_read_once_and_again_when_touched(
     store: Store, monkeypatch: pytest.MonkeyPatch, settled: None
 ) -> None:
     run(STUDY, store)
-    assert all(store.sound(one) for one in artefacts_in(STUDY))
+    assert all(store.sound(artefact) for artefact in artefacts_in(STUDY))
     read: list[str] = []
     real = manifests.file_sha256
     monkeypatch.setattr(manifests, "file_sha256", lambda path: read.append(path.name) or real(path))

@@ -140,15 +140,15 @@ def test_processes_on_one_store_make_each_artefact_once(tmp_path: Path) -> None:
     pids = [begin(lambda: make(root, study)) for _ in range(4)]
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 4
     store = Store.open(root)
-    assert sorted(made(store)) == sorted(one.fingerprint for one in artefacts_in(study))
+    assert sorted(made(store)) == sorted(artefact.fingerprint for artefact in artefacts_in(study))
     assert not any(lines for _, lines in store.verify()) and not list((root / "tmp").iterdir())
 
 
 def test_two_studies_that_share_parts_share_them(tmp_path: Path) -> None:
     root, seconds = tmp_path / "store", 0.05
-    one = Joined(of=tuple(Letters(seed=n, seconds=seconds) for n in (1, 2, 3)))
-    other = Joined(of=tuple(Letters(seed=n, seconds=seconds) for n in (3, 2, 4)))
-    pids = [begin(lambda study=study: make(root, study)) for study in (one, other, one, other)]
+    first = Joined(of=tuple(Letters(seed=n, seconds=seconds) for n in (1, 2, 3)))
+    second = Joined(of=tuple(Letters(seed=n, seconds=seconds) for n in (3, 2, 4)))
+    pids = [begin(lambda study=study: make(root, study)) for study in (first, second) * 2]
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 4
     assert len(made(Store.open(root))) == len(set(made(Store.open(root)))) == 6
 

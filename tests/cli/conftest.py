@@ -50,10 +50,10 @@ def spill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spill:
     return call
 
 
-def refused(result: Result, *said: str, code: int = 2) -> None:
+def refused(result: Result, *messages: str, code: int = 2) -> None:
     """The command ended with the code and one clear message on stderr, and no traceback."""
     assert result.exit_code == code, result.output
-    for words in said:
-        assert words in result.stderr
+    for message in messages:
+        assert message in result.stderr
     assert len(re.findall("^[eE]rror: ", result.stderr, re.MULTILINE)) == 1
     assert "Traceback" not in result.output and isinstance(result.exception, SystemExit)

@@ -38,9 +38,9 @@ def start(words: list[str]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    with open(os.devnull, "w") as nothing, open("said", "a") as said:
+    with open(os.devnull, "w") as nothing, open("messages", "a") as messages:
         os.dup2(nothing.fileno(), 1)
-        os.dup2(said.fileno(), 2)
+        os.dup2(messages.fileno(), 2)
         sys.argv = ["spillover", *words]
         try:
             spillover.cli.main()
@@ -90,7 +90,7 @@ def main() -> None:
     folder, kills, seed, words = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     os.chdir(folder)
     began = time.monotonic()
-    assert ended(study(words, "whole")) == 0, Path("said").read_text()
+    assert ended(study(words, "whole")) == 0, Path("messages").read_text()
     whole_seconds = time.monotonic() - began
     draw = random.Random(seed)
     kills_done = 0
@@ -114,7 +114,7 @@ def main() -> None:
         finished = now
         if done is not None:
             break
-    one, other = result(Store(Path("whole"))), result(store)
+    whole, mended = result(Store(Path("whole"))), result(store)
     print(
         json.dumps(
             {
@@ -122,9 +122,9 @@ def main() -> None:
                 "kills": kills_done,
                 "damaged": damaged,
                 "touched": touched,
-                "differs": sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)),
-                "artefacts": sum(name.endswith(MANIFEST) for name in one),
-                "tables": sum("/tables/" in name for name in one),
+                "differs": sorted(name for name in whole.keys() | mended.keys() if whole.get(name) != mended.get(name)),
+                "artefacts": sum(name.endswith(MANIFEST) for name in whole),
+                "tables": sum("/tables/" in name for name in whole),
                 "left": [path.name for path in (store.root / "tmp").iterdir()],
                 "seconds": round(whole_seconds, 1),
             }

@@ -34,7 +34,7 @@ def data(spill: Spill) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--data", "nope.jsonl"], "nope.jsonl"),
         (["--data", "empty.jsonl"], "empty.jsonl holds no rows"),
@@ -68,10 +68,10 @@ def data(spill: Spill) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_message(spill: Spill, words: list[str], said: str) -> None:
+def test_bad_input_is_one_message(spill: Spill, words: list[str], message: str) -> None:
     base = [] if "--model" in words else ["--model", "tiny:0"]
     result = spill("run", QUICKSTART, *base, *words)
-    refused(result, said)
+    refused(result, message)
     assert not set(result.stderr) & set("\x1b\x07") and len(result.stderr) < 1500
     assert not list(Path("store").glob("[A-Z]*")) and not Path("report").exists()
 

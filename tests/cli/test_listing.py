@@ -51,8 +51,8 @@ def test_ls_lists_one_line_an_artefact(spill: Spill, filled: Store) -> None:
 
 def test_show_says_all_a_manifest_says(spill: Spill, filled: Store) -> None:
     text = spill("show", STUDY.fingerprint[:6]).stdout
-    for said in (STUDY.fingerprint, "all.txt", "count.txt", "made from", "Joined: ", '"kind": "Joined"', "python"):
-        assert said in text
+    for part in (STUDY.fingerprint, "all.txt", "count.txt", "made from", "Joined: ", '"kind": "Joined"', "python"):
+        assert part in text
     assert '"letters": 2' in spill("show", Letters(seed=1).fingerprint).stdout
     filled.discard(Letters(seed=2))
     assert "not there any more" in spill("show", STUDY.of[1].fingerprint).stdout
@@ -138,9 +138,11 @@ def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path) ->
         time.sleep(0.05)
         assert running.poll() is None
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=20)
-    assert running.returncode == 130 and said.splitlines()[-1] == "error: stopped; the same command goes on from here"
-    assert "Traceback" not in said
+    _, messages = running.communicate(timeout=20)
+    assert (
+        running.returncode == 130 and messages.splitlines()[-1] == "error: stopped; the same command goes on from here"
+    )
+    assert "Traceback" not in messages
     store = Store(tmp_path / "store")
     assert not list((store.root / "tmp").iterdir()) and not any(lines for _, lines in store.verify())
     (tmp_path / "letters.py").write_text(RECIPE)

@@ -157,13 +157,13 @@ def test_contract_tests_find_new_parts_and_pass_them(tmp_path: Path) -> None:
     for part in ROOMS:
         place = "" if part == "recipe" else f"{tmp_path}/"
         assert call("spillover.cli", "new", part, f"tried-{part}").startswith(place)
-    said = call(
+    printed = call(
         *("pytest", "-v", "-m", "not slow", "-p", "no:cacheprovider", "tests/test_spec.py", "tests/test_layers.py"),
         *("tests/organisms/test_schedules.py", "tests/organisms/test_datasets.py", "tests/responses/test_questions.py"),
         *("tests/judgements/test_contract.py", "tests/importers/test_contract.py"),
     )
     for name in ("TriedSchedule", "tried-dataset", "TriedQuestions", "TriedJudge", "tried-importer", "TriedAnalysis"):
-        assert name in said, f"no contract test looked at {name}"
+        assert name in printed, f"no contract test looked at {name}"
     files = ("src", "tried_recipe.py")
     assert call("ruff", "check", *files) and call("ruff", "format", "--check", *files)
     assert call("mypy", "src/spillover")

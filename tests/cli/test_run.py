@@ -49,7 +49,7 @@ def test_parameters_reach_the_recipe(spill: Spill) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--sed", "3"], "No such option: --sed"),
         (["--seeds", "three"], "Invalid value for '--seeds'"),
@@ -59,8 +59,8 @@ def test_parameters_reach_the_recipe(spill: Spill) -> None:
         (["more"], "unexpected extra argument"),
     ],
 )
-def test_a_mistaken_option_is_one_message(spill: Spill, words: list[str], said: str) -> None:
-    refused(spill("run", "letters.py", *words), said)
+def test_a_mistaken_option_is_one_message(spill: Spill, words: list[str], message: str) -> None:
+    refused(spill("run", "letters.py", *words), message)
 
 
 def test_near_matches_are_named(spill: Spill) -> None:
@@ -69,7 +69,7 @@ def test_near_matches_are_named(spill: Spill) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("x = 1", "has no function recipe()"),
         ("def recipe(:\n", "bad.py, line 1: "),
@@ -87,9 +87,9 @@ def test_near_matches_are_named(spill: Spill) -> None:
         ("from spillover.models.catalogue import base_of\ndef recipe():\n    return base_of('tiny:0')", "got Base"),
     ],
 )
-def test_a_recipe_that_is_none_is_one_message(spill: Spill, text: str, said: str) -> None:
+def test_a_recipe_that_is_none_is_one_message(spill: Spill, text: str, message: str) -> None:
     Path("bad.py").write_text(text)
-    refused(spill("run", "bad.py"), said)
+    refused(spill("run", "bad.py"), message)
 
 
 def test_files_beside_a_recipe_can_be_imported(spill: Spill) -> None:
@@ -160,7 +160,7 @@ def test_a_store_that_cannot_be_written(spill: Spill) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said", "code"),
+    ("error", "message", "code"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/s/x"), "the disk is full (/s/x): make room", 2),
         (OSError(errno.EFBIG, "File too large"), "the disk is full: make room", 2),
@@ -176,7 +176,7 @@ def test_a_store_that_cannot_be_written(spill: Spill) -> None:
     ],
 )
 def test_every_error_is_one_message_and_leaves_nothing_half_made(
-    spill: Spill, monkeypatch: pytest.MonkeyPatch, error: BaseException, said: str, code: int
+    spill: Spill, monkeypatch: pytest.MonkeyPatch, error: BaseException, message: str, code: int
 ) -> None:
     real = Joined.make
 
@@ -185,7 +185,7 @@ def test_every_error_is_one_message_and_leaves_nothing_half_made(
         raise error
 
     monkeypatch.setattr(Joined, "make", fails)
-    refused(spill("run", "letters.py"), said, code=code)
+    refused(spill("run", "letters.py"), message, code=code)
     store = Store(Path("store"))
     assert not store.path(Joined(of=(Letters(seed=0),))).exists() and not list((store.root / "tmp").iterdir())
     assert not Path("report").exists()

@@ -32,10 +32,10 @@ def killed(folder: Path, kills: int, seed: int, words: tuple[str, ...]) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def same_bytes(found: dict) -> None:
+def same_bytes(outcome: dict) -> None:
     """The killed study ended well, in what the uninterrupted one made, and nothing finished was touched on the way."""
     kept = ("exit_code", "damaged", "touched", "differs", "left")
-    assert {name: found[name] for name in kept} == {
+    assert {name: outcome[name] for name in kept} == {
         "exit_code": 0,
         "damaged": [],
         "touched": [],
@@ -46,16 +46,16 @@ def same_bytes(found: dict) -> None:
 
 def test_killed_at_a_few_moments_the_same_command_ends_in_the_same_bytes(spill: Spill, tmp_path: Path) -> None:
     spill("new", "recipe", "tried", "--to", ".")
-    found = killed(tmp_path, 3, 0, (str(tmp_path / "tried.py"), *QUICK, "--questions", "4"))
-    assert found["kills"] >= 2 and found["artefacts"] == 10 and found["tables"] > 4
-    same_bytes(found)
+    outcome = killed(tmp_path, 3, 0, (str(tmp_path / "tried.py"), *QUICK, "--questions", "4"))
+    assert outcome["kills"] >= 2 and outcome["artefacts"] == 10 and outcome["tables"] > 4
+    same_bytes(outcome)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_many_moments_the_quickstart_ends_in_the_same_bytes(seed: int, tmp_path: Path) -> None:
     recipe = "quickstart"
-    found = killed(tmp_path, 30, seed, (recipe, *QUICK, "--warmup", "1", "--formats", "raw"))
-    assert found["kills"] >= 15  # or the study was over before it could be killed
-    assert found["artefacts"] > 20 and found["tables"] > 10
-    same_bytes(found)
+    outcome = killed(tmp_path, 30, seed, (recipe, *QUICK, "--warmup", "1", "--formats", "raw"))
+    assert outcome["kills"] >= 15  # or the study was over before it could be killed
+    assert outcome["artefacts"] > 20 and outcome["tables"] > 10
+    same_bytes(outcome)
