@@ -17,7 +17,7 @@ from spillover.maths.estimate import Estimate, Resampling
 from spillover.store import Store
 
 SCALE = (0.0, 100.0)  # of a score, points
-JUDGING = ("judge", "scores", "rubric")  # terms that say who scored, in which way and by which text
+JUDGING = ("judge", "scores", "rubric")  # conditions that say who scored, in which way and by which text
 _JUDGED_ALIKE = "judge them alike, or say allow_unlike_judges=True: the report then warns of it"
 _DO = {"prompting": "state the prompting for both", **dict.fromkeys(JUDGING, _JUDGED_ALIKE)}
 
