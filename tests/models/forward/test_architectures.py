@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-import transformers
 
+from models.families import network_of
 from spillover.models.catalogue import base_of
 from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
@@ -16,37 +14,11 @@ from spillover.models.tiny import byte_tokenizer
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
 
-SIZE = {
-    "vocab_size": 258,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
-    "pad_token_id": 0,
-    "bos_token_id": None,
-    "eos_token_id": 257,
-}
-TURNS = ["sliding_attention", "full_attention"] * 2
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "qwen2": ("Qwen2Config", {}),
-    "qwen2 with windows": ("Qwen2Config", {"use_sliding_window": True, "sliding_window": 9, "layer_types": TURNS}),
-    "qwen3": ("Qwen3Config", {"head_dim": 16}),
-    "mistral with a window": ("MistralConfig", {"sliding_window": 9}),
-    "phi3": ("Phi3Config", {"sliding_window": None}),
-    "gemma3": ("Gemma3TextConfig", {"sliding_window": 9, "layer_types": TURNS, "head_dim": 16}),
-}
+FAMILIES = ("qwen2", "qwen2 with windows", "qwen3", "mistral", "phi3", "gemma3")
 
 
 def loaded_of(family: str) -> Loaded:
-    name, changes = FAMILIES[family]
-    config = getattr(transformers, name)(**{**SIZE, **changes})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = transformers.AutoModelForCausalLM.from_config(config).float().eval()
-    return Loaded(network.requires_grad_(False), byte_tokenizer(), base_of("tiny:0"))
+    return Loaded(network_of(family).requires_grad_(False), byte_tokenizer(), base_of("tiny:0"))
 
 
 def _greedy(loaded: Loaded, prompts: list[list[int]], rows: int) -> list[list[int]]:
@@ -75,7 +47,7 @@ def test_greedy_answers_are_those_of_plain_forwards(family: str) -> None:
 
 
 def test_a_window_matters() -> None:
-    loaded = loaded_of("mistral with a window")
+    loaded = loaded_of("mistral")
     prompts = [list(range(60))]
     narrow = _greedy(loaded, prompts, rows=8)
     loaded.network.config.sliding_window = None

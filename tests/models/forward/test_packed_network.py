@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from models.forward.test_architectures import SIZE
+from models.families import SIZE
 from spillover.models.forward.cached_network import CachedNetwork, TransformersNetwork, cached_network, read_prompts
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
 from spillover.models.forward.packing import PackedLinear

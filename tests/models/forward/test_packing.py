@@ -9,18 +9,22 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.forward import test_architectures, test_packed_network
+from models import families
+from models.forward import test_packed_network
 from spillover.models.forward.packing import PackedLinear, pack_linear_layers
 
+OTHERS = ("qwen2 with windows", "qwen3", "gemma2", "gemma3", "mistral", "phi3", "gpt_neox", "opt", "bloom", "olmo2")
+OTHERS += ("mixtral", "gpt_oss", "deepseek_v3", "mamba2", "gpt2", "falcon", "mamba")
+NOT_PACKED = ("gpt2", "falcon", "mamba")  # linear layers of a kind of their own, or layers that look into one another
 PLAIN = {
-    **dict.fromkeys(test_architectures.FAMILIES, lambda family: test_architectures.loaded_of(family).network),
-    **dict.fromkeys(test_packed_network.FAMILIES, test_packed_network.network_of),
+    **dict.fromkeys(test_packed_network.FAMILIES, test_packed_network.network_of),  # with biases that are not 0
+    **dict.fromkeys(OTHERS, families.network_of),
 }
 TOKENS = torch.randint(0, 250, (3, 40), generator=torch.Generator().manual_seed(0))
 
 
 def network_of(family: str) -> Any:
-    return PLAIN[family](family)
+    return PLAIN[family](family).requires_grad_(False)
 
 
 def hidden(network: Any, tokens: torch.Tensor = TOKENS) -> torch.Tensor:
@@ -29,6 +33,7 @@ def hidden(network: Any, tokens: torch.Tensor = TOKENS) -> torch.Tensor:
 
 
 def kinds(network: Any) -> set[type]:
+    """Which of the two kinds of linear layers there are below the output head."""
     return {type(module) for module in network.base_model.modules()} & {torch.nn.Linear, PackedLinear}
 
 
@@ -37,7 +42,8 @@ def test_hidden_states_are_those_of_plain_layers(family: str) -> None:
     network = network_of(family)
     expected = hidden(network)
     pack_linear_layers(network)
-    assert kinds(network) == {PackedLinear}  # no plain weight is left in memory
+    assert (PackedLinear in kinds(network)) == (family not in NOT_PACKED)
+    assert len(kinds(network)) <= 1  # no plain weight is left in memory
     assert torch.allclose(hidden(network), expected, atol=2e-4, rtol=1e-4)
     assert expected.std() > 0.1
     assert type(network.get_output_embeddings()) is torch.nn.Linear
