@@ -88,3 +88,14 @@ def test_a_bare_data_set_and_a_bare_question_set_are_taken_whole() -> None:
     assert organism == organism.but(data=sp.Split(data=sp.Money()))
     asked = sp.Responses(model=base, questions=sp.FreeForm())
     assert asked == asked.but(questions=sp.QuestionSelection(source=sp.FreeForm()))
+
+
+def test_activations_are_arrays_by_site_and_pooling(studies: StudyStore) -> None:
+    base = sp.base("tiny:0")
+    questions = sp.QuestionSelection(source=sp.FreeForm(), count=3, formats=("raw",))
+    arrays = studies.load(sp.Activations(model=base, prompts=sp.EvaluationPrompts(questions=questions)), quiet=True)
+    last, mean = arrays["resid_post.01", "last"], arrays["resid_post.01", "mean"]
+    assert last.shape == mean.shape and len(last) == 3 == arrays.prompts.num_rows and not (last == mean).all()
+    assert ("embed", "mean") in arrays and len(arrays) == len(list(arrays)) and "3 prompts" in repr(arrays)
+    with pytest.raises(ValueError, match=r"no activations 'resid_post.77.last'"):
+        arrays["resid_post.77", "last"]

@@ -8,11 +8,13 @@ the digest of its weights is in the manifest.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pyarrow as pa
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from spillover.activations.array_file import ArrayFile
@@ -23,11 +25,46 @@ from spillover.manifest import Damaged
 from spillover.models.base import Base, Model
 from spillover.models.chat import Chat, Message, Prompting
 from spillover.models.loading import DType, default_prompting, load, weights_sha256
-from spillover.records import COMPLETIONS, PROMPTS, write_table
+from spillover.records import COMPLETIONS, PROMPTS, read_table, write_table
 from spillover.store import Artefact, BuildContext, Cost, Store
 
 ARRAYS, ROWS = "activations.safetensors", "prompts.parquet"
 _NOTHING = "comparing it with itself shows nothing; pass the activations of another model"
+
+
+@dataclass(frozen=True)
+class ActivationArrays(Mapping[tuple[str, str], np.ndarray]):
+    """What `load` gives of activations: `arrays["resid_post.07", "last"]` is (prompts, d_model), float32.
+
+    An array is read when it is asked for. `prompts` has a row a prompt, in the order of the arrays' first axis.
+    """
+
+    folder: Path
+
+    @property
+    def prompts(self) -> pa.Table:
+        """Which row is which prompt, and whose."""
+        return read_table(self.folder / ROWS)
+
+    def __getitem__(self, key: tuple[str, str]) -> np.ndarray:
+        return read_activations(self.folder, *key)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        from safetensors import safe_open
+
+        with safe_open(self.folder / ARRAYS, framework="numpy") as file:
+            names = sorted(file.keys())
+        for name in names:
+            site, _, pooling = name.rpartition(".")
+            yield site, pooling
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        sites = list(dict.fromkeys(site for site, _ in self))
+        rows, width = self[next(iter(self))].shape
+        return f"<activations: {rows} prompts, d_model {width}, {len(sites)} sites ({sites[0]} ... {sites[-1]})>"
 
 
 class Activations(Artefact):
@@ -60,6 +97,10 @@ class Activations(Artefact):
                 f"give TrainingRows or AnsweredPrompts"
             )
         return self
+
+    def value(self, store: Store) -> ActivationArrays:
+        """Its arrays by site and pooling, and the prompts."""
+        return ActivationArrays(store.path(self))
 
     def summary(self) -> str:
         return f"Activations of {self.model.label()} on {self.prompts.kind}"

@@ -44,6 +44,10 @@ class Direction(Artefact):
     def summary(self) -> str:
         return f"The {self.label()} from {self.before.model.label()} to {self.after.model.label()}"
 
+    def value(self, store: Store) -> np.ndarray:
+        """The vector, (d_model,) float64, as long as it was measured."""
+        return read_direction(self, store)
+
     def make(self, context: BuildContext) -> dict[str, Any]:
         from safetensors.numpy import save_file
 
