@@ -65,6 +65,8 @@ def pack_linear_layers(network: PreTrainedModel) -> None:
     """
     trunk = network.base_model
     names = [name for name, module in trunk.named_modules() if _is_plain_linear(module)]
+    if not names:
+        return
     with torch.inference_mode():
         before = _probe(network)
         for name in names:

@@ -27,8 +27,8 @@ class Packing:
         self._counted: Tensor | None = None
         self._padded: Tensor | None = None
         if counts is not None and min(counts) < tokens:
-            places = [row * tokens + place for row, count in enumerate(counts) for place in range(count)]
-            self._counted = torch.tensor(places)
+            indices = [row * tokens + token for row, count in enumerate(counts) for token in range(count)]
+            self._counted = torch.tensor(indices)
 
     def pack(self, padded: Tensor) -> Tensor:
         """Of what there is for all tokens, (n, tokens, ...), what belongs to those that count: (counted, ...)."""
@@ -62,10 +62,10 @@ class CachePosition:
 
     def masks(self) -> dict[str, Tensor]:
         """Boolean masks (n, 1, tokens, span), True where a token may look, by the kind of layer."""
-        seen = torch.arange(self.span, device=self.positions.device)
+        keys = torch.arange(self.span, device=self.positions.device)
         own = self.positions[:, None, :, None]
         return {
-            kind: seen <= own if window is None else (seen <= own) & (seen > own - window)
+            kind: keys <= own if window is None else (keys <= own) & (keys > own - window)
             for kind, window in self.windows.items()
         }
 

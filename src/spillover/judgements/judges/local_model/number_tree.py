@@ -44,7 +44,7 @@ class NumberTree:
         """(nodes, nodes): whether a node sees another, itself included."""
         rows: list[list[bool]] = [[True] + [False] * len(self.tokens)]
         for node, parent in enumerate(self.parents, start=1):
-            rows.append([seen or place == node for place, seen in enumerate(rows[parent])])
+            rows.append([sees or other == node for other, sees in enumerate(rows[parent])])
         return rows
 
 
