@@ -27,6 +27,8 @@ from spillover.organisms.datasets.chat_file import ChatFile as ChatFile
 from spillover.organisms.datasets.shipped import Fitness as Fitness
 from spillover.organisms.datasets.shipped import Money as Money
 from spillover.organisms.organism import Organism as Organism
+from spillover.organisms.published import PublishedOrganism as PublishedOrganism
+from spillover.organisms.published import published_organism as published_organism
 from spillover.organisms.schedules.schedule import Schedule as Schedule
 from spillover.organisms.schedules.schedule import schedule_named as schedule_named
 from spillover.organisms.schedules.standard import Cosine as Cosine
@@ -46,6 +48,7 @@ __version__: str
 def __getattr__(name: str) -> Any: ...  # any other registered part
 
 base = base_of
+organism = published_organism
 dataset = dataset_named
 schedule = schedule_named
 questions = questions_named

@@ -35,6 +35,9 @@ class Adapted:
     def adapters(self, store: Store) -> tuple[Path, ...]:
         return (self.folder,)
 
+    def tokenizer_folder(self) -> None:
+        """Its base's."""
+
     def apply_hooks(self, network: object, store: Store) -> None:
         """Weights alone."""
 

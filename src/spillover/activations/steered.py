@@ -46,6 +46,9 @@ class Steered(Model):
     def adapters(self, store: Store) -> tuple[Path, ...]:
         return self.model.adapters(store)
 
+    def tokenizer_folder(self) -> Path | None:
+        return self.model.tokenizer_folder()
+
     def label(self) -> str:
         if self.how == "ablate":
             return f"{self.model.label()} without the {self.direction.label()}"

@@ -20,16 +20,16 @@ from spillover.maths.dynamics import barrier
 from spillover.maths.estimate import Resampling
 from spillover.maths.shift import LowRank, weight_cosine
 from spillover.models.base import Model
+from spillover.organisms.fine_tuned import FineTuned
 from spillover.organisms.interpolated import Interpolated, factors
 from spillover.organisms.losses import HeldOutLosses
-from spillover.organisms.organism import Checkpoint
 from spillover.records import read_table
 from spillover.store import BuildContext
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-Line = tuple[Checkpoint, Checkpoint]  # start and end
+Line = tuple[FineTuned, FineTuned]  # start and end
 
 
 class Minima(Analysis):
@@ -155,7 +155,7 @@ def _names(line: Line) -> TableRow:
     return {"line": f"{start} \u2192 {end}", "start": start, "end": end}
 
 
-def _cosines(start: Checkpoint, end: Checkpoint, context: BuildContext) -> tuple[float, list[tuple[int, float]]]:
+def _cosines(start: FineTuned, end: FineTuned, context: BuildContext) -> tuple[float, list[tuple[int, float]]]:
     """Cosine of the two weight changes over all modules, and over those of each layer."""
     left, right = (factors(side.folder(context.store)) for side in (start, end))
     by_layer: dict[int, tuple[list[LowRank], list[LowRank]]] = {}

@@ -31,6 +31,10 @@ class Model(Spec):
     def label(self) -> str:
         """A short name for tables and figures; not an identity."""
 
+    def tokenizer_folder(self) -> Path | None:
+        """The folder of a tokenizer of its own; None: it has its base's."""
+        return None
+
     @property
     def relative_size(self) -> float:
         """Parameters as a multiple of 135 million, for estimates of time; 1 where their number is not known."""

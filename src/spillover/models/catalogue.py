@@ -171,6 +171,8 @@ def base_of(text: str) -> Base:
         return _hub_base(name[3:], role)
     if name.startswith("served:") and name[7:]:
         return Base(name=name[7:], source=RemoteWeights(name=name[7:]), role=role or "instruct")
+    if name.startswith("adapter:"):
+        raise ValueError(f"{text} is no base but what was trained on one: sp.organism({text!r}, parent=sp.base(...))")
     path = Path(name).expanduser().resolve()
     if name and path.is_dir():
         source = LocalFolder(path=str(path), sha256=folder_sha256(path))
@@ -187,8 +189,8 @@ def base_of(text: str) -> Base:
 
 
 def _hub_base(text: str, role: Role | None) -> Base:
-    name, _, revision = text.partition("@")
-    source = HubModel(name=name, revision=_commit(name, revision or "main"))
+    source = hub_model(text)
+    name = source.name
     if name in KNOWN_ROLES:
         known, parent = KNOWN_ROLES[name]
         return Base(name=name, source=source, role=_agreed(f"hf:{name}", role, known), descends_from=parent)
@@ -205,6 +207,12 @@ def _agreed(name: str, stated: Role | None, known: Role) -> Role:
             f"{name} is known to be {known}, got #{stated}; to prompt it in another way, set the prompting instead"
         )
     return known
+
+
+def hub_model(text: str) -> HubModel:
+    """The model on the hub that `OWNER/NAME@REVISION` names (main where no revision is given), at its commit."""
+    name, _, revision = text.partition("@")
+    return HubModel(name=name, revision=_commit(name, revision or "main"))
 
 
 def _commit(name: str, revision: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from spillover.models.adapters import with_adapter
 from spillover.models.base import Base, Model
 from spillover.models.chat import Chat, Prompting
 from spillover.models.pretrained import network_from, tokenizer_from
@@ -86,7 +87,7 @@ def load(model: Model, store: Store, dtype: DType = "float32", device: str | Non
     """The model's own copy of the weights, adapters merged in float32, then cast to `dtype`. Dropout is off."""
     import torch
 
-    base_network, tokenizer = load_base(model.base())
+    base_network, _ = load_base(model.base())
     network = copy.deepcopy(base_network)
     for folder in model.adapters(store):
         network = with_checkpoint(network, folder)
@@ -94,7 +95,7 @@ def load(model: Model, store: Store, dtype: DType = "float32", device: str | Non
         weight.data = weight.data.to(getattr(torch, dtype))
     network = network.to(device=device or default_device()).eval()
     model.apply_hooks(network, store)
-    return Loaded(network.requires_grad_(False), tokenizer, model.base())
+    return Loaded(network.requires_grad_(False), load_tokenizer(model), model.base())
 
 
 def load_base(base: Base) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -107,11 +108,18 @@ def load_base(base: Base) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return _last_base[base.fingerprint]
 
 
-def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
-    """The base's tokenizer alone."""
-    if base.fingerprint in _last_base:
-        return _last_base[base.fingerprint][1]
-    return tokenizer_from(base.source.folder())
+def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """The model's tokenizer alone: its base's, or one of its own, which takes the base's template if it has none."""
+    base = model.base()
+    last = _last_base.get(base.fingerprint)
+    of_base = last[1] if last else tokenizer_from(base.source.folder())
+    folder = model.tokenizer_folder()
+    if folder is None:
+        return of_base
+    own = tokenizer_from(folder)
+    if not own.chat_template:
+        own.chat_template = of_base.chat_template
+    return own
 
 
 def load_4bit(base: Base) -> Loaded:
@@ -150,10 +158,7 @@ def with_checkpoint(network: PreTrainedModel, folder: Path) -> PreTrainedModel:
         raise ValueError(f"no checkpoint at {folder}: its organism has to be made first")
     if not (folder / "adapter_config.json").exists():
         return network_from(folder)
-    from peft import PeftModel
-
-    merged: PreTrainedModel = PeftModel.from_pretrained(network, folder, torch_device="cpu").merge_and_unload()
-    return merged
+    return with_adapter(network, folder)
 
 
 def default_device() -> str:

@@ -41,6 +41,20 @@ def network_from(folder: Path, **options: Any) -> PreTrainedModel:
     return loaded
 
 
+def empty_network(folder: Path) -> PreTrainedModel:
+    """The network of the configuration in `folder` without weights: names and shapes alone (torch's meta device)."""
+    import torch
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with torch.device("meta"):
+            network: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"the model in {folder} cannot be read: {(str(error).splitlines() or ['?'])[0]}") from None
+    return network
+
+
 def tokenizer_from(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
     """The tokenizer in `folder`; `options` go to transformers."""
     import transformers

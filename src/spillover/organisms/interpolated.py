@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.models.base import Base, Model
-from spillover.organisms.organism import Checkpoint
-from spillover.organisms.tuning import LoRA
+from spillover.organisms.fine_tuned import FineTuned
 from spillover.store import Artefact, BuildContext, Cost, Store
 
 ADAPTER = "adapter"
@@ -28,30 +28,30 @@ Factors = dict[str, tuple[np.ndarray, np.ndarray]]  # by module: s B (out, rank)
 class Interpolated(Artefact, Model):
     """The model at `share` of the way from one checkpoint's weights to another's, in a straight line."""
 
-    start: Checkpoint
-    end: Checkpoint
+    start: FineTuned
+    end: FineTuned
     share: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:
-        if self.start.organism.parent != self.end.organism.parent:
+        if self.start.trained_from != self.end.trained_from:
             raise ValueError(
-                f"a line joins checkpoints of one parent; these have {self.start.organism.parent.label()} and "
-                f"{self.end.organism.parent.label()}"
+                f"a line joins models of one parent; these have {self.start.trained_from.label()} and "
+                f"{self.end.trained_from.label()}"
             )
-        for checkpoint in (self.start, self.end):
-            tuning = checkpoint.organism.tuning
-            if not isinstance(tuning, LoRA) or tuning.dora:
-                raise ValueError(
-                    f"a line is drawn between LoRA adapters; {checkpoint.label()} has {tuning.description()}"
-                )
+        for model in (self.start, self.end):
+            if not model.only_lora:
+                raise ValueError(f"a line is drawn between LoRA adapters; {model.label()} has {model.tuning_text()}")
         return self
 
     def base(self) -> Base:
         return self.start.base()
 
     def adapters(self, store: Store) -> tuple[Path, ...]:
-        return (*self.start.organism.parent.adapters(store), store.path(self) / ADAPTER)
+        return (*self.start.trained_from.adapters(store), store.path(self) / ADAPTER)
+
+    def tokenizer_folder(self) -> Path | None:
+        return self.start.tokenizer_folder()
 
     def label(self) -> str:
         return f"{self.share:.0%} of the way from {self.start.label()} to {self.end.label()}"
@@ -80,20 +80,29 @@ class Interpolated(Artefact, Model):
 
 
 def factors(folder: Path) -> Factors:
-    """An adapter's low-rank weight change by module, its scale taken into B."""
-    from safetensors.numpy import load_file
+    """An adapter's low-rank weight change by module, its scale taken into B; ranks may differ between modules."""
+    from safetensors.torch import load_file
 
     config = json.loads((folder / CONFIG).read_text())
-    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config["use_rslora"] else config["r"])
-    tensors = load_file(folder / WEIGHTS)
+    tensors = {name: tensor.double().numpy() for name, tensor in load_file(folder / WEIGHTS).items()}
     modules = [name.removesuffix(".lora_A.weight") for name in tensors if name.endswith(".lora_A.weight")]
     return {
         name: (
-            scale * tensors[f"{name}.lora_B.weight"].astype(np.float64),
-            tensors[f"{name}.lora_A.weight"].astype(np.float64),
+            _scale(config, name, len(tensors[f"{name}.lora_A.weight"])) * tensors[f"{name}.lora_B.weight"],
+            tensors[f"{name}.lora_A.weight"],
         )
         for name in sorted(modules)
     }
+
+
+def _scale(config: dict[str, Any], module: str, rank: int) -> float:
+    """What peft multiplies a module's B A by; a module may have an alpha of its own."""
+    from peft.utils.other import get_pattern_key
+
+    patterns = config.get("alpha_pattern") or {}
+    own = get_pattern_key(patterns, module.removeprefix("base_model.model."))
+    alpha = float(patterns.get(own, config["lora_alpha"]))
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _write(adapter: Factors, config: dict[str, object], folder: Path, title: str) -> None:
@@ -101,8 +110,12 @@ def _write(adapter: Factors, config: dict[str, object], folder: Path, title: str
     from safetensors.numpy import save_file
 
     folder.mkdir()
-    rank = next(iter(adapter.values()))[1].shape[0]
+    ranks = {name.removeprefix("base_model.model."): len(a) for name, (_, a) in adapter.items()}
+    rank = max(ranks.values())
+    odd = {re.escape(name): own for name, own in ranks.items() if own != rank}
     config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "lora_dropout": 0.0}
+    if odd or config.get("rank_pattern") or config.get("alpha_pattern"):
+        config |= {"rank_pattern": odd, "alpha_pattern": odd}
     tensors = {}
     for name, (b, a) in adapter.items():
         tensors[f"{name}.lora_A.weight"] = a.astype(np.float32)

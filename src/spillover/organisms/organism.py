@@ -10,10 +10,12 @@ from typing import Any, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from spillover.models.base import Base, Model
+from spillover.models.base import Model
+from spillover.organisms.fine_tuned import FineTuned
 from spillover.organisms.resume import steps_saved
 from spillover.organisms.training import train
 from spillover.organisms.training_spec import TrainingSpec, adapter_folder
+from spillover.organisms.tuning import LoRA
 from spillover.records import read_table
 from spillover.store import BuildContext, Store
 
@@ -65,7 +67,7 @@ class TrainedOrganism:
         return f"<organism {self.label}: {last['step']} steps, training loss {last['loss']:.3f}, {self.adapter}>"
 
 
-class Checkpoint(Model):
+class Checkpoint(FineTuned):
     """An organism after so many optimiser steps."""
 
     organism: Organism
@@ -78,15 +80,21 @@ class Checkpoint(Model):
             raise ValueError(f"no checkpoint at step {self.step}; kept are {', '.join(map(str, saved))}")
         return self
 
-    def base(self) -> Base:
-        return self.organism.parent.base()
+    @property
+    def trained_from(self) -> Model:
+        return self.organism.parent
+
+    @property
+    def only_lora(self) -> bool:
+        tuning = self.organism.tuning
+        return isinstance(tuning, LoRA) and not tuning.dora
+
+    def tuning_text(self) -> str:
+        return self.organism.tuning.description()
 
     def folder(self, store: Store) -> Path:
         """Where its adapter, or its weights, stand once the organism is made."""
         return adapter_folder(store.path(self.organism), self.step)
-
-    def adapters(self, store: Store) -> tuple[Path, ...]:
-        return (*self.organism.parent.adapters(store), self.folder(store))
 
     def label(self) -> str:
         return f"{self.organism.label()}, step {self.step}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spillover.models.base import Model
 from spillover.models.chat import Supervised
 from spillover.organisms.hidden_cache import hidden_cache_below
 from spillover.organisms.losses import expect_own_loss, loss_rows, passes, sequence_losses, token_losses
@@ -26,7 +27,7 @@ from spillover.organisms.training_spec import (
 )
 from spillover.provenance import versions
 from spillover.records import LOG, LOSSES, MEASURED, write_json, write_table
-from spillover.store import BuildContext
+from spillover.store import BuildContext, Store
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -68,6 +69,14 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     }
 
 
+def parent_names(parent: Model, store: Store) -> list[str]:
+    """The folders that make the parent of its base, in order: within the store, or by their own name outside it."""
+    return [
+        folder.relative_to(store.root).as_posix() if folder.is_relative_to(store.root) else folder.name
+        for folder in parent.adapters(store)
+    ]
+
+
 def _rates(organism: TrainingSpec) -> np.ndarray:
     """The learning rate of each step, (steps,); ValueError where all are 0."""
     rates = organism.schedule.rates(organism.steps)
@@ -89,7 +98,7 @@ def _loop(
 ) -> TrainingState:
     """All steps that are not done yet, from the last kept state on."""
     organism, network, process_group = run.organism, run.network, run.process_group
-    parents = [folder.relative_to(context.store.root).as_posix() for folder in organism.parent.adapters(context.store)]
+    parents = parent_names(organism.parent, context.store)
     made_from = _made_from(run, context)
     resume_state = ResumeState(context.store.unfinished(organism), made_from)
     shared_prefixes = SharedPrefixes(organism, context.upcoming, context.store, made_from)

@@ -177,8 +177,7 @@ class TrainingSpec(Artefact):
 
     def preflight(self) -> PreparedRows:
         """The rows without a look at weights: the tokenizer alone is opened, whose model has to be here."""
-        base = self.parent.base()
-        return self.prepare(Loaded(None, load_tokenizer(base), base))
+        return self.prepare(Loaded(None, load_tokenizer(self.parent), self.parent.base()))
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def load_together(models: Sequence[Model], store: Store, dtype: DType) -> Loaded
         return None
     adapters: list[AdapterWeights] = []
     for model in models:
-        adapter = None if model.has_hooks else read_lora(model.adapters(store))
+        apart = not model.has_hooks and model.tokenizer_folder() is None
+        adapter = read_lora(model.adapters(store)) if apart else None
         if adapter is None:
             return None
         adapters.append(adapter)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spillover.models.adapters import held_by
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-_REQUIRED = {"peft_type": "LORA", "bias": "none"}  # else an adapter is more than two matrices a layer
-_ABSENT = ("use_dora", "modules_to_save", "lora_bias", "alpha_pattern", "rank_pattern", "fan_in_fan_out", "use_qalora")
+_UNEVEN = ("alpha_pattern", "rank_pattern", "fan_in_fan_out")  # an adapter whose layers are scaled unlike one another
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 
 
@@ -62,7 +63,7 @@ def _read_adapter(folder: Path) -> AdapterWeights | None:
     if not path.exists():
         return None
     config = json.loads(path.read_text())
-    if any(config.get(key) != value for key, value in _REQUIRED.items()) or any(config.get(key) for key in _ABSENT):
+    if held_by(folder) != "lora" or any(config.get(key) for key in _UNEVEN):
         return None
     scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
     matrices: dict[str, dict[str, Tensor]] = {}

@@ -104,7 +104,7 @@ class APISampler(Sampler):
 
     def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, object]:
         ours = self.api == "completions" and asked.prompting == "chat"  # else no text that we send needs its template
-        chat = Chat(load_tokenizer(asked.model.base()) if ours else None, asked.prompting)
+        chat = Chat(load_tokenizer(asked.model) if ours else None, asked.prompting)
         pairs = asked.pairs()
         path = context.store.unfinished(asked) / "answers.jsonl"
         with AnswerJournal.open(path, {"needs": context.store.digests(asked)}, same=True) as journal:

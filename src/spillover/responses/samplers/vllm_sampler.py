@@ -62,7 +62,7 @@ class VLLMSampler(Sampler):
         import vllm
 
         engine, adapter = engine_with(asked.model, context.store, self)
-        chat, pairs = Chat(load_tokenizer(asked.model.base()), asked.prompting), asked.pairs()
+        chat, pairs = Chat(load_tokenizer(asked.model), asked.prompting), asked.pairs()
         prompts = [chat.prompt(question.messages(sample)) for question, sample in pairs]
         seeds = [answer_seed(asked.sampling.seed, question.id, sample) for question, sample in pairs]
         settings = _settings(asked, chat)
