@@ -188,7 +188,7 @@ def _contrasts(
         family: TableRows = []
         for scope in ("all", *(formats if len(formats) > 1 else ())):
             a, b = (groups[name] if scope == "all" else groups[name].in_format(scope) for name in (left, right))
-            gaps = {metric: _difference(a, b, metric, resampling) for metric in metrics}
+            gaps = {metric: a.difference(b, metric, resampling) for metric in metrics}
             if a.scored_for_em and b.scored_for_em:
                 gaps["em_strict"] = _rate_difference(a, b, resampling)
             place = {"contrast": f"{left}-{right}"}
@@ -196,11 +196,6 @@ def _contrasts(
         add_q_values(family)
         rows += family
     return rows
-
-
-def _difference(a: AnswerScores, b: AnswerScores, metric: str, resampling: Resampling) -> Estimate:
-    on_scale = replace(resampling, bounds=SCALE)
-    return difference(a[metric], b[metric], a["question"], b["question"], a["family"], on_scale)
 
 
 def _rate_difference(a: AnswerScores, b: AnswerScores, resampling: Resampling) -> Estimate:

@@ -33,30 +33,20 @@ from spillover.analyses.blocks import (
 from spillover.analyses.figures import band, coloured, dots, grid, legend, plot, zero_line
 from spillover.analyses.prompt_texts import sentences_alike, words_alike
 from spillover.analyses.rows import TableRow, TableRows, grouped, prefixed, row_where, rows_where
+from spillover.maths import subspaces
 from spillover.maths.arrays import Floats
 from spillover.maths.correlation import partial, pearson, permuted_partial
 from spillover.maths.estimate import Resampling
 from spillover.maths.multiplicity import max_t
 from spillover.maths.permutation import exceedance, permutations
 from spillover.maths.shift import deltas, linear_cka, relative_shift, set_shift, shift_projection, shift_similarity
-from spillover.maths.subspaces import (
-    Axes,
-    evaluation_control,
-    explained_share,
-    mahalanobis,
-    overlap,
-    principal_angles,
-    principal_axes,
-    random_control,
-    reconstruction_cosine,
-    subspace_similarity,
-)
 from spillover.records import read_table
 from spillover.store import BuildContext
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
+Columns = dict[str, Floats]  # (n,) by name, over evaluation prompts
 POOLINGS = {"last": "last prompt token", "mean": "mean over the prompt"}
 SHARES = (0.8, 0.9, 0.95)  # of the training rows' variance, beside the numbers of axes asked for
 RESAMPLING = Resampling(999)
@@ -106,9 +96,7 @@ class Geometry(Analysis):
         layers = captured_layers(folder)
         looked = [layer for layer in layers if layer % self.every == 0 or layer == layers[-1]]
         cells = [(layer, pooling) for pooling in POOLINGS for layer in looked]
-        rows: TableRows = []
-        per_prompt: TableRows = []
-        swept: TableRows = []
+        tables: dict[str, TableRows] = {"layers": [], "prompts": [], "sweep": []}
         permuted: list[Floats] = []
         texts = self._texts_alike(context)
         orders = permutations(len(prompts), self.permutations, self.seed, families)
@@ -121,37 +109,37 @@ class Geometry(Analysis):
                     for before, side in zip((start.training, start.evaluation), pair, strict=True)
                 )
                 similarity = shift_similarity(delta, shift)
-                rows.append(place | start.row(delta, shift, families) | text_columns(texts, similarity, families))
-                values = start.by_prompt(delta, shift, principal_axes(shift, variance=self.variance), texts)
-                per_prompt += [place | row for row in _prompt_rows(prompts, values)]
+                row = start.row(delta, shift, families) | text_columns(texts, similarity, families)
+                tables["layers"].append(place | row)
+                values = start.by_prompt(delta, shift, subspaces.principal_axes(shift, variance=self.variance), texts)
+                tables["prompts"] += [place | row for row in _prompt_rows(prompts, values)]
                 permuted.append(permuted_partial(start.overlap, similarity, start.covariates, orders)[1])
-                for of, (fitted, lying) in {
-                    "prompts": (start.training, start.evaluation),
-                    "shifts": (shift, delta),
-                }.items():
-                    swept += [place | {"of": of} | row for row in sweep(fitted, lying, similarity, self.ks)]
+                sides = (("prompts", start.training, start.evaluation), ("shifts", shift, delta))
+                for of, fitted, lying in sides:
+                    tables["sweep"] += [place | {"of": of} | row for row in sweep(fitted, lying, similarity, self.ks)]
             context.progress(done / len(cells))
-        _correct(rows, permuted)
+        _correct(tables["layers"], permuted)
         facts = {"layers": looked, "middle": looked[len(looked) // 2], "variance": self.variance}
-        return AnalysisResult({"layers": rows, "prompts": per_prompt, "sweep": swept}, facts)
+        return AnalysisResult(tables, facts)
 
     def _before(self, context: BuildContext, layer: int, pooling: str, prompts: TableRows) -> _Before:
         training, evaluation = (
             read_activations(context.path(side), layer_site(layer), pooling).astype(np.float64)
             for side in (self.training_before, self.evaluation_before)
         )
-        axes = principal_axes(training, variance=self.variance)
+        axes = subspaces.principal_axes(training, variance=self.variance)
+        families = [row["family"] for row in prompts]
         return _Before(
             training,
             evaluation,
             axes,
-            overlap(evaluation, axes),
-            random_control(evaluation, axes, self.random_draws, np.random.default_rng(self.seed)),
-            evaluation_control(evaluation, min(axes.k, len(evaluation) // 2), [row["family"] for row in prompts]),
+            subspaces.overlap(evaluation, axes),
+            subspaces.random_control(evaluation, axes, self.random_draws, np.random.default_rng(self.seed)),
+            subspaces.evaluation_control(evaluation, min(axes.k, len(evaluation) // 2), families),
             _covariates(evaluation, prompts),
         )
 
-    def _texts_alike(self, context: BuildContext) -> dict[str, Floats]:
+    def _texts_alike(self, context: BuildContext) -> Columns:
         """How alike each evaluation prompt (n,) is to the training prompts by its text alone, one way or two."""
         training, evaluation = (
             [" ".join(message.content for message in prompt.messages) for prompt in side.prompts.texts(context.store)]
@@ -202,7 +190,7 @@ class _Before:
 
     training: Floats
     evaluation: Floats
-    axes: Axes  # of the training prompts
+    axes: subspaces.Axes  # of the training prompts
     overlap: Floats
     random: Floats  # overlap with random axes: (draws, n)
     own_set: Floats  # overlap with axes of the other evaluation prompts
@@ -231,7 +219,7 @@ class _Before:
             "cka_before_after": linear_cka(self.evaluation, self.evaluation + delta),
         }
 
-    def by_prompt(self, delta: Floats, shift: Floats, shift_axes: Axes, texts: dict[str, Floats]) -> dict[str, Floats]:
+    def by_prompt(self, delta: Floats, shift: Floats, shift_axes: subspaces.Axes, texts: dict[str, Floats]) -> Columns:
         """Columns over evaluation prompts (n,): prompts in the training prompts' axes, shifts in their shifts' axes."""
         return {
             "shift_similarity": shift_similarity(delta, shift),
@@ -241,12 +229,12 @@ class _Before:
             "random_control": self.random.mean(axis=0),
             "evaluation_control": self.own_set,
             **texts,
-            "explained_share": explained_share(self.evaluation, self.axes),
-            "mahalanobis": mahalanobis(self.evaluation, self.axes),
-            "delta_overlap": overlap(delta, shift_axes),
-            "delta_explained_share": explained_share(delta, shift_axes),
-            "delta_reconstruction_cosine": reconstruction_cosine(delta, shift_axes),
-            "delta_mahalanobis": mahalanobis(delta, shift_axes),
+            "explained_share": subspaces.explained_share(self.evaluation, self.axes),
+            "mahalanobis": subspaces.mahalanobis(self.evaluation, self.axes),
+            "delta_overlap": subspaces.overlap(delta, shift_axes),
+            "delta_explained_share": subspaces.explained_share(delta, shift_axes),
+            "delta_reconstruction_cosine": subspaces.reconstruction_cosine(delta, shift_axes),
+            "delta_mahalanobis": subspaces.mahalanobis(delta, shift_axes),
         }
 
 
@@ -257,16 +245,16 @@ def sweep(training: Floats, evaluation: Floats, similarity: Floats, ks: Sequence
     left out. random_explained: k / d, what random axes explain on average, exactly. r: Pearson's, of overlap with
     shift similarity (n,). shared: mean cos^2 of the principal angles with as many axes of `evaluation`, beside k / d.
     """
-    whole = principal_axes(training, variance=1.0)
-    own = principal_axes(evaluation, variance=1.0)
+    whole = subspaces.principal_axes(training, variance=1.0)
+    own = subspaces.principal_axes(evaluation, variance=1.0)
     total = np.cumsum(whole.variances) / whole.variances.sum()
     wanted: list[tuple[int, float | None]] = [(k, None) for k in ks if k <= whole.k]
     wanted += [(min(int(np.searchsorted(total, share - 1e-12)) + 1, whole.k), share) for share in SHARES]
     return [{"variance": share} | _sweep_row(whole.first(k), own, evaluation, similarity) for k, share in wanted]
 
 
-def _sweep_row(axes: Axes, own: Axes, rows: Floats, similarity: Floats) -> TableRow:
-    lies = overlap(rows, axes)
+def _sweep_row(axes: subspaces.Axes, own: subspaces.Axes, rows: Floats, similarity: Floats) -> TableRow:
+    lies = subspaces.overlap(rows, axes)
     both = ~(np.isnan(lies) | np.isnan(similarity))
     varies = both.sum() > 2 and np.ptp(lies[both]) > 1e-12 and np.ptp(similarity[both]) > 1e-12
     theirs = own.first(min(axes.k, own.k)).axes
@@ -276,15 +264,15 @@ def _sweep_row(axes: Axes, own: Axes, rows: Floats, similarity: Floats) -> Table
         "overlap": float(np.nanmean(lies)),
         "explained": float(np.nanmean(lies**2)),
         "random_explained": axes.k / rows.shape[1],
-        "reconstruction_cosine": float(np.nanmean(reconstruction_cosine(rows, axes))),
-        "mahalanobis": float(mahalanobis(rows, axes).mean()),
+        "reconstruction_cosine": float(np.nanmean(subspaces.reconstruction_cosine(rows, axes))),
+        "mahalanobis": float(subspaces.mahalanobis(rows, axes).mean()),
         "r": float(np.corrcoef(lies[both], similarity[both])[0, 1]) if varies else None,
-        "shared": subspace_similarity(axes.axes, theirs),
-        "first_angle": float(principal_angles(axes.axes, theirs)[0]),
+        "shared": subspaces.subspace_similarity(axes.axes, theirs),
+        "first_angle": float(subspaces.principal_angles(axes.axes, theirs)[0]),
     }
 
 
-def text_columns(texts: dict[str, Floats], similarity: Floats, families: Sequence[str]) -> TableRow:
+def text_columns(texts: Columns, similarity: Floats, families: Sequence[str]) -> TableRow:
     """What the likeness of texts alone says of the shifts: r with shift similarity, and its interval."""
     row: TableRow = {}
     for name, alike in texts.items():
@@ -303,7 +291,7 @@ def _correct(rows: TableRows, permuted: Sequence[Floats]) -> None:
             rows[index]["partial_q"] = float(p)
 
 
-def _prompt_rows(prompts: TableRows, values: dict[str, Floats]) -> TableRows:
+def _prompt_rows(prompts: TableRows, values: Columns) -> TableRows:
     return [
         {name: prompt[name] for name in ("prompt_id", "question", "category", "format")}
         | {name: float(column[index]) for name, column in values.items()}

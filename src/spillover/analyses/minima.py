@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, paragraph
-from spillover.analyses.figures import band, coloured, grid, legend, plot, zero_line
+from spillover.analyses.figures import band, coloured, grid, legend, lines, zero_line
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, rows_where
 from spillover.analyses.scores import read_scores, refuse_unlike
 from spillover.judgements.judgements import Judgements
@@ -37,9 +37,9 @@ class Minima(Analysis):
 
     Two runs at one loss may lie in one basin of the loss or in two: a line without a rise joins one basin. Estimates,
     for each line, the barrier: the largest rise of the held-out loss (nats per token) above the straight line between
-    its ends, with a 95% interval over held-out rows and the p of no rise (q: Benjamini-Hochberg over the lines); the
-    mean score (points) of the models on it that were asked; and the cosine between the two weight changes, in all
-    and by layer (docs/method.md, section 1).
+    its ends, with a 95% basic bootstrap interval over held-out rows and the p of no rise (q: Benjamini-Hochberg over
+    the lines); the mean score (points) of the models on it that were asked; and the cosine between the two weight
+    changes, in all and by layer (docs/method.md, section 1).
     """
 
     losses: tuple[HeldOutLosses, ...]  # of points between two checkpoints, both ends of every line among them
@@ -66,9 +66,7 @@ class Minima(Analysis):
         if self.scores:
             refuse_unlike(self.scores, self.allow_unlike_judges)
         resampling = Resampling(self.draws)
-        points: TableRows = []
-        barriers: TableRows = []
-        layers: TableRows = []
+        tables: dict[str, TableRows] = {"points": [], "barriers": [], "layers": []}
         for (start, end), line in self._lines().items():
             shares = [_point(losses.model).share for losses in line]
             values = np.array(
@@ -78,14 +76,14 @@ class Minima(Analysis):
             rise = barrier(shares, values, resampling=resampling)
             whole, by_layer = _cosines(start, end, context)
             ends = {"loss_start": float(values[0].mean()), "loss_end": float(values[-1].mean())}
-            barriers.append({**name, **rise.height.as_row(), "share": rise.share, **ends, "cosine": whole})
-            layers += [{**name, "layer": layer, "cosine": value} for layer, value in by_layer]
+            tables["barriers"].append({**name, **rise.height.as_row(), "share": rise.share, **ends, "cosine": whole})
+            tables["layers"] += [{**name, "layer": layer, "cosine": value} for layer, value in by_layer]
             for share, row, excess in zip(shares, values, rise.excess, strict=True):
                 level = mean(row, resampling=resampling).as_row()
-                points.append({**name, "what": "loss", "share": share, "excess": float(excess), **level})
-        points += self._scored(context, resampling)
-        add_q_values(barriers)
-        return AnalysisResult({"points": points, "barriers": barriers, "layers": layers}, {"metric": self.metric})
+                tables["points"].append({**name, "what": "loss", "share": share, "excess": float(excess), **level})
+        tables["points"] += self._scored(context, resampling)
+        add_q_values(tables["barriers"])
+        return AnalysisResult(tables, {"metric": self.metric})
 
     def show(self, result: AnalysisResult) -> Section:
         rows, metric = result.tables["barriers"], result.facts["metric"]
@@ -190,8 +188,7 @@ def _draw_lines(canvas: Canvas, points: TableRows, metric: str) -> None:
 
 def _draw_layers(canvas: Canvas, rows: TableRows) -> None:
     panel = canvas.subplots()
-    for line, group, colour in coloured(rows, "line"):
-        plot(panel, group, "layer", "cosine", "o-", colour, markersize=3, label=line, linewidth=1)
+    lines(panel, rows, "layer", "cosine", by="line", label="line", linewidth=1)
     zero_line(panel)
     panel.set(xlabel="layer", ylabel="cosine")
     legend(panel, 6)

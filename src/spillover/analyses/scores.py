@@ -14,6 +14,7 @@ from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.em_rate import EMRate, em_rate
 from spillover.maths.estimate import Estimate, Resampling
+from spillover.maths.paired import difference
 from spillover.store import Store
 
 SCALE = (0.0, 100.0)  # of a score, points
@@ -79,6 +80,12 @@ class AnswerScores:
         """Mean over questions of each question's mean score, points; the interval resamples question families."""
         on_scale = replace(resampling, bounds=SCALE)
         return mean_of_groups(self[metric], self["question"], self["family"], resampling=on_scale)
+
+    def difference(self, other: AnswerScores, metric: str, resampling: Resampling) -> Estimate:
+        """Mean over shared questions of this model's mean score less the other's, points; p against no difference."""
+        on_scale = replace(resampling, bounds=SCALE)
+        sides = (self[metric], other[metric], self["question"], other["question"])
+        return difference(*sides, self["family"], on_scale)
 
     def em_rates(self, resampling: Resampling) -> EMRate:
         """Share of emergently misaligned answers in [0, 1], of all scored ones (strict) and of the coherent ones."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self, get_args
 
 import numpy as np
@@ -17,11 +16,10 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Block, Column, Figure, Paragraph, Section, Table, columns, paragraph
 from spillover.analyses.figures import SERIES, band, coloured, legend, plot, whiskers, zero_line
 from spillover.analyses.rows import TableRow, TableRows, prefixed, rows_where
-from spillover.analyses.scores import SCALE, read_scores, refuse_unlike
+from spillover.analyses.scores import read_scores, refuse_unlike
 from spillover.judgements.judgements import Judgements
 from spillover.maths.bootstrap import mean
 from spillover.maths.estimate import Resampling
-from spillover.maths.paired import difference
 from spillover.maths.permutation import exceedance
 from spillover.maths.shift import shift_fit
 from spillover.records import read_table
@@ -148,9 +146,7 @@ class Steering(Analysis):
                     **dict.fromkeys(("moved", "moved_low", "moved_high", "moved_p")),
                 }
                 if steered:
-                    other = asked[steered.model]
-                    sides = (scores[metric], other[metric], scores["question"], other["question"])
-                    row |= prefixed("moved", difference(*sides, scores["family"], replace(resampling, bounds=SCALE)))
+                    row |= prefixed("moved", scores.difference(asked[steered.model], metric, resampling))
                 rows.append(row)
         return rows
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, paragraph
 from spillover.analyses.dynamics import score_columns, training_columns
-from spillover.analyses.figures import band, coloured, grid, legend, plot
+from spillover.analyses.figures import band, coloured, grid, legend, lines
 from spillover.analyses.rows import TableRow, TableRows, grouped, rows_where
 from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike
 from spillover.judgements.judgements import Judgements
@@ -64,10 +64,7 @@ class Trajectories(Analysis):
         start = read_scores(self.before, context.store, means=True)
         about = start.questions()
         families = [question["family"] for question in about.values()]
-        points: TableRows = []
-        onsets: TableRows = []
-        order: TableRows = []
-        weights: TableRows = []
+        tables: dict[str, TableRows] = {name: [] for name in ("points", "onsets", "order", "concordance", "weights")}
         for run, series in self._runs(context).items():
             training = series[0][0]
             name = {"run": training.run, "run_id": run, "data": training.data}
@@ -75,16 +72,16 @@ class Trajectories(Analysis):
             scores = [start, *(read_scores(checkpoint, context.store, means=True) for _, checkpoint in series)]
             matrix = np.array([checkpoint.means(self.metric, list(about)) for checkpoint in scores])
             for step, checkpoint in zip(steps, scores, strict=True):
-                points.append(_point(replace(training, step=step), checkpoint, self.metric, resampling))
+                tables["points"].append(_point(replace(training, step=step), checkpoint, self.metric, resampling))
             if len(steps) > 2:
                 moved = onset(steps, matrix, families, resampling)
-                onsets.append({**name, "what": "half of the change", **moved.half.as_row()})
-                onsets.append({**name, "what": "sharpest change", **moved.change.as_row()})
+                tables["onsets"].append({**name, "what": "half of the change", **moved.half.as_row()})
+                tables["onsets"].append({**name, "what": "sharpest change", **moved.change.as_row()})
             for (question, of), half in zip(about.items(), half_changes(steps, matrix), strict=True):
-                order.append({**name, "question": question, "category": of["category"], "half": float(half)})
-            weights += _weights(name, [checkpoint for _, checkpoint in series], context)
-        agreement = _concordance(order, resampling)
-        tables = {"points": points, "onsets": onsets, "order": order, "concordance": agreement, "weights": weights}
+                row = {**name, "question": question, "category": of["category"], "half": float(half)}
+                tables["order"].append(row)
+            tables["weights"] += _weights(name, [checkpoint for _, checkpoint in series], context)
+        tables["concordance"] = _concordance(tables["order"], resampling)
         return AnalysisResult(tables, {"metric": self.metric})
 
     def show(self, result: AnalysisResult) -> Section:
@@ -190,11 +187,10 @@ def _draw(canvas: Canvas, points: TableRows, metric: str) -> None:
     panels = canvas.subplots(1, 1 + len(PANELS))
     for _, along, colour in coloured(points, "run_id"):
         band(panels[0], "step", along, colour, along[0]["run"])
-        for panel, (name, _) in zip(panels[1:], PANELS, strict=True):
-            plot(panel, [row for row in along if row[name] is not None], "step", name, "o-", colour, markersize=3)
     panels[0].set_ylabel(f"mean {metric}, points")
     legend(panels[0], 5.5)
-    for panel, (_, label) in zip(panels[1:], PANELS, strict=True):
+    for panel, (name, label) in zip(panels[1:], PANELS, strict=True):
+        lines(panel, points, "step", name, by="run_id")
         panel.set_ylabel(label)
         grid(panel)
     for panel in panels:
@@ -203,9 +199,8 @@ def _draw(canvas: Canvas, points: TableRows, metric: str) -> None:
 
 def _draw_weights(canvas: Canvas, rows: TableRows) -> None:
     left, right = canvas.subplots(1, 2)
-    for _, along, colour in coloured(rows, "run_id"):
-        plot(left, along, "step", "norm", "o-", colour, markersize=3, label=along[0]["run"])
-        plot(right, along, "step", "cosine_to_last", "o-", colour, markersize=3)
+    lines(left, rows, "step", "norm", by="run_id", label="run")
+    lines(right, rows, "step", "cosine_to_last", by="run_id")
     left.set_ylabel("norm of the weight change")
     right.set_ylabel("cosine to the last checkpoint")
     for panel in (left, right):
