@@ -77,6 +77,7 @@ def test_near_matches_are_named(spill: Spill) -> None:
         ("def recipe():\n    return 1 / 0\n", "bad.py, line 2: ZeroDivisionError"),
         ("def recipe():\n    return 'a report'\n", "returns one artefact (a report, say), got str"),
         ("def recipe(*, store=1): ...", "has a parameter 'store'"),
+        ("def recipe(engine='v8'): ...", "has a parameter 'engine'"),
         ("def recipe(**more): ...", "takes *more"),
         ("def recipe(x: dict = {}): ...", "parameter 'x' is <class 'dict'>; an option can be"),
         ("def recipe(x: int | str = 1): ...", "parameter 'x' is int | str"),

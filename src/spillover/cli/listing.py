@@ -23,7 +23,7 @@ def existing(root: Path) -> Store:
 
 def list_artefacts(store: Store, kind: str | None) -> None:
     """One line an artefact: fingerprint, kind, when it was made, how long that took, size, summary."""
-    kinds = sorted(path.name for path in store.root.glob("[A-Z]*") if path.is_dir())
+    kinds = sorted({folder.parent.name for folder in store.folders()})
     if kind is not None and kind not in kinds:
         hint = did_you_mean(kind, kinds) or f"it holds {', '.join(kinds) or 'nothing yet'}"
         raise ValueError(f"no {kind} in {store.root}; {hint}")

@@ -20,6 +20,21 @@ def option(name: str, annotation: object, default: object = inspect.Parameter.em
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+PLAN = typer.Option("--plan", help="Show what would be made and how long it takes; make nothing.")
+ENGINE = typer.Option(help="here: this process; ray: tasks of a Ray cluster (pip install 'spillover[ray]').")
+ADDRESS = typer.Option(help="Of the Ray cluster; auto: the one on this machine. None: one is started.")
+GPUS = typer.Option(help="GPUs that each task of Ray with a network takes; 0.5: two share one.")
+RUN_OPTIONS = (
+    option("store", StoreOption, STORE),
+    option("out", Annotated[Path, typer.Option(help="Folder the report is copied to.")], Path("report")),
+    option("plan", Annotated[bool, PLAN], False),
+    option("engine", Annotated[str, ENGINE], "here"),
+    option("address", Annotated[str | None, ADDRESS], None),
+    option("task_cpus", Annotated[float, typer.Option(help="Cores that each task of Ray takes.")], 1.0),
+    option("task_gpus", Annotated[float, GPUS], 0.0),
+)
+
+
 def command_with(function: Callable[..., None], options: Sequence[inspect.Parameter], help: str) -> typer.Typer:
     """A command of its own that calls the function with what the user gives for these options, by name."""
     command: Any = clear_errors(function)

@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from spillover.cli.options import option
+from spillover.cli.options import RUN_OPTIONS, option
 from spillover.spec import Spec, did_you_mean
 from spillover.store import Artefact
 
-RESERVED = ("store", "out", "plan", "help")
+RESERVED = {"help", *(option.name for option in RUN_OPTIONS)}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spillover.cli.options import STORE, StoreOption, command_with, option
+from spillover.cli.options import RUN_OPTIONS, command_with, option
 from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.interactive.progress import shown
 from spillover.interactive.text import columns, duration, one_line, size
@@ -31,20 +31,6 @@ where a stopped one was.
 RECIPE is one that comes with spillover, by its name, or a Python file with a function recipe(); its parameters become
 options: `spillover run RECIPE --help`. `spillover new recipe NAME --from RECIPE` writes a copy to edit."""
 RECIPE = option("recipe", Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a Python file.")])
-PLAN = typer.Option("--plan", help="Show what would be made and how long it takes; make nothing.")
-ENGINE = typer.Option(help="here: this process; ray: tasks of a Ray cluster (pip install 'spillover[ray]').")
-ADDRESS = typer.Option(help="Of the Ray cluster; auto: the one on this machine. None: one is started.")
-GPUS = typer.Option(help="GPUs that each task of Ray with a network takes; 0.5: two share one.")
-OURS = (
-    option("store", StoreOption, STORE),
-    option("out", Annotated[Path, typer.Option(help="Folder the report is copied to.")], Path("report")),
-    option("plan", Annotated[bool, PLAN], False),
-    option("engine", Annotated[str, ENGINE], "here"),
-    option("address", Annotated[str | None, ADDRESS], None),
-    option("task_cpus", Annotated[float, typer.Option(help="Cores that each task of Ray takes.")], 1.0),
-    option("task_gpus", Annotated[float, GPUS], 0.0),
-)
-WITH_VALUE = tuple(f"--{ours.name.replace('_', '-')}" for ours in OURS if ours.name != "plan")
 LISTED, TRAININGS = 400, 12  # artefacts that are listed one by one, and trainings that are looked into
 MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
 
@@ -56,13 +42,13 @@ def run_with(words: Sequence[str]) -> None:
     if place is None:
         recipes = "\n".join(f"  {name:<16}{first_line(path)}" for name, path in packaged().items())
         text = f"{GENERAL}\n\n\b\nRecipes that come with spillover:\n{recipes}"
-        command_with(_without_recipe, [RECIPE, *OURS], text)(words or ["--help"], prog_name="spillover run")
+        command_with(_without_recipe, [RECIPE, *RUN_OPTIONS], text)(words or ["--help"], prog_name="spillover run")
         return
     name = words.pop(place)
     recipe = load_recipe(recipe_file(name))
 
     def run_recipe(**given: Any) -> None:
-        ours = {option.name: given.pop(option.name) for option in OURS}
+        ours = {option.name: given.pop(option.name) for option in RUN_OPTIONS}
         engine = _engine(ours["engine"], ours["address"], ours["task_cpus"], ours["task_gpus"])
         study = recipe.study(given)
         if ours["plan"]:
@@ -70,7 +56,7 @@ def run_with(words: Sequence[str]) -> None:
         else:
             make_study(study, ours["store"], ours["out"], engine)
 
-    options = [*(parameter.option() for parameter in recipe.parameters), *OURS]
+    options = [*(parameter.option() for parameter in recipe.parameters), *RUN_OPTIONS]
     command_with(run_recipe, options, recipe.help)(words, prog_name=f"spillover run {name}")
 
 
@@ -181,9 +167,10 @@ def _without_recipe(**given: object) -> None:
 
 def _recipe_place(words: Sequence[str]) -> int | None:
     """Where among the words the recipe stands: the first that is neither an option nor the value of one of ours."""
+    with_value = {f"--{name.replace('_', '-')}" for name in (option.name for option in RUN_OPTIONS) if name != "plan"}
     place = 0
     while place < len(words):
-        if words[place] in WITH_VALUE:
+        if words[place] in with_value:
             place += 1
         elif not words[place].startswith("-"):
             return place

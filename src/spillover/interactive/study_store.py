@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from spillover.judgements.judge import Judge
 from spillover.models.base import Base, Model
 from spillover.organisms.dataset import Dataset
 from spillover.responses.question import QuestionSet
-from spillover.spec import Spec, decode, kinds_of, typed_name
+from spillover.spec import Spec, decode, did_you_mean, kinds_of, typed_name
 from spillover.store import Artefact, Store
 
 
@@ -34,11 +35,8 @@ class StudyStore(Store):
                 f"load takes a part that is made (Responses, Judgements, Effect, ...), got {artefact!r:.200}"
             )
         if not self.sound(artefact):
-            if quiet:
-                run(artefact, self)
-            else:
-                with shown() as listener:
-                    run(artefact, self, listener)
+            with contextlib.nullcontext() if quiet else shown() as listener:
+                run(artefact, self, listener)
         return artefact.value(self)
 
     def find(
@@ -69,16 +67,14 @@ class StudyStore(Store):
     def _finished(self, kind: str | type[Artefact] | None) -> Iterator[Artefact]:
         name = kind.__name__ if isinstance(kind, type) else kind
         if name is not None and name not in kinds_of(Artefact):
-            near = difflib.get_close_matches(name, kinds_of(Artefact), n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(kinds_of(Artefact))}"
+            hint = did_you_mean(name, kinds_of(Artefact), 0.4) or f"there are {', '.join(kinds_of(Artefact))}"
             raise ValueError(f"find: no artefact is of kind {name!r}; {hint}")
         for _, manifest in self.manifests(name):
             yield decode(manifest["spec"])
 
     def __repr__(self) -> str:
-        kinds = sorted(path.name for path in self.root.glob("[A-Z]*") if path.is_dir())
-        counts = ", ".join(f"{sum(1 for _ in (self.root / kind).iterdir())} {kind}" for kind in kinds)
-        return f"<store {self.root}: {counts or 'empty'}>"
+        counts = Counter(folder.parent.name for folder in self.folders())
+        return f"<store {self.root}: {', '.join(f'{count} {kind}' for kind, count in counts.items()) or 'empty'}>"
 
 
 def open_store(root: Path | str = "store") -> StudyStore:
