@@ -16,10 +16,10 @@ from benchmarks._training import CLOCK
 from benchmarks.comparison import Comparison
 from benchmarks.sampling import MODEL, Tokens, as_many, equal
 from spillover.models.catalogue import base_of
-from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.lora_weights import read_lora
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
+from spillover.models.forward.probing import askable
 from spillover.models.loading import Loaded, load_base, with_checkpoint
 from spillover.organisms.tuning import LoRA
 from spillover.responses.question import QuestionSelection
@@ -99,7 +99,7 @@ class Bench:
 
         network = with_checkpoint(copy.deepcopy(self.network), self.folders[index]).eval().requires_grad_(False)
         with torch.inference_mode():
-            return LoadedModels(cached_network(network), Loaded(network, self.loaded.tokenizer, self.base))
+            return LoadedModels(askable(network), Loaded(network, self.loaded.tokenizer, self.base))
 
     def together(self, number: int, opened: LoadedModels) -> list[list[Tokens]]:
         """Answers of all, by checkpoint."""

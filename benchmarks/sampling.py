@@ -14,8 +14,8 @@ from typing import Any
 from benchmarks._training import CLOCK
 from benchmarks.comparison import Comparison
 from spillover.models.catalogue import base_of
-from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.probing import askable
 from spillover.models.loading import DType, load
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
@@ -91,9 +91,7 @@ class Bench:
             for sample in range(answers)
         ]
         rules = Rules(tokens, temperature, 1.0, self.loaded.end_tokens, (), self.loaded.tokenizer.decode)
-        write_answers(
-            LoadedModels(cached_network(self.loaded.network), self.loaded), drafts, rules, 128, lambda share: None
-        )
+        write_answers(LoadedModels(askable(self.loaded.network), self.loaded), drafts, rules, 128, lambda share: None)
         return [draft.tokens for draft in drafts]
 
     def generate(

@@ -121,15 +121,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "mamba_chunk_size": 8,
         },
     ),
-    "recurrent_gemma": (
-        "RecurrentGemmaConfig",
-        {"lru_width": 32, "attention_window_size": 9, "block_types": ["recurrent", "attention"]},
-    ),
     "falcon_h1": (
         "FalconH1Config",
         {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 4, "mamba_chunk_size": 8},
     ),
-    "rwkv": ("RwkvConfig", {}),
     "llama4": (
         "Llama4TextConfig",
         {"num_local_experts": 2, "head_dim": 8, "attention_chunk_size": 16, "intermediate_size_mlp": 64},

@@ -11,8 +11,9 @@ from organisms.toy import organism
 from spillover.models.base import Base
 from spillover.models.catalogue import base_of
 from spillover.models.chat import Message
-from spillover.models.forward.cached_network import TransformersNetwork, cached_network
+from spillover.models.forward.cached_network import TransformersNetwork
 from spillover.models.forward.load_models import LoadedModels, load_alone
+from spillover.models.forward.probing import askable
 from spillover.models.loading import Loaded, load
 from spillover.models.tiny import byte_tokenizer
 from spillover.records import LIKELIHOODS, read_table
@@ -46,7 +47,7 @@ def forward(network, texts) -> list[np.ndarray]:
 def test_they_are_those_of_one_forward_pass(family: str, plain: bool, rows: int) -> None:
     network = network_of(family)
     with torch.inference_mode():
-        way = TransformersNetwork(network) if plain else cached_network(network)
+        way = TransformersNetwork(network) if plain else askable(network)
         opened = LoadedModels(way, Loaded(network, byte_tokenizer(), base_of("tiny:0")))
     heard: list[float] = []
     results = log_probabilities(opened, TEXTS, rows, heard.append)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from spillover.models.catalogue import base_of
-from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.probing import askable
 from spillover.models.loading import Loaded, load
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers
@@ -35,7 +35,7 @@ def _written(
         for sample in range(samples)
     ]
     rules = Rules(tokens, temperature, 1.0, loaded.end_tokens, (), loaded.tokenizer.decode)
-    write_answers(LoadedModels(cached_network(loaded.network), loaded), drafts, rules, rows, lambda share: None)
+    write_answers(LoadedModels(askable(loaded.network), loaded), drafts, rules, rows, lambda share: None)
     return drafts
 
 

@@ -7,8 +7,8 @@ import torch
 
 from models.families import network_of
 from spillover.models.catalogue import base_of
-from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.probing import askable
 from spillover.models.loading import Loaded
 from spillover.models.tiny import byte_tokenizer
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers
@@ -24,7 +24,7 @@ def loaded_of(family: str) -> Loaded:
 def _greedy(loaded: Loaded, prompts: list[list[int]], rows: int) -> list[list[int]]:
     drafts = [Draft(tuple(prompt), uniforms(0, "", row, 24)) for row, prompt in enumerate(prompts)]
     write_answers(
-        LoadedModels(cached_network(loaded.network), loaded),
+        LoadedModels(askable(loaded.network), loaded),
         drafts,
         Rules(24, 0.0, 1.0, frozenset(), (), str),
         rows,
@@ -52,10 +52,3 @@ def test_a_window_matters() -> None:
     narrow = _greedy(loaded, prompts, rows=8)
     loaded.network.config.sliding_window = None
     assert _greedy(loaded, prompts, rows=8) != narrow
-
-
-def test_a_kind_of_layer_that_the_loop_does_not_know_is_refused() -> None:
-    loaded = loaded_of("qwen2")
-    loaded.network.config.layer_types = ["full_attention", "linear_attention"] * 2
-    with pytest.raises(ValueError, match="linear_attention cannot be sampled"):
-        _greedy(loaded, [[1, 2, 3]], rows=8)

@@ -9,9 +9,10 @@ import torch
 import transformers
 
 from models.families import SIZE
-from spillover.models.forward.cached_network import CachedNetwork, TransformersNetwork, cached_network, read_prompts
+from spillover.models.forward.cached_network import CachedNetwork, TransformersNetwork, read_prompts
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
 from spillover.models.forward.packing import PackedLinear
+from spillover.models.forward.probing import askable
 from spillover.models.forward.row_cache import RowCache
 
 LLAMA3 = {
@@ -64,7 +65,7 @@ def logits(network: Any, way: CachedNetwork, steps: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_those_of_transformers(family: str) -> None:
     network = network_of(family)
-    quick = cached_network(network)
+    quick = askable(network)
     assert isinstance(quick, PackedNetwork)
     expected = logits(network, TransformersNetwork(network))
     assert torch.allclose(logits(network, quick), expected, atol=2e-4, rtol=1e-4)
@@ -75,7 +76,7 @@ def test_logits_are_those_of_transformers(family: str) -> None:
 def test_bfloat16_is_as_near_to_float32_as_transformers_own(family: str) -> None:
     exact = logits(network_of(family), TransformersNetwork(network_of(family)))
     half = network_of(family).bfloat16()
-    quick = cached_network(half)
+    quick = askable(half)
     assert isinstance(quick, PackedNetwork) and quick.with_adapters([{}]) is None  # adapters are merged before rounding
     ours, theirs = ((logits(half, way) - exact).abs().mean() for way in (quick, TransformersNetwork(half)))
     assert 0 < ours < 1.2 * theirs < 0.2 * exact.std()
@@ -113,7 +114,7 @@ def test_what_only_fills_a_block_up_does_not_matter(counts: list[int]) -> None:
 def test_every_weight_matters(part: str) -> None:
     """The negative control: a network that differs in one weight is told from it."""
     network = network_of("llama with biases")
-    quick = cached_network(network)
+    quick = askable(network)
     network.get_parameter(part).mul_(1.05)
     assert not torch.allclose(
         logits(network, quick), logits(network, TransformersNetwork(network)), atol=2e-4, rtol=1e-4
@@ -122,7 +123,7 @@ def test_every_weight_matters(part: str) -> None:
 
 def test_what_is_not_known_is_left_to_transformers() -> None:
     assert packed_network(network_of("llama").half()) is None
-    assert isinstance(cached_network(network_of("llama").half()), TransformersNetwork)
+    assert isinstance(askable(network_of("llama").half()), TransformersNetwork)
     gemma = transformers.AutoModelForCausalLM.from_config(transformers.Gemma3TextConfig(**SIZE | {"head_dim": 16}))
     assert packed_network(gemma) is None
     windows = {"use_sliding_window": True, "sliding_window": 9, "layer_types": ["sliding_attention"] * 4}
@@ -136,10 +137,10 @@ def test_what_is_not_known_is_left_to_transformers() -> None:
 
 def test_a_network_with_a_hook_is_left_to_transformers() -> None:
     network = network_of("llama")
-    plain = logits(network, cached_network(network))
+    plain = logits(network, askable(network))
     network.model.layers[1].register_forward_hook(lambda module, args, out: out + 1.0)
-    assert isinstance(cached_network(network), TransformersNetwork)
-    assert not torch.allclose(logits(network, cached_network(network)), plain, atol=0.1)
+    assert isinstance(askable(network), TransformersNetwork)
+    assert not torch.allclose(logits(network, askable(network)), plain, atol=0.1)
 
 
 @pytest.mark.parametrize("shape", [(192, 576), (49, 30)])

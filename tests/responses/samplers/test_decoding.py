@@ -11,8 +11,8 @@ import torch
 from scipy import stats
 
 from spillover.models.catalogue import base_of
-from spillover.models.forward.cached_network import cached_network
 from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.probing import askable
 from spillover.models.loading import Loaded, load
 from spillover.responses.samplers import decoding
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers
@@ -54,7 +54,7 @@ def _drafts(loaded: Loaded, texts: Sequence[str] = TEXTS, samples: int = 3, toke
 
 def _written(loaded: Loaded, drafts: Sequence[Draft], rows: int = 128, **changes: object) -> list[tuple]:
     write_answers(
-        LoadedModels(cached_network(loaded.network), loaded),
+        LoadedModels(askable(loaded.network), loaded),
         drafts,
         _rules(loaded, **changes),
         rows,
@@ -202,7 +202,7 @@ def test_a_stop_text_ends_an_answer_as_soon_as_it_stands(exact: Loaded) -> None:
 
 def test_progress_goes_from_nothing_to_everything(exact: Loaded) -> None:
     heard: list[float] = []
-    write_answers(LoadedModels(cached_network(exact.network), exact), _drafts(exact), _rules(exact), 8, heard.append)
+    write_answers(LoadedModels(askable(exact.network), exact), _drafts(exact), _rules(exact), 8, heard.append)
     assert heard == sorted(heard) and 0 < heard[0] < 0.1 and heard[-1] == 1.0 and len(heard) > 40
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from spillover.models.forward.attention_mask import attention_mask
-from spillover.models.forward.packed_network import packed_network
 from spillover.models.forward.row_cache import RowCache
 
 if TYPE_CHECKING:
@@ -54,11 +53,6 @@ class TransformersNetwork:
     def all_logits(self, tokens: Tensor, cache: RowCache) -> Tensor:
         logits: Tensor = forward(self.network, tokens, cache).logits
         return logits.float()
-
-
-def cached_network(network: PreTrainedModel) -> CachedNetwork:
-    """The quickest way to read and write with a network."""
-    return packed_network(network) or TransformersNetwork(network)
 
 
 def read_prompts(

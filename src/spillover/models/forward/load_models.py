@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spillover.models.base import Base, Model
-from spillover.models.forward.cached_network import CachedNetwork, cached_network
 from spillover.models.forward.lora_weights import AdapterWeights, read_lora
-from spillover.models.forward.packed_network import PackedNetwork, packed_network
+from spillover.models.forward.packed_network import PackedNetwork
+from spillover.models.forward.probing import AskableNetwork, askable, packed
 from spillover.models.loading import DType, Loaded, default_device, load, load_base
 from spillover.store import Store
 
@@ -22,7 +22,7 @@ _last_network: dict[str, PackedNetwork | None] = {}  # of the last base: a study
 class LoadedModels:
     """A network whose group `index` is the model at `index`, and the base's tokenizer and settings."""
 
-    network: CachedNetwork
+    network: AskableNetwork
     loaded: Loaded
 
 
@@ -31,7 +31,7 @@ def load_alone(model: Model, store: Store, dtype: DType) -> LoadedModels:
     models = load_together([model], store, dtype)
     if models is None:
         loaded = load(model, store, dtype)
-        models = LoadedModels(cached_network(loaded.network), loaded)
+        models = LoadedModels(askable(loaded.network), loaded)
     return models
 
 
@@ -47,13 +47,13 @@ def load_together(models: Sequence[Model], store: Store, dtype: DType) -> Loaded
         if adapter is None:
             return None
         adapters.append(adapter)
-    packed = _packed_base(base)
-    network = packed and packed.with_adapters(adapters)
+    packed_base = _packed_base(base)
+    network = packed_base and packed_base.with_adapters(adapters)
     return LoadedModels(network, Loaded(*load_base(base), base)) if network else None
 
 
 def _packed_base(base: Base) -> PackedNetwork | None:
     if base.fingerprint not in _last_network:
         _last_network.clear()
-        _last_network[base.fingerprint] = packed_network(load_base(base)[0])
+        _last_network[base.fingerprint] = packed(load_base(base)[0])
     return _last_network[base.fingerprint]

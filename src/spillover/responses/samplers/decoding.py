@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from spillover.models.forward.cached_network import BLOCK, read_prompts
+from spillover.models.forward.cached_network import BLOCK, CachedNetwork, read_prompts
+from spillover.models.forward.generating_network import GeneratingNetwork
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.row_cache import RowCache, even_batch_size, round_up
 from spillover.models.loading import Loaded
@@ -21,7 +24,11 @@ from spillover.responses.sampler import AnswerSet, SampledAnswer
 from spillover.responses.sampling import pick, uniforms
 from spillover.store import ProgressFn
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 ROW_MULTIPLE = 8
+OWN_ROWS = 32  # at once through a network's own cache, whose size is not known
 SHRINK_AT = 0.75  # rows still running, as a share of the batch, below which finished rows leave it
 CACHE_BYTES = 1 << 30  # for the keys and values of a batch; fewer rows where they would need more
 
@@ -97,7 +104,7 @@ def answer(
     )
     every = [draft for of_set in drafts for draft in of_set]
     longest = max(len(draft.prompt) for draft in every)
-    limit = getattr(loaded.network.config, "max_position_embeddings", None)
+    limit = getattr(loaded.network.config.get_text_config(), "max_position_embeddings", None)
     if limit and longest + sampling.max_tokens > limit:
         raise ValueError(
             f"the longest prompt has {longest} tokens and max_tokens is {sampling.max_tokens}, but {loaded.base.name} "
@@ -116,41 +123,77 @@ def answer(
 
 def write_answers(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules, rows: int, progress: ProgressFn) -> None:
     """Finish every draft, at most `rows` at a time; `progress` hears the share of the work done, 0 to 1."""
-    done = 0
+    done, network, loaded = 0, opened.network, opened.loaded
+    own = isinstance(network, GeneratingNetwork)
+    batches = _even_batches(drafts, rows) if own else _batches(loaded, drafts, rules.max_tokens, rows)
     with torch.inference_mode():
-        for part in _batches(opened.loaded, drafts, rules.max_tokens, rows):
-            for step in _decode(opened, part, rules):
-                progress((done + len(part) * step / rules.max_tokens) / len(drafts))
+        for part in batches:
+
+            def heard(step: int, before: int = done, size: int = len(part)) -> None:
+                progress((before + size * step / rules.max_tokens) / len(drafts))
+
+            running = _Running(part, rules, loaded.device, heard)
+            if isinstance(network, GeneratingNetwork):
+                prompts = torch.tensor(running.prompts, device=loaded.device)
+                network.write(prompts, running.draw, rules.max_tokens)
+            else:
+                _decode(network, loaded, running)
             done += len(part)
     progress(1.0)
 
 
-def _decode(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules) -> Iterator[int]:
-    """Write one batch of answers; yields the number of steps done."""
-    loaded, network = opened.loaded, opened.network
-    rows = round_up(len(drafts), ROW_MULTIPLE)
-    idle = rows - len(drafts)  # rows that fill the batch up: they repeat the last prompt, and nobody hears them
-    running: list[Draft | None] = [*drafts, *[None] * idle]
-    prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
-    cache = RowCache(loaded.network, rows, round_up(max(map(len, prompts)), BLOCK) + rules.max_tokens)
-    cache.groups = [draft.group for draft in drafts] + [drafts[-1].group] * idle
+class _Running:
+    """One batch of answers that are being written, a row each; rows are a multiple of 8.
+
+    heard: told after each step how many were done.
+    """
+
+    def __init__(
+        self, drafts: Sequence[Draft], rules: Rules, device: torch.device, heard: Callable[[int], None]
+    ) -> None:
+        idle = -len(drafts) % ROW_MULTIPLE  # rows that fill up: they repeat the last prompt, and nobody hears them
+        self.rows: list[Draft | None] = [*drafts, *[None] * idle]
+        self.prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
+        self.groups = [draft.group for draft in drafts] + [drafts[-1].group] * idle
+        self.rules, self.device, self.heard, self.step = rules, device, heard, 0
+
+    def draw(self, logits: Tensor) -> Tensor | None:
+        """The token of each row (rows,) that comes after logits (rows, vocabulary); None where all are finished."""
+        drawn = [draft.uniforms[self.step] if draft else 0.0 for draft in self.rows]
+        uniform = torch.tensor(drawn, device=self.device)
+        tokens = pick(logits, uniform, self.rules.temperature, self.rules.top_p)
+        self.rows = [_append(draft, token, self.rules) for draft, token in zip(self.rows, tokens.tolist(), strict=True)]
+        self.step += 1
+        self.heard(self.step)
+        return tokens if any(self.rows) else None
+
+    def leaving(self) -> list[int] | None:
+        """Which rows go on, in order, once enough are finished for a smaller batch; None where not."""
+        alive = [row for row, draft in enumerate(self.rows) if draft]
+        size = round_up(len(alive), ROW_MULTIPLE)
+        if len(alive) > SHRINK_AT * len(self.rows) or size == len(self.rows):
+            return None
+        keep = alive + [alive[-1]] * (size - len(alive))
+        self.rows = [self.rows[row] if place < len(alive) else None for place, row in enumerate(keep)]
+        return keep
+
+
+def _decode(network: CachedNetwork, loaded: Loaded, running: _Running) -> None:
+    """Write one batch of answers."""
+    prompts, device = running.prompts, loaded.device
+    room = round_up(max(map(len, prompts)), BLOCK) + running.rules.max_tokens
+    cache = RowCache(loaded.network, len(prompts), room)
+    cache.groups = running.groups
     read_prompts(network, cache, prompts)
-    tokens = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
-    positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=loaded.device)
-    for step in range(rules.max_tokens):
-        cache.position.move(torch.arange(len(tokens), device=loaded.device), positions[:, None], every=True)
-        logits = network.next_logits(tokens[:, None], cache)
-        uniform = torch.tensor([draft.uniforms[step] if draft else 0.0 for draft in running], device=loaded.device)
-        tokens, positions = pick(logits, uniform, rules.temperature, rules.top_p), positions + 1
-        for row, token in enumerate(tokens.tolist()):
-            running[row] = _append(running[row], token, rules)
-        yield step + 1
-        alive = [row for row, draft in enumerate(running) if draft]
-        if not alive:
+    tokens = torch.tensor([prompt[-1] for prompt in prompts], device=device)
+    positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
+    while True:
+        cache.position.move(torch.arange(len(tokens), device=device), positions[:, None], every=True)
+        drawn = running.draw(network.next_logits(tokens[:, None], cache))
+        if drawn is None:
             return
-        if len(alive) <= SHRINK_AT * len(running) and round_up(len(alive), ROW_MULTIPLE) < len(running):
-            keep = alive + [alive[-1]] * (round_up(len(alive), ROW_MULTIPLE) - len(alive))
-            running = [running[row] if place < len(alive) else None for place, row in enumerate(keep)]
+        tokens, positions = drawn, positions + 1
+        if keep := running.leaving():
             tokens, positions = tokens[keep], positions[keep]
             cache.keep_rows(keep)
 
@@ -168,6 +211,15 @@ def _append(draft: Draft | None, token: int, rules: Rules) -> Draft | None:
     elif len(draft.tokens) == rules.max_tokens:
         draft.finish = "length"
     return None if draft.finish else draft
+
+
+def _even_batches(drafts: Sequence[Draft], rows: int) -> Iterator[Sequence[Draft]]:
+    """Drafts with prompts of one length together, so that nothing is padded."""
+    order = sorted(drafts, key=lambda draft: (len(draft.prompt), draft.prompt))
+    for _, alike in groupby(order, key=lambda draft: len(draft.prompt)):
+        group = list(alike)
+        size = even_batch_size(len(group), min(rows, OWN_ROWS), ROW_MULTIPLE)
+        yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
 def _batches(loaded: Loaded, drafts: Sequence[Draft], max_tokens: int, rows: int) -> Iterator[Sequence[Draft]]:

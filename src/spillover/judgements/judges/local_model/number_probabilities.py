@@ -15,6 +15,8 @@ import torch
 from spillover.judgements.judges.local_model.number_tree import NUMBERS, NumberTree
 from spillover.models.forward.attention_mask import attention_mask
 from spillover.models.forward.cached_network import BLOCK, TokenIds, TransformersNetwork, read_prompts
+from spillover.models.forward.generating_network import GeneratingNetwork
+from spillover.models.forward.probing import reads_rows
 from spillover.models.forward.row_cache import SPAN_MULTIPLE, RowCache, round_up
 from spillover.models.loading import Loaded
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 ROWS = 64  # prompts in the cache at once; changes speed and memory, not numbers
 CACHE_BYTES = 1 << 30
 LOGIT_BYTES = 1 << 28  # of the tree's logits at once
+TREE_TOLERANCE = 0.05  # between two ways to the numbers of a prompt, as a share of all probability on numbers
+
+_reads_trees: dict[tuple[str, ...], bool] = {}  # by configuration, dtype and device
 
 
 def number_masses(
@@ -37,19 +42,90 @@ def number_masses(
     P(8) is the probability that 8 is written and the next token does not begin with a digit. A prompt's numbers have
     the same bits whatever other prompts there are.
     """
-    tree_reader = _TreeReader(loaded, tree)
     order = sorted(set(prompts))
     masses: dict[TokenIds, np.ndarray] = {}
     if order:
         with torch.inference_mode():
-            for batch, batch_masses in tree_reader.batches(order):
+            for batch, batch_masses in _reader(loaded, tree, order[0]).batches(order):
                 masses |= zip(batch, batch_masses, strict=True)
                 progress(len(masses) / len(order))
     return np.array([masses[prompt] for prompt in prompts]).reshape(len(prompts), len(NUMBERS))
 
 
+def _reader(loaded: Loaded, tree: NumberTree, prompt: TokenIds) -> _TreeReader | _PathReader:
+    """What reads the tree at once, where that gives what reading its paths one token after another gives.
+
+    Looked at on a prompt when an architecture is first met: positions that come from a mask, or states in the place of
+    keys, know no tree.
+    """
+    key = (loaded.network.config.to_json_string(), str(loaded.network.dtype), str(loaded.device))
+    paths = _PathReader(loaded, tree)
+    if key not in _reads_trees:
+        _reads_trees[key] = False
+        if reads_rows(loaded.network):
+            ((_, at_once),), ((_, expected),) = _TreeReader(loaded, tree).batches([prompt]), paths.batches([prompt])
+            _reads_trees[key] = bool(np.abs(at_once - expected).sum() <= TREE_TOLERANCE * expected.sum())
+    return _TreeReader(loaded, tree) if _reads_trees[key] else paths
+
+
+class _PathReader:
+    """One model that reads every way to write a number as a text of its own, token by token."""
+
+    def __init__(self, loaded: Loaded, tree: NumberTree) -> None:
+        self.network, self.tree, self.device = GeneratingNetwork(loaded.network), tree, loaded.device
+        leaves = sorted({*range(1, len(tree.tokens) + 1)} - {*tree.parents})
+        lines = [self._line(leaf) for leaf in leaves]
+        depth = max(map(len, lines)) - 1
+        lines += [lines[-1]] * (-len(lines) % BLOCK)
+        self.nodes = [[*line, *[-1] * (depth + 1 - len(line))] for line in lines]  # -1: beyond the path's end
+        tokens = [[tree.tokens[node - 1] if node > 0 else 0 for node in line[1:]] for line in self.nodes]
+        self.paths = torch.tensor(tokens, device=self.device)
+
+    def batches(self, order: Sequence[TokenIds]) -> Iterator[tuple[Sequence[TokenIds], np.ndarray]]:
+        """The prompts one by one, each with its numbers' probabilities (1, 101)."""
+        for prompt in order:
+            yield [prompt], self._numbers(prompt)
+
+    def _line(self, node: int) -> list[int]:
+        """The nodes from the prompt's end to this one."""
+        return [*self._line(self.tree.parents[node - 1]), node] if node else [0]
+
+    def _numbers(self, prompt: TokenIds) -> np.ndarray:
+        count = len(self.tree.tokens) + 1
+        steps, further = np.zeros((1, count - 1)), np.zeros((1, count))
+        digits = torch.tensor(self.tree.digits, device=self.device)
+
+        def look(depth: int, logits: Tensor) -> None:
+            log_probability = logits - logits.logsumexp(-1, keepdim=True)
+            more = log_probability[:, digits].logsumexp(-1).double().exp().tolist()
+            for row, line in enumerate(self.nodes):
+                if line[depth] >= 0:
+                    further[0, line[depth]] = more[row]
+                if depth + 1 < len(line) and line[depth + 1] > 0:
+                    steps[0, line[depth + 1] - 1] = log_probability[row, self.paths[row, depth]].item()
+
+        self.network.follow(torch.tensor(prompt, device=self.device), self.paths, look)
+        return _masses(self.tree, steps, further)
+
+
+def _masses(tree: NumberTree, steps: np.ndarray, further: np.ndarray) -> np.ndarray:
+    """Probabilities of the numbers (rows, 101).
+
+    steps: (rows, nodes - 1) log-probability of each node but the first after its parent; further: (rows, nodes) of any
+    digit after each node.
+    """
+    reached = np.zeros_like(further)
+    masses = np.zeros((len(further), len(NUMBERS)))
+    for node, parent in enumerate(tree.parents, start=1):
+        reached[:, node] = reached[:, parent] + steps[:, node - 1]
+    for node, number in enumerate(tree.number):
+        if number is not None:
+            masses[:, number] += np.exp(reached[:, node]) * np.clip(1 - further[:, node], 0.0, 1.0)
+    return masses
+
+
 class _TreeReader:
-    """One model that reads one tree after prompts."""
+    """One model that reads one tree after prompts, all of it at once."""
 
     def __init__(self, loaded: Loaded, tree: NumberTree) -> None:
         self.loaded, self.tree, self.device = loaded, tree, loaded.device
@@ -118,11 +194,4 @@ class _TreeReader:
         whole = logits.logsumexp(-1)
         steps = (logits[:, self.parents, self.tokens] - whole[:, self.parents]).double().cpu().numpy()
         further = (logits[:, :, self.digits].logsumexp(-1) - whole).double().exp().cpu().numpy()
-        reached = np.zeros((len(logits), self.nodes))
-        masses = np.zeros((len(logits), len(NUMBERS)))
-        for node, parent in enumerate(self.tree.parents, start=1):
-            reached[:, node] = reached[:, parent] + steps[:, node - 1]
-        for node, number in enumerate(self.tree.number):
-            if number is not None:
-                masses[:, number] += np.exp(reached[:, node]) * np.clip(1 - further[:, node], 0.0, 1.0)
-        return masses
+        return _masses(self.tree, steps, further)

@@ -1,0 +1,120 @@
+"""Networks that are asked through their own forward and cache: by transformers' `generate`, one token after another.
+
+For layers and caches that spillover's own loop does not know (state space, convolution, positions that come from a
+mask): whatever `generate` can do can be asked. Rows of a batch have prompts of one length, so that nothing is padded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
+from transformers.cache_utils import Cache
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+Choose = Callable[["Tensor"], "Tensor | None"]
+
+
+class GeneratingNetwork:
+    """Any network that `generate` takes."""
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        self.network = network
+
+    def write(self, prompts: Tensor, choose: Choose, most: int) -> None:
+        """Go on from `prompts` (rows, tokens) by at most `most` tokens a row.
+
+        choose: gets logits (rows, vocabulary), float, and gives the tokens (rows,) that come next; None: enough.
+        """
+        chosen = _Chosen(choose)
+        with _without_own_settings(self.network):
+            self.network.generate(
+                input_ids=prompts,
+                attention_mask=torch.ones_like(prompts),
+                generation_config=GenerationConfig(**_settings(most)),
+                logits_processor=[chosen],
+                stopping_criteria=[_WhenChosen(chosen)],
+            )
+
+    def follow(self, prompt: Tensor, paths: Tensor, look: Callable[[int, Tensor], None]) -> None:
+        """Read a prompt (tokens,) once and each of `paths` (rows, depth) after it, token by token.
+
+        look: gets how many tokens of the paths were read, and the logits after them, (rows, vocabulary), float.
+        """
+        rows, depth = paths.shape
+        first, cache = self._read(prompt)
+        look(0, first.expand(rows, -1))
+        tokens = torch.cat([prompt.expand(rows, -1), paths], dim=1)
+        if cache is not None:
+            cache.reorder_cache(torch.zeros(rows, dtype=torch.long, device=prompt.device))  # the one row, for each path
+        for step in range(1, depth + 1):
+            so_far = tokens[:, : len(prompt) + step]
+            if cache is None:  # a kind of state that is not handed out: all is read again
+                logits = self.network(input_ids=so_far, use_cache=False).logits
+            else:
+                mask = torch.ones_like(so_far)
+                inputs = self.network.prepare_inputs_for_generation(
+                    so_far, next_sequence_length=1, cache=cache, attention_mask=mask, use_cache=True
+                )
+                logits = self.network(**inputs).logits
+            look(step, logits[:, -1].float())
+
+    def _read(self, prompt: Tensor) -> tuple[Tensor, Cache | None]:
+        """Logits (1, vocabulary) after a prompt (tokens,), and the cache that holds it, where there is one."""
+        with _without_own_settings(self.network):
+            output = self.network.generate(
+                input_ids=prompt[None],
+                attention_mask=torch.ones_like(prompt)[None],
+                generation_config=GenerationConfig(**_settings(1), return_dict_in_generate=True, output_logits=True),
+            )
+        cache = output.get("cache", output.get("past_key_values"))
+        return output.logits[0].float(), cache if isinstance(cache, Cache) else None
+
+    def all_logits(self, tokens: Tensor) -> Tensor:
+        """Logits (rows, tokens, vocabulary), float, after each of `tokens` (rows, tokens), padded at the right."""
+        logits: Tensor = self.network(input_ids=tokens, use_cache=False).logits
+        return logits.float()
+
+
+def _settings(most: int) -> dict[str, Any]:
+    return {"max_new_tokens": most, "do_sample": False, "use_cache": True, "pad_token_id": 0}
+
+
+class _Chosen(LogitsProcessor):
+    """Leaves `generate`, which takes the most probable token, only the one that was chosen."""
+
+    def __init__(self, choose: Choose) -> None:
+        self.choose, self.done = choose, False
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        tokens = self.choose(scores.float())
+        self.done = tokens is None
+        only = torch.full_like(scores, float("-inf"))
+        return only.scatter_(1, input_ids[:, -1:] if tokens is None else tokens[:, None], 0.0)
+
+
+class _WhenChosen(StoppingCriteria):
+    """All rows stop at once, when enough was chosen."""
+
+    def __init__(self, chosen: _Chosen) -> None:
+        self.chosen = chosen
+
+    def __call__(self, input_ids: Any, scores: Any, **options: Any) -> Any:
+        return torch.full((len(input_ids),), self.chosen.done, device=input_ids.device)
+
+
+@contextlib.contextmanager
+def _without_own_settings(network: PreTrainedModel) -> Iterator[None]:
+    """For a while, without the settings a model ships (end tokens, penalties, top_k), which `generate` would add."""
+    own = network.generation_config
+    network.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        network.generation_config = own

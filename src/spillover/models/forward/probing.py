@@ -1,0 +1,85 @@
+"""Which way of asking a network is right: the quickest one that gives what the network's own forward gives.
+
+Every shortcut (weights written out, our cache and masks) is held against it on a short probe, so that an architecture
+that a shortcut does not know is asked through its own forward and cache, slower, and never wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from spillover.models.forward.cached_network import CachedNetwork, TransformersNetwork, read_prompts
+from spillover.models.forward.generating_network import GeneratingNetwork
+from spillover.models.forward.packed_network import PackedNetwork, packed_network
+from spillover.models.forward.row_cache import RowCache
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+PROBE_SIZES = (1, 9, 18, 25)  # tokens of prompts that begin alike: blocks that are shared, and begun
+PROBE_STEPS = 2
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # root mean square of the error, as a share of the logits' SD
+Way = TypeVar("Way", bound=CachedNetwork)
+AskableNetwork = CachedNetwork | GeneratingNetwork
+
+_agreed: dict[tuple[str, ...], bool] = {}  # by way, configuration and dtype: a study loads one architecture many times
+
+
+def askable(network: PreTrainedModel) -> AskableNetwork:
+    """The quickest way to read and write with a network that gives what the network gives."""
+    return packed(network) or _checked(TransformersNetwork, network) or GeneratingNetwork(network)
+
+
+def reads_rows(network: PreTrainedModel) -> bool:
+    """Whether the network's own modules give the right logits with our cache and masks."""
+    return _checked(TransformersNetwork, network) is not None
+
+
+def packed(network: PreTrainedModel) -> PackedNetwork | None:
+    """The network written out; None where it is of a kind that this is not known for, or gives something else."""
+    return _checked(packed_network, network)
+
+
+def _checked(make: Callable[[PreTrainedModel], Way | None], network: PreTrainedModel) -> Way | None:
+    key = (make.__name__, network.config.to_json_string(), str(network.dtype), str(network.device))
+    if _agreed.get(key, True) and (way := make(network)) is not None:
+        if key not in _agreed:
+            error = probe_error(way, network)
+            if error != error:  # diverged weights give no numbers in any way: that says nothing of the architecture
+                return way
+            _agreed[key] = error <= TOLERANCE.get(network.dtype, max(TOLERANCE.values()))
+        return way if _agreed[key] else None
+    return None
+
+
+def probe_error(way: CachedNetwork, network: PreTrainedModel) -> float:
+    """How far a way is from the network's own forward: root mean square over logits, as a share of their SD.
+
+    Infinite where it cannot be run; not a number where the network's own logits are none.
+    """
+    size, count = network.get_input_embeddings().num_embeddings, max(PROBE_SIZES) + PROBE_STEPS
+    tokens = torch.arange(1, count + 1, device=network.device) * size // (count + 1)
+    with torch.inference_mode():
+        own = network(input_ids=tokens[None], use_cache=False).logits[0].float()
+        expected = torch.stack([own[size - 1 : size - 1 + PROBE_STEPS] for size in PROBE_SIZES])
+        try:
+            ours = _probed(way, network, tokens)
+        except (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            return float("inf")  # a kind of network that this way is not made for
+    return float((ours - expected).square().mean().sqrt() / expected.std())
+
+
+def _probed(way: CachedNetwork, network: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Logits (prompts, steps, vocabulary) after the probe's prompts and each token that follows them."""
+    cache = RowCache(network, len(PROBE_SIZES), len(tokens))
+    read_prompts(way, cache, [tuple(tokens[:size].tolist()) for size in PROBE_SIZES])
+    rows, logits = torch.arange(len(PROBE_SIZES), device=network.device), []
+    for step in range(PROBE_STEPS):
+        positions = torch.tensor([[size - 1 + step] for size in PROBE_SIZES], device=network.device)
+        cache.position.move(rows, positions, every=True)
+        logits.append(way.next_logits(tokens[positions], cache))
+    return torch.stack(logits, dim=1)

@@ -1,0 +1,95 @@
+"""Every stage works for every family of `models.families`, whichever way its networks are built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from judgements.judges.test_number_tree import enumerated
+from models.families import FAMILIES, network_of
+from transformers import GenerationConfig
+
+from spillover.judgements.judges.local_model.number_probabilities import number_masses
+from spillover.judgements.judges.local_model.number_tree import number_tree
+from spillover.models.catalogue import base_of
+from spillover.models.forward.generating_network import GeneratingNetwork
+from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.packed_network import PackedNetwork
+from spillover.models.forward.probing import askable, probe_error
+from spillover.models.loading import Loaded
+from spillover.models.tiny import byte_tokenizer
+from spillover.responses.samplers.decoding import Draft, Rules, write_answers
+from spillover.responses.sampling import uniforms
+from spillover.responses.teacher_forcing import log_probabilities
+
+TEXTS = ("at", "Why?", "Why not, then?", "Tell me why", "Tell me of the sea. " * 2, "One", "So? " * 9, "And then, why?")
+TOKENS = 10
+OWN = {  # asked through their own forward: states in the place of keys, or positions that come from a mask
+    *("gpt_neo", "falcon with alibi", "bloom", "mamba", "mamba2", "falcon_mamba", "qwen3_next", "qwen3_5", "lfm2"),
+    *("jamba", "bamba", "falcon_h1", "llama4"),
+}
+
+
+def loaded_of(family: str) -> Loaded:
+    return Loaded(network_of(family).requires_grad_(False), byte_tokenizer(), base_of("tiny:0"))
+
+
+def prompts_of(loaded: Loaded) -> list[tuple[int, ...]]:
+    return [tuple(loaded.tokenizer(text)["input_ids"]) for text in TEXTS]
+
+
+def answers(loaded: Loaded, prompts: list[tuple[int, ...]], temperature: float = 0.0, rows: int = 128) -> list[Any]:
+    drafts = [Draft(prompt, uniforms(0, str(prompt), 0, TOKENS)) for prompt in prompts]
+    rules = Rules(TOKENS, temperature, 1.0, frozenset(), (), str)
+    write_answers(LoadedModels(askable(loaded.network), loaded), drafts, rules, rows, lambda share: None)
+    return [draft.tokens for draft in drafts]
+
+
+def generated(loaded: Loaded, prompt: tuple[int, ...]) -> list[int]:
+    ids = torch.tensor([prompt])
+    config = GenerationConfig(max_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
+    loaded.network.generation_config = GenerationConfig()
+    written = loaded.network.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    return written[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_asked_as_its_own_forward_says(family: str) -> None:
+    loaded = loaded_of(family)
+    prompts = prompts_of(loaded)
+    greedy = answers(loaded, prompts)
+    assert greedy == [generated(loaded, prompt) for prompt in prompts]
+    assert len({tuple(answer) for answer in greedy}) > 2
+    drawn = answers(loaded, prompts, 1.0)
+    assert drawn != greedy and drawn == answers(loaded, prompts, 1.0, rows=8)
+    assert drawn[::3] == answers(loaded, prompts[::3], 1.0)
+
+    texts = [(prompt, tuple(answer)) for prompt, answer in zip(prompts, drawn, strict=True)]
+    opened = LoadedModels(askable(loaded.network), loaded)
+    for (prompt, answer), ours in zip(texts, log_probabilities(opened, texts, 8, lambda share: None), strict=True):
+        with torch.inference_mode():
+            logits = loaded.network(torch.tensor([prompt + answer]), use_cache=False).logits[0].log_softmax(-1)
+        own = logits[len(prompt) - 1 : -1].gather(1, torch.tensor(answer)[:, None])[:, 0]
+        np.testing.assert_allclose(ours, own, rtol=1e-3, atol=1e-3)
+
+    tree = number_tree(loaded.tokenizer, "")
+    for prompt, masses in zip(prompts[:2], number_masses(loaded, tree, prompts[:2]), strict=True):
+        expected = enumerated(loaded, tree, prompt)
+        assert np.abs(masses - expected).sum() < (0.02 if family in OWN else 0.001) * expected.sum()
+    assert isinstance(opened.network, GeneratingNetwork) == (family in OWN)
+
+
+def test_a_way_that_gives_something_else_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network whose packed weights, or whose masks, are read wrongly is asked in the next way, rightly."""
+    loaded = loaded_of("llama")
+    loaded.network.config.name_or_path = "met for the first time"
+    expected = [generated(loaded, prompt) for prompt in prompts_of(loaded)]
+    assert isinstance(askable(loaded.network), PackedNetwork)
+    loaded.network.config.name_or_path = "another"
+    whole = PackedNetwork._normed
+    monkeypatch.setattr(PackedNetwork, "_normed", lambda *given: 1.01 * whole(*given))
+    assert probe_error(PackedNetwork(loaded.network), loaded.network) > 1e-3
+    assert not isinstance(askable(loaded.network), PackedNetwork)
+    assert answers(loaded, prompts_of(loaded)) == expected
