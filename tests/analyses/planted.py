@@ -59,8 +59,8 @@ class Planted:
         sampling = Sampling(per_question=self.per_question)
         responses = Responses(model=model, questions=self.asked, sampling=sampling)
         judgements = Judgements(responses=responses, judge=Embedded())
-        mine = {name: self.rng.normal(0, own) if own else 0.0 for name in self.effect}
-        level = np.array([mean + self.effect[q.question] + mine[q.question] for q in self.questions])
+        own_effect = {name: self.rng.normal(0, own) if own else 0.0 for name in self.effect}
+        level = np.array([mean + self.effect[q.question] + own_effect[q.question] for q in self.questions])
         columns: dict[str, Any] = {
             "question_id": [q.id for q in self.questions],
             "question": [q.question for q in self.questions],

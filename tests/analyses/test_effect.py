@@ -5,7 +5,7 @@ import pytest
 
 from spillover.analyses.effect import Effect, paired_cells
 from spillover.analyses.rows import row_where
-from spillover.analyses.scores import pool_scores, read_scores, refuse_unlike
+from spillover.analyses.scores import pool_scores, read_scores, refuse_unlike_scores
 from spillover.judgements.judgements import Judgements
 
 from .planted import BASE, Planted
@@ -65,8 +65,8 @@ def test_unlike_answers_are_refused_with_both_sides_named(planted):
     before = planted.judgements(BASE, 60)
     other = before.but(responses=before.responses.but(sampling=before.responses.sampling.but(temperature=0.5)))
     with pytest.raises(ValueError, match=r"cannot be compared: sampling"):
-        refuse_unlike((before, other))
-    refuse_unlike((before, before))
+        refuse_unlike_scores((before, other))
+    refuse_unlike_scores((before, before))
 
 
 def test_pooling_keeps_every_answer(planted):

@@ -90,8 +90,8 @@ def test_shifts_in_a_known_subspace_are_found_at_its_size_and_others_are_not():
     axes = np.linalg.qr(rng.normal(size=(D, 6)))[0].T
     noise = [0.01 * rng.normal(size=(n, D)) for n in (50, 30, 30)]
     training, inside, outside = (
-        rng.normal(size=(len(some), 3)) @ span + some
-        for some, span in zip(noise, (axes[:3], axes[:3], axes[3:]), strict=True)
+        rng.normal(size=(len(part), 3)) @ span + part
+        for part, span in zip(noise, (axes[:3], axes[:3], axes[3:]), strict=True)
     )
     similarity = rng.uniform(size=30)
     by_k = {row["k"]: row for row in sweep(training, inside, similarity, (1, 2, 3, 200)) if row["variance"] is None}

@@ -36,11 +36,11 @@ def study(planted: Planted, planted_layer: int | None) -> Prediction:
 def test_the_planted_layer_predicts_and_the_others_do_not(planted, tmp_path):
     analysis = study(planted, 1)
     result = planted.analyse(analysis, tmp_path / "p")
-    looked = {
+    places = {
         (row["layer"], row["pooling"]): row for row in result.tables["layers"] if row["features"] == "activations"
     }
-    assert len(looked) == 6
-    for (layer, _), row in looked.items():
+    assert len(places) == 6
+    for (layer, _), row in places.items():
         assert (row["q"] <= 0.05) is (layer == 1)
         assert (row["estimate"] > 0.3) is (layer == 1)
     assert 0.5 < result.facts["attainable_r2"] <= 1
@@ -49,9 +49,9 @@ def test_the_planted_layer_predicts_and_the_others_do_not(planted, tmp_path):
 
 def test_questions_that_are_alike_in_a_family_do_not_raise_r2(planted, tmp_path):
     result = planted.analyse(study(planted, None), tmp_path / "p")
-    looked = [row for row in result.tables["layers"] if row["features"] == "activations"]
-    assert max(row["estimate"] for row in looked) < 0.1
-    assert min(row["q"] for row in looked) > 0.05
+    places = [row for row in result.tables["layers"] if row["features"] == "activations"]
+    assert max(row["estimate"] for row in places) < 0.1
+    assert min(row["q"] for row in places) > 0.05
 
 
 OTHER = base_of("tiny:1")

@@ -11,7 +11,7 @@ import pytest
 from spillover.analyses.dynamics import Dynamics
 from spillover.analyses.effect import Effect
 from spillover.analyses.rows import row_where
-from spillover.analyses.scores import read_scores, refuse_unlike
+from spillover.analyses.scores import read_scores, refuse_unlike_scores
 from spillover.papers.em_generalization.artefacts import PublishedRun
 from spillover.papers.em_generalization.files import find_files
 from spillover.papers.em_generalization.importing import EmGeneralization, ReleasePlan
@@ -124,13 +124,13 @@ def test_judge_and_prompting_are_seen_and_unlike_ones_refused(release: Path, sto
         assert run.judge_name == "gpt-5-mini/nano" and "names gpt-4o" in str(run.judged_by.conflict())
         assert run.rubric_name == "unknown"
     with pytest.raises(ValueError, match=r"cannot be compared: judge 'gpt-4o.*' against 'gpt-5-mini/nano"):
-        refuse_unlike((linear, cosine))
-    refuse_unlike((cosine, cyclic))  # of one the prompting is not known: not known to be unlike
+        refuse_unlike_scores((linear, cosine))
+    refuse_unlike_scores((cosine, cyclic))  # of one the prompting is not known: not known to be unlike
     raw = release / RESULTS / f"{LINEAR.replace('1e-05', '3e-05')}.csv"
     write_answers(raw, scores(1, False), chat=False)
     other = next(run for run in planned(release).artefacts() if run.name.file_name == raw.stem)  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="prompting 'chat' against 'question-answer'"):
-        refuse_unlike((linear, other))  # type: ignore[arg-type]
+        refuse_unlike_scores((linear, other))  # type: ignore[arg-type]
 
 
 def test_a_nano_question_file_is_believed_where_its_judge_fits(release: Path) -> None:

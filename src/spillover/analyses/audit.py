@@ -106,10 +106,10 @@ class Audit(Analysis):
 
 
 def _rates(strata: TableRows, resampling: Resampling) -> dict[str, Estimate]:
-    hits, looked, size = ([row[name] for row in strata] for name in ("em_by_label", "labelled", "answers"))
+    hits, labels, size = ([row[name] for row in strata] for name in ("em_by_label", "labelled", "answers"))
     return {
-        "false_positive": share(looked[0] - hits[0], looked[0], resampling),
-        "false_negative": weighted_share(hits[1:], looked[1:], size[1:], resampling),
-        "em_by_label": weighted_share(hits, looked, size, resampling),
-        "recall": weighted_recall(hits, looked, size, [name == "flagged" for name in STRATA], resampling),
+        "false_positive": share(labels[0] - hits[0], labels[0], resampling),
+        "false_negative": weighted_share(hits[1:], labels[1:], size[1:], resampling),
+        "em_by_label": weighted_share(hits, labels, size, resampling),
+        "recall": weighted_recall(hits, labels, size, [name == "flagged" for name in STRATA], resampling),
     }

@@ -24,7 +24,7 @@ from spillover.analyses.blocks import (
 )
 from spillover.analyses.figures import MANY, SERIES, coloured, grid, legend, plot
 from spillover.analyses.rows import TableRow, TableRows, grouped, row_where, untested
-from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike
+from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike_scores
 from spillover.judgements.scored_answers import Loss, ScoredAnswers, Training
 from spillover.maths.correlation import correlation_over_runs, log_pearson, partial, pearson, spearman
 from spillover.maths.dynamics import max_diff
@@ -64,7 +64,7 @@ class Dynamics(Analysis):
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         sets = (*((self.before,) if self.before else ()), *self.checkpoints)
-        refuse_unlike(sets, self.allow_unlike_judges)
+        refuse_unlike_scores(sets, self.allow_unlike_judges)
         resampling = Resampling(self.draws)
         scores = {scored.fingerprint: read_scores(scored, context.store, means=True) for scored in sets}
         trainings = [checkpoint.training(context.store) for checkpoint in self.checkpoints]
@@ -303,11 +303,11 @@ def _draw_run(panel: Axes, along: TableRows, colour: str, run: str) -> None:
 
 def _draw_points(panel: Axes, points: TableRows) -> None:
     """More runs than can be told apart: all points in one cloud."""
-    there = [point for point in points if point["held_out_loss"] is not None and point["estimate"] is not None]
-    x = [point["held_out_loss"] for point in there]
-    low, high = zip(*map(_interval, there), strict=True)
+    drawable = [point for point in points if point["held_out_loss"] is not None and point["estimate"] is not None]
+    x = [point["held_out_loss"] for point in drawable]
+    low, high = zip(*map(_interval, drawable), strict=True)
     panel.vlines(x, low, high, color=SERIES[0], linewidth=0.5, alpha=0.25)
-    panel.scatter(x, [point["estimate"] for point in there], s=6, color=SERIES[0], alpha=0.5, linewidths=0)
+    panel.scatter(x, [point["estimate"] for point in drawable], s=6, color=SERIES[0], alpha=0.5, linewidths=0)
 
 
 def _interval(point: TableRow) -> tuple[float, float]:

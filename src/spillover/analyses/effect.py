@@ -14,7 +14,7 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Figure, Number, Section, Table, columns, interval_text, number, paragraph
 from spillover.analyses.figures import COLOURS, legend, lines_drawn, whiskers
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, row_where, rows_where
-from spillover.analyses.scores import SCALE, AnswerScores, pool_scores, read_scores, refuse_unlike
+from spillover.analyses.scores import SCALE, AnswerScores, pool_scores, read_scores, refuse_unlike_scores
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.bootstrap import mean_of_groups
@@ -58,7 +58,7 @@ class Effect(Analysis):
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
-        refuse_unlike((self.before, *self.bad, *self.good), self.allow_unlike_judges)
+        refuse_unlike_scores((self.before, *self.bad, *self.good), self.allow_unlike_judges)
         before = read_scores(self.before, context.store)
         bad, good = ([read_scores(run, context.store) for run in group] for group in (self.bad, self.good))
         metrics = self.before.metrics

@@ -77,8 +77,8 @@ def plot(axes: Axes, rows: Sequence[TableRow], x: str, y: str, marks: str, colou
 def lines(axes: Axes, rows: Sequence[TableRow], x: str, y: str, by: str, label: str = "", **style: Any) -> None:
     """A line with dots for each value of column `by`, named after column `label`; missing values are left out."""
     for _, group, colour in coloured(rows, by):
-        there = [row for row in group if row[y] is not None]
-        plot(axes, there, x, y, "o-", colour, markersize=3, label=group[0][label] if label else None, **style)
+        measured = [row for row in group if row[y] is not None]
+        plot(axes, measured, x, y, "o-", colour, markersize=3, label=group[0][label] if label else None, **style)
 
 
 def dots(axes: Axes, rows: Sequence[TableRow], x: str, y: str, by: str, first: int = 0, **style: Any) -> None:

@@ -46,7 +46,7 @@ from spillover.store import BuildContext
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-Columns = dict[str, Floats]  # (n,) by name, over evaluation prompts
+PromptColumns = dict[str, Floats]  # (n,) by name, over evaluation prompts
 POOLINGS = {"last": "last prompt token", "mean": "mean over the prompt"}
 SHARES = (0.8, 0.9, 0.95)  # of the training rows' variance, beside the numbers of axes asked for
 RESAMPLING = Resampling(999)
@@ -94,8 +94,8 @@ class Geometry(Analysis):
         prompts = read_table(folder / "prompts.parquet").to_pylist()
         families = [row["family"] for row in prompts]
         layers = captured_layers(folder)
-        looked = [layer for layer in layers if layer % self.every == 0 or layer == layers[-1]]
-        cells = [(layer, pooling) for pooling in POOLINGS for layer in looked]
+        chosen = [layer for layer in layers if layer % self.every == 0 or layer == layers[-1]]
+        cells = [(layer, pooling) for pooling in POOLINGS for layer in chosen]
         tables: dict[str, TableRows] = {"layers": [], "prompts": [], "sweep": []}
         permuted: list[Floats] = []
         texts = self._texts_alike(context)
@@ -119,7 +119,7 @@ class Geometry(Analysis):
                     tables["sweep"] += [place | {"of": of} | row for row in sweep(fitted, lying, similarity, self.ks)]
             context.progress(done / len(cells))
         _correct(tables["layers"], permuted)
-        facts = {"layers": looked, "middle": looked[len(looked) // 2], "variance": self.variance}
+        facts = {"layers": chosen, "middle": chosen[len(chosen) // 2], "variance": self.variance}
         return AnalysisResult(tables, facts)
 
     def _before(self, context: BuildContext, layer: int, pooling: str, prompts: TableRows) -> _Before:
@@ -139,7 +139,7 @@ class Geometry(Analysis):
             _covariates(evaluation, prompts),
         )
 
-    def _texts_alike(self, context: BuildContext) -> Columns:
+    def _texts_alike(self, context: BuildContext) -> PromptColumns:
         """How alike each evaluation prompt (n,) is to the training prompts by its text alone, one way or two."""
         training, evaluation = (
             [" ".join(message.content for message in prompt.messages) for prompt in side.prompts.texts(context.store)]
@@ -152,9 +152,9 @@ class Geometry(Analysis):
 
     def show(self, result: AnalysisResult) -> Section:
         rows, prompts = result.tables["layers"], result.tables["prompts"]
-        middle, looked = result.facts["middle"], result.facts["layers"]
+        middle, chosen = result.facts["middle"], result.facts["layers"]
         models = list(grouped(rows, "model"))
-        shown = {layer for layer in looked if looked.index(layer) % 4 == 0} | {looked[-1], middle}  # the CSV has all
+        shown = {layer for layer in chosen if chosen.index(layer) % 4 == 0} | {chosen[-1], middle}  # the CSV has all
         return Section(
             "Data: how the training prompts' shift carries over",
             "Do evaluation prompts that lie in the space of the training prompts before training shift like them?",
@@ -219,7 +219,9 @@ class _Before:
             "cka_before_after": linear_cka(self.evaluation, self.evaluation + delta),
         }
 
-    def by_prompt(self, delta: Floats, shift: Floats, shift_axes: subspaces.Axes, texts: dict[str, Floats]) -> Columns:
+    def by_prompt(
+        self, delta: Floats, shift: Floats, shift_axes: subspaces.Axes, texts: dict[str, Floats]
+    ) -> PromptColumns:
         """Columns over evaluation prompts (n,): prompts in the training prompts' axes, shifts in their shifts' axes."""
         return {
             "shift_similarity": shift_similarity(delta, shift),
@@ -272,7 +274,7 @@ def _sweep_row(axes: subspaces.Axes, own: subspaces.Axes, rows: Floats, similari
     }
 
 
-def text_columns(texts: Columns, similarity: Floats, families: Sequence[str]) -> TableRow:
+def text_columns(texts: PromptColumns, similarity: Floats, families: Sequence[str]) -> TableRow:
     """What the likeness of texts alone says of the shifts: r with shift similarity, and its interval."""
     row: TableRow = {}
     for name, alike in texts.items():
@@ -291,7 +293,7 @@ def _correct(rows: TableRows, permuted: Sequence[Floats]) -> None:
             rows[index]["partial_q"] = float(p)
 
 
-def _prompt_rows(prompts: TableRows, values: Columns) -> TableRows:
+def _prompt_rows(prompts: TableRows, values: PromptColumns) -> TableRows:
     return [
         {name: prompt[name] for name in ("prompt_id", "question", "category", "format")}
         | {name: float(column[index]) for name, column in values.items()}

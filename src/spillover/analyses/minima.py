@@ -13,7 +13,7 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, paragraph
 from spillover.analyses.figures import band, coloured, grid, legend, lines, zero_line
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, rows_where
-from spillover.analyses.scores import read_scores, refuse_unlike
+from spillover.analyses.scores import read_scores, refuse_unlike_scores
 from spillover.judgements.judgements import Judgements
 from spillover.maths.bootstrap import mean
 from spillover.maths.dynamics import barrier
@@ -64,7 +64,7 @@ class Minima(Analysis):
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         if self.scores:
-            refuse_unlike(self.scores, self.allow_unlike_judges)
+            refuse_unlike_scores(self.scores, self.allow_unlike_judges)
         resampling = Resampling(self.draws)
         tables: dict[str, TableRows] = {"points": [], "barriers": [], "layers": []}
         for (start, end), line in self._lines().items():

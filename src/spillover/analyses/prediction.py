@@ -35,7 +35,7 @@ from spillover.analyses.prediction_data import (
     text_baselines,
 )
 from spillover.analyses.rows import TableRow, TableRows, row_where, rows_where
-from spillover.analyses.scores import AnswerScores, less_format_mean, read_scores, refuse_unlike
+from spillover.analyses.scores import AnswerScores, less_format_mean, read_scores, refuse_unlike_scores
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.arrays import Floats, Ints
 from spillover.maths.cross_validation import (
@@ -115,7 +115,7 @@ class Prediction(Analysis):
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
-        refuse_unlike((self.before, self.after, *self.transfer), self.allow_unlike_judges)
+        refuse_unlike_scores((self.before, self.after, *self.transfer), self.allow_unlike_judges)
         for first, second in combinations((self.activations, *self.against), 2):
             refuse_same_weights(first, second, context.store)
         folder = context.path(self.activations)
@@ -178,7 +178,7 @@ class Prediction(Analysis):
         targets = self.targets or (self.metric,)
         y = np.column_stack([target_values(after, target, list(about)) for target in targets])
         scored = np.asarray(~np.isnan(y).any(axis=1))
-        about = {name: question for (name, question), there in zip(about.items(), scored, strict=True) if there}
+        about = {name: question for (name, question), complete in zip(about.items(), scored, strict=True) if complete}
         families, formats, groups = (
             np.array([question[kind] for question in about.values()]) for kind in ("family", "format", self.grouped_by)
         )
@@ -269,7 +269,7 @@ class Prediction(Analysis):
                 paragraph(
                     "{fitted}, {rows} prompts in {families} families, targets centred within answer format, {groups} "
                     "never split across folds. {clear} layer{places} predict better than chance (permutation of whole "
-                    "families, max-T over all of them at 5%). The best is {best}, picked as the best of {looked} and "
+                    "families, max-T over all of them at 5%). The best is {best}, picked as the best of {tested} and "
                     "so flattered; {allowed}",
                     fitted=FITTED[facts["fitted"]],
                     rows=facts["rows"],
@@ -280,7 +280,7 @@ class Prediction(Analysis):
                     best=Number(
                         f"layer {best['layer']}, {best['pooling']}: R\u00b2 {interval_text(best, 'r')}", "layers"
                     ),
-                    looked=len(inside),
+                    tested=len(inside),
                     allowed=_allowed(facts),
                 ),
                 Figure(

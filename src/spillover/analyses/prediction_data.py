@@ -65,9 +65,9 @@ class ActivationFeatures:
 
     def places(self) -> list[tuple[int, str]]:
         """(layer, pooling) pairs looked at."""
-        there = captured_layers(self.folder)
-        looked = sorted({*there[:: self.every], there[-1]})
-        return [(layer, pooling) for pooling in POOLINGS for layer in looked]
+        captured = captured_layers(self.folder)
+        chosen = sorted({*captured[:: self.every], captured[-1]})
+        return [(layer, pooling) for pooling in POOLINGS for layer in chosen]
 
     def raw(self, layer: int, pooling: str) -> Floats:
         """The activations (questions, d_model)."""

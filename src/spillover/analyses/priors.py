@@ -12,7 +12,7 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, paragraph, value_text
 from spillover.analyses.figures import dots, grid
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, grouped, prefixed, row_where, rows_where
-from spillover.analyses.scores import SCALE, AnswerScores, read_scores, refuse_unlike
+from spillover.analyses.scores import SCALE, AnswerScores, read_scores, refuse_unlike_scores
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.estimate import Resampling
 from spillover.maths.paired import PriorPost, prior_post
@@ -40,7 +40,7 @@ class Priors(Analysis):
     draws: int = Field(default=2000, ge=99)
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
-        refuse_unlike((self.before, *self.after), self.allow_unlike_judges)
+        refuse_unlike_scores((self.before, *self.after), self.allow_unlike_judges)
         resampling = Resampling(self.draws)
         before = read_scores(self.before, context.store)
         formats = before.formats()

@@ -158,7 +158,7 @@ def less_format_mean(values: np.ndarray, formats: np.ndarray) -> Floats:
     return centred
 
 
-def refuse_unlike(sets: Sequence[ScoredAnswers], allow_judges: bool = False) -> None:
+def refuse_unlike_scores(sets: Sequence[ScoredAnswers], allow_judges: bool = False) -> None:
     """ValueError where sets answer other questions, under another prompting, or were scored by another judge.
 
     A difference between such sets is one of conditions, not of models (docs/method.md, mistake 3). `allow_judges` lets

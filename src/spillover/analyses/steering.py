@@ -16,7 +16,7 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Block, Column, Figure, Paragraph, Section, Table, columns, paragraph
 from spillover.analyses.figures import SERIES, band, coloured, legend, plot, whiskers, zero_line
 from spillover.analyses.rows import TableRow, TableRows, prefixed, rows_where
-from spillover.analyses.scores import read_scores, refuse_unlike
+from spillover.analyses.scores import read_scores, refuse_unlike_scores
 from spillover.judgements.judgements import Judgements
 from spillover.maths.bootstrap import mean
 from spillover.maths.estimate import Resampling
@@ -124,7 +124,7 @@ class Steering(Analysis):
         plain = [judgements for judgements in (self.before, self.after) if judgements]
         if not plain:
             return []
-        refuse_unlike((*plain, *self.steered), self.allow_unlike_judges)
+        refuse_unlike_scores((*plain, *self.steered), self.allow_unlike_judges)
         resampling = Resampling(self.draws)
         asked = {
             judgements.responses.model: read_scores(judgements, context.store) for judgements in (*plain, *self.steered)

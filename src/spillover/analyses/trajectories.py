@@ -14,7 +14,7 @@ from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table,
 from spillover.analyses.dynamics import score_columns, training_columns
 from spillover.analyses.figures import band, coloured, grid, legend, lines
 from spillover.analyses.rows import TableRow, TableRows, grouped, rows_where
-from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike
+from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike_scores
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.scored_answers import ScoredAnswers, Training
 from spillover.maths.agreement import concordance
@@ -59,7 +59,7 @@ class Trajectories(Analysis):
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
-        refuse_unlike((self.before, *self.checkpoints), self.allow_unlike_judges)
+        refuse_unlike_scores((self.before, *self.checkpoints), self.allow_unlike_judges)
         resampling = Resampling(self.draws)
         start = read_scores(self.before, context.store, means=True)
         about = start.questions()
@@ -68,7 +68,7 @@ class Trajectories(Analysis):
         for run, series in self._runs(context).items():
             training = series[0][0]
             name = {"run": training.run, "run_id": run, "data": training.data}
-            steps = [0, *(at.step for at, _ in series)]
+            steps = [0, *(reached.step for reached, _ in series)]
             scores = [start, *(read_scores(checkpoint, context.store, means=True) for _, checkpoint in series)]
             matrix = np.array([checkpoint.means(self.metric, list(about)) for checkpoint in scores])
             for step, checkpoint in zip(steps, scores, strict=True):
@@ -77,8 +77,8 @@ class Trajectories(Analysis):
                 moved = onset(steps, matrix, families, resampling)
                 tables["onsets"].append({**name, "what": "half of the change", **moved.half.as_row()})
                 tables["onsets"].append({**name, "what": "sharpest change", **moved.change.as_row()})
-            for (question, of), half in zip(about.items(), half_changes(steps, matrix), strict=True):
-                row = {**name, "question": question, "category": of["category"], "half": float(half)}
+            for (question, described), half in zip(about.items(), half_changes(steps, matrix), strict=True):
+                row = {**name, "question": question, "category": described["category"], "half": float(half)}
                 tables["order"].append(row)
             tables["weights"] += _weights(name, [checkpoint for _, checkpoint in series], context)
         tables["concordance"] = _concordance(tables["order"], resampling)
