@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 
@@ -22,6 +22,7 @@ from spillover.cli.options import RUN_OPTIONS, option
 from spillover.spec import Spec, did_you_mean
 from spillover.store import Artefact
 
+Result = TypeVar("Result")
 RESERVED = {"help", *(option.name for option in RUN_OPTIONS)}
 
 
@@ -32,7 +33,7 @@ class Parameter:
     name: str
     type: Any
     many: bool  # a tuple: the option may come again and again, or hold a list with commas
-    default: Any  # inspect.Parameter.empty where the recipe has none
+    default: object  # inspect.Parameter.empty where the recipe has none
     help: str
 
     def option(self) -> inspect.Parameter:
@@ -61,7 +62,7 @@ class Recipe:
     """A recipe file, loaded."""
 
     path: Path
-    function: Callable[..., Any]
+    function: Callable[..., object]
     parameters: tuple[Parameter, ...]
 
     @property
@@ -70,7 +71,7 @@ class Recipe:
         doc = inspect.getdoc(self.function) or inspect.getdoc(sys.modules[self.function.__module__]) or ""
         return doc.split("\n\n")[0]
 
-    def study(self, chosen: Mapping[str, Any]) -> Artefact:
+    def study(self, chosen: Mapping[str, object]) -> Artefact:
         """The study that the recipe makes of the parameters given."""
         values = {parameter.name: parameter.value(chosen[parameter.name]) for parameter in self.parameters}
         study = _guarded(self.path, lambda: self.function(**values))
@@ -116,7 +117,7 @@ def load_recipe(path: Path) -> Recipe:
     return Recipe(path, function, _parameters(path, function))
 
 
-def _parameters(path: Path, function: Callable[..., Any]) -> tuple[Parameter, ...]:
+def _parameters(path: Path, function: Callable[..., object]) -> tuple[Parameter, ...]:
     hints = _guarded(path, lambda: typing.get_type_hints(function, include_extras=True))
     parameters = []
     for name, parameter in inspect.signature(function).parameters.items():
@@ -128,7 +129,7 @@ def _parameters(path: Path, function: Callable[..., Any]) -> tuple[Parameter, ..
     return tuple(parameters)
 
 
-def _parameter(path: Path, name: str, hint: Any, default: Any) -> Parameter:
+def _parameter(path: Path, name: str, hint: Any, default: object) -> Parameter:
     help = ""
     if get_origin(hint) is Annotated:
         hint, *notes = get_args(hint)
@@ -152,7 +153,7 @@ def _without_none(hint: Any) -> Any:
     return hint
 
 
-def _guarded(path: Path, action: Callable[[], Any]) -> Any:
+def _guarded(path: Path, action: Callable[[], Result]) -> Result:
     """What `action` gives; a mistake in the recipe's own Python becomes a ValueError that names the line."""
     try:
         return action()

@@ -84,10 +84,11 @@ class _Progress:
         self.whole = sum(self.guess.values()) or 1.0
 
     def finished(self, artefact: Artefact, outcome: Outcome) -> None:
-        self.listener.begin(outcome.name)
         if outcome.missing:
-            self.listener.log(f"{outcome.state}: {outcome.error}")
-        self.listener.end(outcome.name, outcome.seconds, outcome.state == "made")
+            self.listener.log(f"{outcome.state}: {outcome.name}: {outcome.error}")
+        else:
+            self.listener.begin(outcome.name)
+            self.listener.end(outcome.name, outcome.seconds, outcome.state == "made")
         self.done += self.guess[artefact.fingerprint]
 
     def look(self) -> None:
