@@ -24,7 +24,7 @@ from spillover.analyses.blocks import (
 )
 from spillover.analyses.figures import MANY, SERIES, coloured, grid, legend, plot
 from spillover.analyses.rows import TableRow, TableRows, grouped, row_where, untested
-from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike_scores
+from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike_scores, refuse_untrained
 from spillover.judgements.scored_answers import Loss, ScoredAnswers, Training
 from spillover.maths.correlation import correlation_over_runs, log_pearson, partial, pearson, spearman
 from spillover.maths.dynamics import max_diff
@@ -57,9 +57,7 @@ class Dynamics(Analysis):
 
     @model_validator(mode="after")
     def _are_checkpoints(self) -> Self:
-        for checkpoint in self.checkpoints:
-            if not checkpoint.trained:
-                raise ValueError(f"dynamics needs checkpoints whose training is at hand, got {checkpoint.subject}")
+        refuse_untrained(self.checkpoints, "dynamics needs")
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:

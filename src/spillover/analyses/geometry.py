@@ -220,7 +220,7 @@ class _Before:
         }
 
     def by_prompt(
-        self, delta: Floats, shift: Floats, shift_axes: subspaces.Axes, texts: dict[str, Floats]
+        self, delta: Floats, shift: Floats, shift_axes: subspaces.Axes, texts: PromptColumns
     ) -> PromptColumns:
         """Columns over evaluation prompts (n,): prompts in the training prompts' axes, shifts in their shifts' axes."""
         return {

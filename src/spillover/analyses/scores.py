@@ -142,6 +142,13 @@ def read_scores(scored: ScoredAnswers, store: Store, means: bool = False) -> Ans
     return AnswerScores(scored.subject, scored.columns(store), published)
 
 
+def refuse_untrained(checkpoints: Sequence[ScoredAnswers], needing: str) -> None:
+    """ValueError where a checkpoint's training is not at hand; `needing` is how its message begins."""
+    for checkpoint in checkpoints:
+        if not checkpoint.trained:
+            raise ValueError(f"{needing} checkpoints whose training is at hand, got {checkpoint.subject}")
+
+
 def pool_scores(scores: Sequence[AnswerScores], label: str) -> AnswerScores:
     """The answers of several models as those of one."""
     names = scores[0].columns

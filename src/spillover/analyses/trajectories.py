@@ -14,7 +14,7 @@ from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table,
 from spillover.analyses.dynamics import score_columns, training_columns
 from spillover.analyses.figures import band, coloured, grid, legend, lines
 from spillover.analyses.rows import TableRow, TableRows, grouped, rows_where
-from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike_scores
+from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike_scores, refuse_untrained
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.scored_answers import ScoredAnswers, Training
 from spillover.maths.agreement import concordance
@@ -53,9 +53,7 @@ class Trajectories(Analysis):
 
     @model_validator(mode="after")
     def _are_checkpoints(self) -> Self:
-        for checkpoint in self.checkpoints:
-            if not checkpoint.trained:
-                raise ValueError(f"trajectories need checkpoints whose training is at hand, got {checkpoint.subject}")
+        refuse_untrained(self.checkpoints, "trajectories need")
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
