@@ -27,6 +27,7 @@ ROOMS = (
     ("api_client",),
     ("responses",),
     ("judgements", "activations"),
+    ("checks",),
     ("importers",),
     ("analyses",),
     ("report",),

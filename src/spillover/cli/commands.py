@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from spillover.cli import listing
+from spillover.cli.checking import check_model
 from spillover.cli.errors import clear_errors
 from spillover.cli.importing import ImporterCommands
 from spillover.cli.new import write_new
@@ -216,6 +217,22 @@ def new(
 ) -> None:
     """Write the one file that adds a part, from a template; or a copy of a recipe."""
     write_new(part, name, to, source)
+
+
+@app.command()
+@clear_errors
+def check(
+    model: Annotated[
+        str, typer.Argument(help="A model: pypi:NAME, hf:OWNER/NAME@REVISION, a folder; with --parent, an organism.")
+    ],
+    parent: Annotated[
+        str | None, typer.Option("--parent", help="MODEL (adapter:FOLDER, say) is what others trained from this base.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of check, ok and detail.")] = False,
+) -> None:
+    """Look whether a model works in every stage, before a day of GPU time is spent on it."""
+    if not check_model(model, parent, as_json):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spillover.cli.checking import note_new_models
 from spillover.cli.options import RUN_OPTIONS, command_with, option
 from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.interactive.progress import shown
@@ -69,8 +70,10 @@ def make_study(study: Artefact, store: Path, out: Path, engine: Engine | None = 
         return
     _check_out(out)
     opened = Store.open(store)
+    note_new_models(study)
     with shown() as listener:
         folder = (engine or _engine("here"))(study, opened, listener)
+    note_new_models(study)  # those that had to be fetched first
     dismiss()  # not after an error: the launcher ends those who wait
     with opened.lock(study):  # one process at a time, if several run the same study
         _copy(folder, out)

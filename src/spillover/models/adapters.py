@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from spillover.models.adapter_sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS, expect_adapter, has_tokenizer
-from spillover.models.pretrained import empty_network, tokenizer_from
+from spillover.models.adapter_sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS, expect_adapter
+from spillover.models.pretrained import empty_network
 from spillover.models.sources import first_line
 
 if TYPE_CHECKING:
@@ -124,11 +124,6 @@ def with_adapter(network: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return merged
 
 
-def own_tokenizer_rows(folder: Path) -> int:
-    """How many token ids the tokenizer in an adapter's folder has; 0 where it has none."""
-    return len(tokenizer_from(folder)) if has_tokenizer(folder) else 0
-
-
 def _expected(network: PreTrainedModel, folder: Path) -> tuple[dict[str, Shape], dict[str, Shape]]:
     """Names and shapes of what peft saves of this adapter over this network, and of embeddings that it may save too."""
     from peft import PeftConfig, get_peft_model
@@ -151,7 +146,7 @@ def _expected(network: PreTrainedModel, folder: Path) -> tuple[dict[str, Shape],
 
 def _fit_vocabulary(network: PreTrainedModel, folder: Path) -> None:
     """Give the network as many embeddings as the adapter was trained with; those that are new are 0 until loaded."""
-    rows, before = _vocabulary_rows(network, folder), network.get_input_embeddings().weight.shape[0]
+    rows, before = vocabulary_rows(network, folder), network.get_input_embeddings().weight.shape[0]
     if rows == before:
         return
     network.resize_token_embeddings(rows, mean_resizing=False)
@@ -159,7 +154,7 @@ def _fit_vocabulary(network: PreTrainedModel, folder: Path) -> None:
         layer.weight.data[before:] = 0.0
 
 
-def _vocabulary_rows(network: PreTrainedModel, folder: Path) -> int:
+def vocabulary_rows(network: PreTrainedModel, folder: Path) -> int:
     """How many tokens the network has embeddings for once the adapter is there."""
     layer = network.get_input_embeddings()
     name = next(name for name, module in network.named_modules() if module is layer)

@@ -1,0 +1,172 @@
+"""Checks of what a network does: asked, trained and looked into by us, against what it does by itself.
+
+Each takes the subject and returns what there is in a line; a ValueError says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spillover.activations.capture import ActivationSelection, TokenizedText, capture
+from spillover.activations.find_layers import find_layers
+from spillover.activations.sites import FINAL, layer_site
+from spillover.checks.subject import Subject
+from spillover.organisms.losses import expect_own_loss, token_losses
+from spillover.organisms.tuning import LoRA
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOKENS = 12  # of each answer that is written
+TIE = 1e-3  # of the logits' standard deviation: two tokens nearer than that may change places by rounding
+STATES_TOLERANCE = 1e-3  # of a hidden state's norm
+RATES = (1e-3, 1e-4)  # of the one step; some networks want the lower
+OUR_LOOP = "ask it through a server (docs/servers.md) until this is mended here, and tell us"
+
+
+def same_as_generate(subject: Subject) -> str:
+    """Greedy answers to eight questions are those of transformers' `generate`, or part at a tie."""
+    prompts = subject.prompts()
+    ours = _answers(subject, prompts, 0.0)
+    unlike = 0
+    for prompt, tokens in zip(prompts, ours, strict=True):
+        theirs = _generated(subject, prompt)
+        place = next((at for at, (a, b) in enumerate(zip(tokens, theirs, strict=False)) if a != b), None)
+        if place is None and len(tokens) == len(theirs):
+            continue
+        unlike += 1
+        if place is None or not _tied(subject, (*prompt, *tokens[:place]), tokens[place], theirs[place]):
+            raise ValueError(
+                f"our loop writes {subject.tokenizer.decode(tokens)!r} where generate writes "
+                f"{subject.tokenizer.decode(theirs)!r}: {OUR_LOOP}"
+            )
+    ties = f"; {unlike} part where two tokens are equally probable" if unlike else ""
+    return f"{len(prompts) - unlike} of {len(prompts)} greedy answers of {TOKENS} tokens are generate's{ties}"
+
+
+def batched_as_alone(subject: Subject) -> str:
+    """Answers drawn eight at a time are those drawn one at a time."""
+    prompts = subject.prompts()
+    together = _answers(subject, prompts, 1.0)
+    alone = [_answers(subject, [prompt], 1.0)[0] for prompt in prompts]
+    if unlike := sum(left != right for left, right in zip(together, alone, strict=True)):
+        raise ValueError(f"{unlike} of {len(prompts)} answers are others when asked alone: {OUR_LOOP}")
+    return f"{len(prompts)} of {len(prompts)} answers drawn together are those drawn alone"
+
+
+def own_loss(subject: Subject) -> str:
+    """The loss at supervised positions is the network's own."""
+    rows = subject.rows()
+    expect_own_loss(subject.loaded.network, rows)
+    losses, _ = token_losses(subject.loaded.network, rows, "float32")
+    return f"{float(losses.mean()):.3f} nats a token on {len(rows)} rows, by our loss and by its own"
+
+
+def captured_states(subject: Subject) -> str:
+    """What is captured after each layer is what `output_hidden_states` gives there."""
+    import torch
+
+    prompts, network = subject.prompts(), subject.loaded.network
+    decoder = find_layers(network)
+    selection = ActivationSelection(poolings=("last",))
+    names = selection.site_names(decoder)
+    arrays = np.zeros((len(names), len(prompts), decoder.width), np.float32)
+
+    def write_rows(rows: list[int], block: np.ndarray) -> None:
+        arrays[:, rows] = block
+
+    capture(decoder, [TokenizedText.of_prompt(prompt) for prompt in prompts], selection, write_rows)
+    worst, count = 0.0, len(decoder.layers)
+    for index, prompt in enumerate(prompts):
+        ids = torch.tensor([prompt], device=network.device)
+        with torch.inference_mode():
+            states = network(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
+        if states is None or len(states) != count + 1:
+            given = "none" if states is None else len(states)
+            raise ValueError(f"the network gives {given} hidden states for {count} layers: what they are is not known")
+        for layer in range(count):  # the last of transformers' is after the final norm
+            site = layer_site(layer) if layer + 1 < count else FINAL
+            theirs = states[layer + 1][0, -1].float().cpu().numpy()
+            error = float(np.linalg.norm(arrays[names.index(site), index] - theirs) / np.linalg.norm(theirs))
+            if not error <= STATES_TOLERANCE:
+                raise ValueError(
+                    f"what is captured at {site} differs from output_hidden_states by {error:.1%} of its norm: "
+                    f"activations of this model would not be what they are called; do not capture them"
+                )
+            worst = max(worst, error)
+    return f"{count} layers, {len(prompts)} prompts: at most {worst:.0e} of a state's norm from output_hidden_states"
+
+
+def training_step(subject: Subject) -> str:
+    """One step of LoRA lowers the loss of the rows it was taken on. The last check: it changes the network."""
+    import torch
+
+    rows, tuning = subject.rows(), LoRA(rank=8, alpha=16.0)
+    network = tuning.trainable_network(subject.loaded.network, 0, "").train()
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    with torch.no_grad():
+        start = [weight.clone() for weight in weights]
+    losses: list[float] = []
+    for rate in RATES:
+        with torch.no_grad():
+            for weight, value in zip(weights, start, strict=True):
+                weight.copy_(value)
+        optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
+        optimizer.zero_grad()
+        before = token_losses(network, rows, "float32", share=False)[0].mean()
+        before.backward()
+        optimizer.step()
+        with torch.no_grad():
+            after = float(token_losses(network, rows, "float32", share=False)[0].mean())
+        losses = [float(before.detach()), after]
+        if after < losses[0]:
+            return f"one step of LoRA takes the loss from {losses[0]:.3f} to {after:.3f} nats (rate {rate:g})"
+    raise ValueError(
+        f"one step of LoRA takes the loss from {losses[0]:.4f} to {losses[1]:.4f} nats: gradients do not reach the "
+        f"adapters as they should; do not train this model here"
+    )
+
+
+def _answers(subject: Subject, prompts: Sequence[tuple[int, ...]], temperature: float) -> list[list[int]]:
+    from spillover.models.forward.load_models import load_alone
+    from spillover.responses.samplers.decoding import Draft, Rules, write_answers
+    from spillover.responses.sampling import uniforms
+
+    opened = load_alone(subject.model, subject.store, "float32")
+    drafts = [Draft(prompt, uniforms(0, str(prompt), 0, TOKENS)) for prompt in prompts]
+    rules = Rules(TOKENS, temperature, 1.0, opened.loaded.end_tokens, (), subject.tokenizer.decode)
+    write_answers(opened, drafts, rules, len(drafts), lambda share: None)
+    return [draft.tokens for draft in drafts]
+
+
+def _generated(subject: Subject, prompt: tuple[int, ...]) -> list[int]:
+    import torch
+    from transformers import GenerationConfig
+
+    loaded = subject.loaded
+    ends = sorted(loaded.end_tokens)
+    settings = GenerationConfig(max_new_tokens=TOKENS, do_sample=False, pad_token_id=0, eos_token_id=ends or None)
+    ids = torch.tensor([prompt], device=loaded.device)
+    own = loaded.network.generation_config
+    loaded.network.generation_config = GenerationConfig()  # or its penalties would come in
+    try:
+        written: Tensor = loaded.network.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
+        )
+    finally:
+        loaded.network.generation_config = own
+    tokens: list[int] = written[0, len(prompt) :].tolist()
+    return tokens[:-1] if tokens and tokens[-1] in ends else tokens
+
+
+def _tied(subject: Subject, before: tuple[int, ...], left: int, right: int) -> bool:
+    """Whether the network finds two tokens equally probable after `before`, to rounding."""
+    import torch
+
+    with torch.inference_mode():
+        ids = torch.tensor([before], device=subject.loaded.device)
+        logits = subject.loaded.network(input_ids=ids, use_cache=False).logits[0, -1].float()
+    return bool((logits[left] - logits[right]).abs() <= TIE * logits.std())
