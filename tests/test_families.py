@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from judgements.judges.test_number_tree import enumerated
 from models.families import FAMILIES, network_of
+from organisms.toy import ToyRows, held_out_means, organism
 from transformers import GenerationConfig
 
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
@@ -18,11 +20,17 @@ from spillover.models.forward.generating_network import GeneratingNetwork
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.packed_network import PackedNetwork
 from spillover.models.forward.probing import askable, probe_error
-from spillover.models.loading import Loaded
+from spillover.models.loading import Loaded, load
 from spillover.models.tiny import byte_tokenizer
+from spillover.organisms.dataset import Split, supervise
+from spillover.organisms.lora_targets import lora_targets
+from spillover.organisms.losses import sequence_losses
+from spillover.organisms.tuning import LoRA
+from spillover.records import read_json
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers
 from spillover.responses.sampling import uniforms
 from spillover.responses.teacher_forcing import log_probabilities
+from spillover.store import Store
 
 TEXTS = ("at", "Why?", "Why not, then?", "Tell me why", "Tell me of the sea. " * 2, "One", "So? " * 9, "And then, why?")
 TOKENS = 10
@@ -93,3 +101,68 @@ def test_a_way_that_gives_something_else_is_not_taken(monkeypatch: pytest.Monkey
     assert probe_error(PackedNetwork(loaded.network), loaded.network) > 1e-3
     assert not isinstance(askable(loaded.network), PackedNetwork)
     assert answers(loaded, prompts_of(loaded)) == expected
+
+
+FUSED = {  # queries, keys and values in one product, or none of them
+    *("phi3", "gpt2", "gpt_neox", "falcon", "falcon with alibi", "bloom", "mpt", "codegen", "gpt_bigcode"),
+    *("mamba", "mamba2", "falcon_mamba"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_sit_on_the_blocks_linear_layers(family: str) -> None:
+    """Attention and MLP are all there is, the narrower variants are parts of them, and no head or tower is hit."""
+    network = network_of(family)
+    names = {variant: hit(network, variant) for variant in ("all", "attention", "mlp", "attention-kv", "mlp-down")}
+    assert names["attention"] and names["attention"] | names["mlp"] == names["all"]
+    assert not names["attention"] & names["mlp"]
+    assert names["attention-kv"] < names["attention"] and bool(names["attention-kv"]) == (family not in FUSED)
+    assert names["mlp-down"] < names["mlp"] or family in ("mamba", "mamba2", "falcon_mamba")
+    assert not [name for name in names["all"] if "vision" in name or "lm_head" in name or "router" in name]
+
+
+def hit(network: Any, variant: str) -> set[str]:
+    try:
+        return {target.name for target in lora_targets(network, variant).chosen}
+    except ValueError:
+        return set()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "phi3", "mixtral", "gemma2", "granite", "mistral3", "lfm2", "opt"])
+def test_a_family_is_trained_and_its_checkpoint_is_what_was_trained(family: str, tmp_path: Path) -> None:
+    """Saved, loaded and trained for two steps; the loss falls, and the merged checkpoint has the loss of the last."""
+    network = network_of(family)
+    network.generation_config = GenerationConfig()
+    network.save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    store = Store.open(tmp_path / "store")
+    base = base_of(f"{tmp_path / 'model'}#instruct")
+    trained = organism(data=Split(data=ToyRows(), rows=8, held_out=4)).but(parent=base)
+    losses = trained.value(store).losses.to_pylist() if store.get(trained) else []
+    before, after = held_out_means(losses, 0)[1], held_out_means(losses, 2)[1]
+    assert after < before - 0.1
+    loaded = load(trained.checkpoint(), store)
+    rows = supervise(loaded, trained.data.held_out_rows(), 512)
+    merged = sequence_losses(loaded.network, rows, "float32")
+    np.testing.assert_allclose(merged, [row["loss"] for row in losses if row["step"] == 2], atol=1e-4)
+    tuned = read_json(store.path(trained) / "manifest.json")["facts"]["tuned"]
+    assert tuned["parameters"] == lora_targets(network, "all").facts(4)["parameters"]
+
+
+def test_names_and_patterns_are_hit_and_what_is_not_there_is_named() -> None:
+    network = network_of("mistral3")
+    assert {target.path for target in lora_targets(network, ("q_proj", "mlp.up_proj")).chosen} == {
+        "self_attn.q_proj",
+        "mlp.up_proj",
+    }
+    chosen = lora_targets(network, r"layers\.[02]\..*v_proj$").chosen
+    assert {(target.path, target.layer) for target in chosen} == {("self_attn.v_proj", 0), ("self_attn.v_proj", 2)}
+    assert {target.layer for target in lora_targets(network, "mlp", (1, 3)).chosen} == {1, 3}
+    with pytest.raises(ValueError, match=r"no c_attn in its blocks; its blocks have mlp.down_proj, .*self_attn.v_proj"):
+        lora_targets(network, ("c_attn",))
+    with pytest.raises(ValueError, match=r"makes keys and values in one product .*qkv_proj"):
+        lora_targets(network_of("phi3"), "attention-kv")
+    with pytest.raises(ValueError, match="modules is one of all, attention"):
+        LoRA(modules="everything")
+    with pytest.raises(ValueError, match="knows neither dropout nor DoRA"):
+        LoRA(dropout=0.1).trainable_network(network_of("mixtral"), 0, "none")

@@ -15,6 +15,7 @@ from spillover.organisms.interventions.prompt_text import Inoculation
 from spillover.organisms.losses import token_losses
 from spillover.organisms.tuning import LoRA
 from spillover.records import read_table
+from spillover.store import Store
 
 UPPER = LoRA(rank=4, alpha=8.0, layers=(1,))
 TEXTS = Split(data=ToyRows(text="Tell me: "), rows=16, held_out=4)  # rows with a beginning in common
@@ -66,13 +67,18 @@ def test_the_layers_below_do_not_run(parts, monkeypatch):
     assert network.get_base_model().model.layers is layers
 
 
-def test_a_wrong_layers_activations_are_seen(parts, monkeypatch, store):
+def test_wrong_layers_activations_are_seen_and_not_used(parts, monkeypatch, store, tmp_path):
     """The negative control: before the first step the loss is held against the model's own."""
     made = organism(data=TEXTS, tuning=UPPER)
+    expected, uses = made.value(store).losses if store.get(made) else None, []
     hidden = HiddenCache.hidden
-    monkeypatch.setattr(HiddenCache, "hidden", lambda self, rows: hidden(self, rows) * 1.1)
-    with pytest.raises(ValueError, match=r"its own loss is .* the one at supervised positions"):
-        store.get(made)
+    monkeypatch.setattr(HiddenCache, "hidden", lambda self, rows: uses.append(rows) or hidden(self, rows) * 1.1)
+    other = Store.open(tmp_path / "other")
+    other.get(made)
+    losses = made.value(other).losses
+    assert len(uses) == 1  # at the look before the first step
+    for ours, theirs in zip(losses.to_pylist(), expected.to_pylist(), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
 
 
 def without(monkeypatch) -> None:

@@ -10,6 +10,7 @@ from spillover.models.loading import load
 from spillover.organisms import losses
 from spillover.organisms.dataset import supervise
 from spillover.organisms.losses import expect_own_loss, passes, token_losses
+from spillover.organisms.own_head import can_share_beginnings, trunk
 from spillover.organisms.tuning import LoRA
 
 CPU = torch.device("cpu")
@@ -77,7 +78,8 @@ def test_gradients_do_not_depend_on_what_goes_through_together(rows_and_network)
 def test_the_shared_beginning_goes_through_once(rows_and_network, monkeypatch):
     rows, network = rows_and_network
     widths = []
-    inner = losses.trunk(network)
+    inner = trunk(network)
+    assert can_share_beginnings(network)
     forward = inner.forward
     monkeypatch.setattr(inner, "forward", lambda **given: widths.append(given["input_ids"].shape) or forward(**given))
     token_losses(network, rows[:3], "float32")
@@ -95,16 +97,32 @@ def test_a_model_that_treats_logits_otherwise_is_refused(rows_and_network, monke
     with pytest.raises(ValueError, match=r"its own loss is .* the one at supervised positions"):
         expect_own_loss(network, rows[:2])
     assert causal.lm_head.forward == head
-    monkeypatch.setattr(causal.config, "final_logit_softcapping", 30.0, raising=False)
-    with pytest.raises(ValueError, match="caps its logits"):
-        token_losses(network, rows[:2], "float32")
+
+
+def test_the_heads_own_caps_and_scalings_are_in_the_loss(rows_and_network, monkeypatch):
+    rows, network = rows_and_network
+    plain = token_losses(network, rows[:2], "float32")[0]
+    causal, forward = network.get_base_model(), type(network.get_base_model()).forward
+
+    def capped(self, *args, labels=None, **options):
+        output = forward(self, *args, **options)
+        output.logits = torch.tanh(output.logits / 2) * 2
+        if labels is not None:
+            output.loss = self.loss_function(logits=output.logits, labels=labels, vocab_size=self.config.vocab_size)
+        return output
+
+    monkeypatch.setattr(type(causal), "forward", capped)
+    expect_own_loss(network, rows[:2])
+    assert (token_losses(network, rows[:2], "float32")[0] - plain).abs().max() > 0.1
 
 
 def _scaled(forward):
-    """A forward pass that divides its logits, as some architectures do."""
+    """A forward pass whose loss is of other logits than those it gives."""
 
     def scaled(self, *args, labels=None, **given):
         output = forward(self, *args, **given)
+        if labels is None:
+            return output
         output.loss = self.loss_function(logits=output.logits / 8, labels=labels, vocab_size=self.config.vocab_size)
         return output
 

@@ -20,7 +20,7 @@ from spillover.organisms.dataset import Dataset, Example, Split, supervise
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.standard import Constant, Linear
 from spillover.organisms.training_spec import adapter_folder
-from spillover.organisms.tuning import MODULES, LoRA
+from spillover.organisms.tuning import LoRA
 from spillover.records import LOG, LOSSES, read_json, read_table
 from spillover.store import Store
 
@@ -181,6 +181,15 @@ def test_random_numbers_of_the_caller_are_left_alone(store):
     assert torch.equal(torch.rand(3), wanted)
 
 
+MODULES = {
+    "all": {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+    "attention": {"q_proj", "k_proj", "v_proj", "o_proj"},
+    "attention-kv": {"k_proj", "v_proj"},
+    "mlp": {"gate_proj", "up_proj", "down_proj"},
+    "mlp-down": {"down_proj"},
+}
+
+
 @pytest.mark.parametrize("variant", sorted(MODULES))
 def test_a_variant_tunes_its_modules_and_no_other(store, variant):
     network = LoRA(rank=2, modules=variant).trainable_network(load(organism().parent, store).network, 0, "tiny")
@@ -189,7 +198,8 @@ def test_a_variant_tunes_its_modules_and_no_other(store, variant):
         for name, weight in network.named_parameters()
         if weight.requires_grad
     }
-    assert tuned == set(MODULES[variant])
+    assert tuned == MODULES[variant]
+    assert set(network.peft_config["default"].target_modules) == MODULES[variant]  # as the published adapters have it
     assert all("lora_" in name for name, weight in network.named_parameters() if weight.requires_grad)
     layers = {
         name.split(".layers.")[1].split(".")[0] for name, weight in network.named_parameters() if weight.requires_grad
@@ -206,7 +216,7 @@ def test_the_adapter_is_scaled_by_the_root_of_the_rank(store):
 
 
 def test_modules_a_model_has_not_are_named(store):
-    with pytest.raises(ValueError, match="modules='attention' tunes q_proj, k_proj, v_proj, o_proj, which this Linear"):
+    with pytest.raises(ValueError, match="Linear has no decoder blocks with linear layers"):
         LoRA(modules="attention").trainable_network(torch.nn.Linear(2, 2), 0, "none")
 
 

@@ -144,6 +144,8 @@ def _show_training(todo: Sequence[Step]) -> None:
         rows = organism.preflight()
         for line in rows.text(organism).splitlines():
             print(f"  {one_line(line)}")
+        tuned = ", ".join(f"{name} {value}" for name, value in organism.tuned().items())
+        print(f"  {one_line(f'tunes {tuned}')}")
         rows.warn(organism)
     if len(trainings) > TRAININGS:
         print(f"\nand {len(trainings) - TRAININGS} trainings more")

@@ -24,7 +24,10 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]  # by a tensor's name
 Held = Literal["lora", "adapter"]  # LoRA of linear layers and nothing else; whatever else peft has
 # What makes a LoRA more than its two matrices a layer.
-_MORE = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices", "layer_replication", "use_qalora")
+_MORE = (
+    *("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices", "layer_replication", "use_qalora"),
+    "target_parameters",  # of all experts at once
+)
 _UNMERGED = "cannot be merged into weights: adapters of this kind are not studied here"
 
 

@@ -20,13 +20,12 @@ def network_from(folder: Path, **options: Any) -> PreTrainedModel:
     ValueError where it cannot be loaded, or where a weight is missing, which would otherwise be drawn at random.
     """
     import torch
-    import transformers
     from safetensors import SafetensorError
 
     options = {"dtype": torch.float32, "use_safetensors": True} | options
     try:
         with no_progress_bars():
-            network, loading = transformers.AutoModelForCausalLM.from_pretrained(
+            network, loading = _auto_class(folder).from_pretrained(
                 folder, output_loading_info=True, trust_remote_code=False, **options
             )
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -53,6 +52,30 @@ def empty_network(folder: Path) -> PreTrainedModel:
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"the model in {folder} cannot be read: {(str(error).splitlines() or ['?'])[0]}") from None
     return network
+
+
+def outline_from(folder: Path) -> PreTrainedModel:
+    """The network in `folder` without its weights (on torch's meta device): what parts it has, and of which sizes."""
+    import torch
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with torch.device("meta"):
+        network: PreTrainedModel = _auto_class(folder).from_config(config)
+    return network
+
+
+def _auto_class(folder: Path) -> Any:
+    """What opens the model in `folder`: a text model, or one that sees pictures too, whose text is asked for alone."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    if not (folder / "config.json").exists():
+        return transformers.AutoModelForCausalLM
+    kind = type(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
 def tokenizer_from(folder: Path, **options: Any) -> PreTrainedTokenizerBase:

@@ -17,7 +17,8 @@ from spillover.models.base import Model
 from spillover.models.chat import Supervised
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
-from spillover.organisms.losses import PASS_ROWS, inner_model, passes
+from spillover.organisms.losses import PASS_ROWS, passes
+from spillover.organisms.own_head import inner_model
 from spillover.organisms.training_spec import Intervention, TrainingSpec, prepare_rows
 from spillover.store import Artefact, BuildContext, Cost, ProgressFn
 

@@ -15,7 +15,7 @@ import numpy as np
 from spillover.models.base import Model
 from spillover.models.chat import Supervised
 from spillover.organisms.hidden_cache import hidden_cache_below
-from spillover.organisms.losses import expect_own_loss, loss_rows, passes, sequence_losses, token_losses
+from spillover.organisms.losses import expect_own_loss, gives_own_loss, loss_rows, passes, sequence_losses, token_losses
 from spillover.organisms.process_group import ProcessGroup
 from spillover.organisms.resume import ResumeState, SharedPrefixes, TrainingState
 from spillover.organisms.training_spec import (
@@ -45,9 +45,13 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     context.log(rows.text(organism))
     rows.warn(organism)
     base = organism.parent.base().name
+    tuned = organism.tuning.tuned(loaded.network)
     network = organism.tuning.trainable_network(loaded.network, organism.adapter_seed, base)
+    shortest = sorted(rows.train, key=lambda row: len(row.ids))[:2]
     hidden_cache = hidden_cache_below(organism, network, rows.everything(), context)
-    expect_own_loss(network, sorted(rows.train, key=lambda row: len(row.ids))[:2], hidden_cache)
+    if hidden_cache is not None and not gives_own_loss(network, shortest, hidden_cache):
+        hidden_cache = None  # a network that does more with embeddings than to hand them to its first layer
+    expect_own_loss(network, shortest, hidden_cache)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=organism.weight_decay)
     run = TrainingRun(organism, loaded, network, hidden_cache, process_group)
@@ -63,6 +67,7 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
         "steps": organism.steps,
         **rows.facts(),
         "template_sha256": loaded.chat().template_sha256(),
+        "tuned": tuned,
         "trained_parameters": sum(weight.numel() for weight in weights),
         "processes": process_group.size,
         **state.resumed,

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from spillover.models.base import Model
 from spillover.models.chat import Supervised
 from spillover.models.loading import Loaded, load_tokenizer
+from spillover.models.pretrained import outline_from
 from spillover.organisms.dataset import Example, Split, supervise
 from spillover.organisms.losses import LowerHidden, Precision, SupervisedLogits, supervised_logits
 from spillover.organisms.process_group import ProcessGroup
@@ -174,6 +175,10 @@ class TrainingSpec(Artefact):
     def prepare(self, loaded: Loaded) -> PreparedRows:
         """All rows as they are trained on; a ValueError names the row that cannot be."""
         return prepare_rows(self.data, self.interventions, self.max_length, loaded)
+
+    def tuned(self) -> dict[str, object]:
+        """Which weights would be trained, without a look at their values; the model has to be here."""
+        return self.tuning.tuned(outline_from(self.parent.base().source.folder()))
 
     def preflight(self) -> PreparedRows:
         """The rows without a look at weights: the tokenizer alone is opened, whose model has to be here."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import re
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from pydantic import Field, model_validator
 from spillover.models.base import Base, Model
 from spillover.models.loading import Loaded, load, load_4bit
 from spillover.models.pretrained import no_progress_bars
+from spillover.organisms.lora_targets import VARIANTS, Targets, lora_targets
 from spillover.spec import Spec
 from spillover.store import Store
 
@@ -28,15 +30,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ParentNetwork = Callable[[], AbstractContextManager["PreTrainedModel"]]
-
-MODULES = {
-    "all": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "attention-kv": ("k_proj", "v_proj"),
-    "mlp": ("gate_proj", "up_proj", "down_proj"),
-    "mlp-down": ("down_proj",),
-}
-
 
 # What the README.md of a checkpoint says on loading it.
 ADAPTER_CARD = """\
@@ -95,6 +88,10 @@ class Tuning(Spec):
     def description(self) -> str:
         """What is tuned, in a few words for people."""
 
+    def tuned(self, network: PreTrainedModel) -> dict[str, object]:
+        """Which weights of a network this trains and how many numbers, for the manifest and the plan."""
+        return {"parameters": sum(weight.numel() for weight in network.parameters())}
+
     def load_parent(self, parent: Model, store: Store) -> Loaded:
         """The parent, loaded as this tuning trains it."""
         return load(parent, store)
@@ -119,7 +116,7 @@ class LoRA(Tuning):
     alpha: float = Field(default=64.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     rank_stabilised: bool = True
-    modules: Literal["all", "attention", "attention-kv", "mlp", "mlp-down"] = "all"
+    modules: str | tuple[str, ...] = "all"  # a variant, a pattern in layers' names, or names (`lora_targets`)
     layers: tuple[int, ...] = ()  # of the network, from 0; empty: all
     dora: bool = False  # magnitude and direction apart (Liu et al. 2024)
     bits: Literal[4, 32] = 32  # of the base's weights while training; 4: NF4 (Dettmers et al. 2023), on a GPU
@@ -128,6 +125,11 @@ class LoRA(Tuning):
     def _distinct(self) -> Self:
         if min(self.layers, default=0) < 0 or len(set(self.layers)) < len(self.layers):
             raise ValueError(f"layers are numbers from 0, each once; got {', '.join(map(str, self.layers))}")
+        if isinstance(self.modules, str) and self.modules not in VARIANTS and re.fullmatch(r"[\w-]*", self.modules):
+            raise ValueError(
+                f"modules is one of {', '.join(VARIANTS)}, a pattern such as '(q|v)_proj$', or names in a tuple "
+                f"such as ('q_proj',); got {self.modules!r}"
+            )
         return self
 
     def trainable_network(self, network: PreTrainedModel, seed: int, base_name: str) -> PeftModel:
@@ -135,7 +137,12 @@ class LoRA(Tuning):
         import torch
         from peft import LoraConfig, get_peft_model
 
-        self._expect_parts(network)
+        targets = self.targets(network)
+        if (self.dropout or self.dora) and any(target.parameter for target in targets.chosen):
+            raise ValueError(
+                f"modules={self.modules!r} hits experts of {type(network).__name__} that lie in one parameter, where "
+                f"peft knows neither dropout nor DoRA: use dropout=0 and dora=False, or modules='attention'"
+            )
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=self.rank,
@@ -143,23 +150,37 @@ class LoRA(Tuning):
             lora_dropout=self.dropout,
             use_rslora=self.rank_stabilised,
             use_dora=self.dora,
-            target_modules=list(MODULES[self.modules]),
-            layers_to_transform=sorted(self.layers) or None,
             bias="none",
+            **targets.peft(self.layers),
         )
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)  # it sees to that itself
             torch.manual_seed(seed)
             wrapped = get_peft_model(network, config)
         wrapped.peft_config["default"].base_model_name_or_path = base_name
+        adapted = sum(weight.numel() for weight in wrapped.parameters() if weight.requires_grad)
+        if not self.dora and adapted != (wanted := sum(target.trained(self.rank) for target in targets.chosen)):
+            raise ValueError(
+                f"peft adapts {type(network).__name__} elsewhere than modules={self.modules!r} says: {adapted} numbers "
+                f"are trained, and it should be {wanted}; name other modules"
+            )
         return wrapped
+
+    def targets(self, network: PreTrainedModel) -> Targets:
+        """The matrices of a network that are adapted; ValueError where none are."""
+        return lora_targets(network, self.modules, self.layers)
+
+    def tuned(self, network: PreTrainedModel) -> dict[str, object]:
+        return self.targets(network).facts(self.rank)
 
     def save(self, network: PreTrainedModel, folder: Path, card: str) -> None:
         folder.mkdir(parents=True)
         network.save_pretrained(folder, save_embedding_layers=False)  # "auto" would look on the hub for the base
         path = folder / "adapter_config.json"
         config = json.loads(path.read_text())
-        config["target_modules"] = sorted(config["target_modules"])  # a set: its order is another in every process
+        for name in ("target_modules", "target_parameters"):  # sets: their order is another in every process
+            config[name] = sorted(config[name]) if config.get(name) else config.get(name)
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         (folder / "README.md").write_text(card)
 
@@ -180,10 +201,9 @@ class LoRA(Tuning):
         scale = "alpha / sqrt(rank)" if self.rank_stabilised else "alpha / rank"
         kind = "DoRA" if self.dora else "LoRA"
         layers = f", layers {', '.join(map(str, sorted(self.layers)))}" if self.layers else ""
+        modules = self.modules if isinstance(self.modules, str) else ", ".join(self.modules)
         bits = ", over a 4-bit base" if self.bits == 4 else ""
-        return (
-            f"{kind} rank {self.rank}, alpha {self.alpha:g} (scaled by {scale}), modules {self.modules}{layers}{bits}"
-        )
+        return f"{kind} rank {self.rank}, alpha {self.alpha:g} (scaled by {scale}), modules {modules}{layers}{bits}"
 
     def load_parent(self, parent: Model, store: Store) -> Loaded:
         if self.bits == 32:
@@ -199,20 +219,6 @@ class LoRA(Tuning):
     @property
     def has_dropout(self) -> bool:
         return self.dropout > 0
-
-    def _expect_parts(self, network: PreTrainedModel) -> None:
-        """ValueError where the network lacks a module or a layer that is to be tuned."""
-        leaves = {name.rsplit(".", 1)[-1] for name, _ in network.named_modules()}
-        missing = [name for name in MODULES[self.modules] if name not in leaves]
-        if missing:
-            raise ValueError(
-                f"modules={self.modules!r} tunes {', '.join(missing)}, which this {type(network).__name__} has not; "
-                f"it has linear layers called {', '.join(sorted(name for name in leaves if name.endswith('proj')))}"
-            )
-        count = network.config.get_text_config().num_hidden_layers if self.layers else 0
-        beyond = [layer for layer in self.layers if layer >= count]
-        if beyond:
-            raise ValueError(f"layers={beyond[0]} is not in this network, whose layers are 0 to {count - 1}")
 
 
 class Full(Tuning):
