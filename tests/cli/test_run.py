@@ -129,8 +129,8 @@ def test_a_page_is_named_where_there_is_one(spill: Spill) -> None:
     Path("page.py").write_text(
         "from spillover.store import Artefact\n"
         "class Paged(Artefact):\n"
-        "    def make(self, work):\n"
-        "        (work.folder / 'index.html').write_text('x')\n"
+        "    def make(self, context):\n"
+        "        (context.folder / 'index.html').write_text('x')\n"
         "def recipe():\n    return Paged()\n"
     )
     assert spill("run", "page.py").stdout.splitlines()[-1] == "report/index.html"

@@ -47,8 +47,8 @@ def test_before_the_first_step_it_is_said_and_a_stopped_one_is_listed(
     monkeypatch.setenv(resume.INTERVAL, "0")
     keep = resume.ResumeState.keep
 
-    def stopped(self, progress, *rest):
-        keep(self, progress, *rest)
+    def stopped(self, state, *rest):
+        keep(self, state, *rest)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(resume.ResumeState, "keep", stopped)
