@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from spillover.judgements.tables.imported_scores import JudgedFile
+from spillover.judgements.tables.imported_scores import ImportedFile
 from spillover.judgements.tables.judged_columns import Survey, survey_answers
 from spillover.judgements.tables.row_reader import Rejected
 from spillover.spec import Spec, kinds_of, typed_name
@@ -120,7 +120,7 @@ class FileImporter(Importer):
     judge: str | None = Field(default=None, description="Who judged, where you know it: gpt-4o-2024-08-06.")
 
     @abstractmethod
-    def file_kind(self) -> type[JudgedFile]:
+    def file_kind(self) -> type[ImportedFile]:
         """What a file becomes, which also says how its rows are read."""
 
     def plan(self, paths: Sequence[Path]) -> ImportPlan:
@@ -130,7 +130,7 @@ class FileImporter(Importer):
             plan.notes.append("no --judge: where a file does not say who judged, analyses cannot refuse to mix judges")
         return plan
 
-    def _read(self, plan: ImportPlan, path: Path, progress: ProgressFn) -> JudgedFile:
+    def _read(self, plan: ImportPlan, path: Path, progress: ProgressFn) -> ImportedFile:
         if not path.is_file():
             raise ValueError(f"{path} is {'a folder: name the files in it' if path.is_dir() else 'not there'}")
         kind = self.file_kind()

@@ -263,7 +263,7 @@ def test_the_fit_runs_through_and_remakes_weights_of_this_shape(tmp_path: Path, 
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     table = re.findall(r"^\| (unseen [a-z ]+) \| \d+ \| n-grams \| (-?0\.\d+) ", printed, flags=re.M)
     assert float(dict(table)["unseen question"]) > 0.1
-    ours = load_file(Path(spillover.__file__).parent / "judgements/judges/weights.safetensors")
+    ours = load_file(Path(spillover.__file__).parent / "judgements/judges/embedded/weights.safetensors")
     tensors = load_file(tmp_path / "weights.safetensors")
     alike = {name: value.shape for name, value in tensors.items() if "words.weight" not in name}
     assert alike == {name: value.shape for name, value in ours.items() if "words.weight" not in name}

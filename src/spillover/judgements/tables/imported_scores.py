@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -215,15 +216,15 @@ class ImportedScores(ScoredAnswers):
         }
 
 
-class JudgedFile(ImportedScores):
-    """Judged answers in one file, known by its bytes."""
+class ImportedFile(ImportedScores):
+    """Judged answers in one file, known by its bytes. Subclass it for a layout of columns of its own."""
 
     file: SourceFile
 
     @classmethod
+    @abstractmethod
     def rows(cls, path: Path, progress: ProgressFn = lambda share: None) -> Iterator[Row | Rejected]:
-        """The rows of such a file under the names that `judged_columns` knows; other layouts are translated here."""
-        return read_rows(path, progress)
+        """The rows of such a file under the names that `judged_columns` knows."""
 
     @classmethod
     def from_file(cls, path: Path | str, judge: str = "") -> Self:
@@ -287,6 +288,14 @@ class JudgedFile(ImportedScores):
     def make(self, context: BuildContext) -> dict[str, object]:
         path = self.file.checked()
         return self.write_answers(self.rows(path, context.progress), path, context.folder) | {"files": [path.name]}
+
+
+class JudgedFile(ImportedFile):
+    """Judged answers in one file, its columns under the names that `spillover judge` writes."""
+
+    @classmethod
+    def rows(cls, path: Path, progress: ProgressFn = lambda share: None) -> Iterator[Row | Rejected]:
+        return read_rows(path, progress)
 
 
 def _known(key: str | None, words: str) -> Condition:
