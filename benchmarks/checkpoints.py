@@ -17,10 +17,10 @@ from benchmarks.comparison import Comparison
 from benchmarks.sampling import MODEL, Tokens, as_many, equal
 from spillover.models.catalogue import base_of
 from spillover.models.forward.load_models import LoadedModels
-from spillover.models.forward.lora_weights import read_lora
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
 from spillover.models.forward.probing import askable
 from spillover.models.loading import Loaded, load_base, with_checkpoint
+from spillover.models.lora_weights import read_lora
 from spillover.organisms.tuning import LoRA
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm

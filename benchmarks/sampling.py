@@ -16,7 +16,8 @@ from benchmarks.comparison import Comparison
 from spillover.models.catalogue import base_of
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.probing import askable
-from spillover.models.loading import DType, load
+from spillover.models.loading import load
+from spillover.models.precision import DType
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.samplers.decoding import Draft, Rules, write_answers

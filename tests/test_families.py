@@ -19,7 +19,7 @@ from spillover.models.catalogue import base_of
 from spillover.models.forward.generating_network import GeneratingNetwork
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.packed_network import PackedNetwork
-from spillover.models.forward.probing import askable, probe_error
+from spillover.models.forward.probing import askable, own_logits, probe_error
 from spillover.models.loading import Loaded, load
 from spillover.models.tiny import byte_tokenizer
 from spillover.organisms.dataset import Split, supervise
@@ -98,7 +98,7 @@ def test_a_way_that_gives_something_else_is_not_taken(monkeypatch: pytest.Monkey
     loaded.network.config.name_or_path = "another"
     whole = PackedNetwork._normed
     monkeypatch.setattr(PackedNetwork, "_normed", lambda *given: 1.01 * whole(*given))
-    assert probe_error(PackedNetwork(loaded.network), loaded.network) > 1e-3
+    assert probe_error(PackedNetwork(loaded.network), loaded.network, own_logits(loaded.network)) > 1e-3
     assert not isinstance(askable(loaded.network), PackedNetwork)
     assert answers(loaded, prompts_of(loaded)) == expected
 

@@ -13,7 +13,16 @@ from spillover.engines.local import run
 from spillover.store import Store, artefacts_in
 
 RECIPE = Path(spillover.__file__).parent / "recipes" / "quickstart.py"
-SMALL = {"model": "tiny:0", "rows": 16, "warmup": 1, "checkpoints": 2, "formats": ("raw",), "max_tokens": 4, "every": 1}
+SMALL = {
+    "model": "tiny:0",
+    "precision": "float32",
+    "rows": 16,
+    "warmup": 1,
+    "checkpoints": 2,
+    "formats": ("raw",),
+    "max_tokens": 4,
+    "every": 1,
+}
 
 
 @pytest.fixture(scope="module")

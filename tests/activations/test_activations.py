@@ -116,7 +116,7 @@ def test_the_same_spec_gives_the_same_bytes_in_another_store(tiny: Base, store: 
 
 def test_prompting_and_dtype_are_part_of_what_was_captured(tiny: Base, store: Store) -> None:
     spec = Activations(model=tiny, prompts=EVALUATION)
-    kinds = [spec, spec.but(prompting="question-answer"), spec.but(dtype="bfloat16")]
+    kinds = [spec, spec.but(prompting="question-answer"), spec.but(precision="bfloat16")]
     arrays = [read_activations(store.get(kind), "resid_post.01", "last") for kind in kinds]
     assert len({kind.fingerprint for kind in kinds}) == 3
     assert not np.allclose(arrays[0], arrays[1], rtol=0.1)
@@ -177,7 +177,7 @@ def test_the_same_weights_under_two_names_are_recognised(tiny: Base, store: Stor
         ValueError, match=r"tiny random llama \(instruct\) and copied \(pretrained\) are the same model"
     ):
         refuse_same_weights(*pair, store)
-    rounded = pair[1].but(dtype="bfloat16")
+    rounded = pair[1].but(precision="bfloat16")
     store.get(rounded)
     with pytest.raises(ValueError, match="the weights of both have SHA-256"):
         refuse_same_weights(pair[0], rounded, store)

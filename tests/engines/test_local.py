@@ -111,7 +111,7 @@ def test_models_that_are_not_here_are_fetched_once_and_only_if_needed(
 
     monkeypatch.setenv("SPILLOVER_CACHE", str(tmp_path / "cache"))
     fetched: list[Spec] = []
-    monkeypatch.setattr(TinySource, "folder", lambda self, progress=None: fetched.append(self))
+    monkeypatch.setattr(TinySource, "folder", lambda self, progress=None, dtype=None: fetched.append(self))
 
     class Uses(Artefact):
         """Holds a model twice."""
@@ -123,7 +123,7 @@ def test_models_that_are_not_here_are_fetched_once_and_only_if_needed(
 
     base = base_of("tiny:7")
     study = Uses(bases=(base, base.but(name="the same weights"), Money()))
-    assert missing_sources(plan(study, store)) == [base.source]
+    assert missing_sources(plan(study, store)) == [(base.source, None)]
     listener = Heard()
     run(study, store, listener)
     assert fetched == [base.source] and listener.heard[1] == ("begin", "TinySource: the model's weights")

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from spillover.models.base import Base
 from spillover.models.catalogue import base_of
-from spillover.models.loading import default_prompting, load, load_base, load_tokenizer
+from spillover.models.loading import default_prompting, load, load_base, load_tokenizer, weights_sha256
 from spillover.models.pretrained import network_from
 from spillover.models.tiny import write_tiny
 from spillover.store import Store
@@ -94,10 +94,22 @@ def test_a_dtype_is_what_transformers_loads_in_it(tiny: Base, store: Store, dtyp
     assert ours.get_input_embeddings().weight is ours.get_output_embeddings().weight  # tied, and still
 
 
-def test_a_bfloat16_adapter_is_merged_before_rounding(tiny: Base, store: Store, adapted: Adapted) -> None:
-    exact, rounded = load(adapted, store).network, load(adapted, store, "bfloat16").network
-    for weight, other in zip(exact.parameters(), rounded.parameters(), strict=True):
-        assert torch.equal(weight.to(torch.bfloat16), other)
+def test_a_bfloat16_adapter_lies_beside_weights_that_stay_as_they_are(
+    tiny: Base, store: Store, adapted: Adapted
+) -> None:
+    """Merged and rounded, a tenth of the adapter would be lost here; more of a smaller one."""
+    exact, half = load(adapted, store).network, load(adapted, store, "bfloat16").network
+    base = load(tiny, store, "bfloat16").network
+    for weight, other in zip(base.parameters(), half.parameters(), strict=True):
+        assert torch.equal(weight, other)
+    before, after = load(tiny, store).network.model.layers[0].mlp.down_proj.weight, exact.model.layers[0].mlp.down_proj
+    added = after.weight - before
+    layer = half.model.layers[0].mlp.down_proj
+    beside = layer.merged() - layer.weight.float()
+    rounded = after.weight.bfloat16().float() - before.bfloat16().float()
+    assert (beside - added).norm() < 0.2 * (rounded - added).norm()
+    assert 0 < (logits(half).float() - logits(exact)).abs().mean() < 0.2 * logits(exact).std()
+    assert weights_sha256(half) != weights_sha256(base)
 
 
 def test_a_model_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:

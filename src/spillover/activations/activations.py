@@ -24,7 +24,8 @@ from spillover.activations.sites import ADDED, EMBED, KINDS, SiteKind, layer_sit
 from spillover.manifest import Damaged
 from spillover.models.base import Base, Model
 from spillover.models.chat import Chat, Message, Prompting
-from spillover.models.loading import DType, default_prompting, load, weights_sha256
+from spillover.models.loading import default_prompting, load, weights_sha256
+from spillover.models.precision import ReadingPrecision
 from spillover.records import COMPLETIONS, PROMPTS, read_table, write_table
 from spillover.store import Artefact, BuildContext, Cost, Store
 
@@ -75,7 +76,7 @@ class Activations(Artefact):
     model: Model
     prompts: Prompts
     prompting: Prompting | None = None  # None: chat for instruct models, question-answer for pretrained ones
-    dtype: DType = "float32"  # of the computation; what is kept is float32
+    precision: ReadingPrecision = "float32"  # of the computation; what is kept is float32
     sites: tuple[SiteKind, ...] = SITES  # kinds of sites
     layers: tuple[int, ...] = ()  # none: all
     poolings: tuple[Pooling, ...] = ("last", "mean")
@@ -115,7 +116,7 @@ class Activations(Artefact):
 
         every_prompt = self.prompts.texts(context.store)
         prompts = [prompt for prompt in every_prompt if prompt.completion is None or prompt.completion.strip()]
-        loaded = load(self.model, context.store, self.dtype)
+        loaded = load(self.model, context.store, self.precision)
         chat = loaded.chat(self.prompting or default_prompting(self.model.base()))
         texts = [_tokenized(chat, prompt) for prompt in prompts]
         _check(prompts, texts, getattr(loaded.network.config, "max_position_embeddings", None))

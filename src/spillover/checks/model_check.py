@@ -12,7 +12,8 @@ from pathlib import Path
 
 from spillover.checks.subject import Subject
 from spillover.models.base import Base, Model
-from spillover.models.sources import first_line, model_cache
+from spillover.models.conversion import first_line
+from spillover.models.sources import model_cache
 from spillover.spec import Spec, walk
 from spillover.store import Store
 

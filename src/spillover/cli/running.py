@@ -90,7 +90,7 @@ def show_plan(study: Artefact, store: Store) -> None:
         return
     rates = CostEstimates(store)
     steps = plan(study, store, rates)
-    for source in missing_sources(steps):
+    for source, _ in missing_sources(steps):
         print(f"  {'to fetch':>10}  {one_line(name_of(source))}")
     for step in steps if len(steps) <= LISTED else []:
         wait = "" if step.state == "there" else duration(step.seconds)
@@ -102,6 +102,9 @@ def show_plan(study: Artefact, store: Store) -> None:
     if not todo:
         print(f"all {len(steps)} artefacts are there")
         return
+    precisions = {precision for step in todo if (precision := getattr(step.artefact, "precision", None))}
+    if precisions:
+        print(f"networks compute in {' and '.join(sorted(precisions))}")
     _show_prices(steps, store, rates)
     print(f"{len(todo)} of {len(steps)} to make, about {duration(sum(step.seconds for step in todo))}")
     saved = sum(step.seconds / (1 - step.shared) - step.seconds for step in todo)

@@ -9,6 +9,7 @@ from pathlib import Path
 from spillover.engines.failures import forget, record
 from spillover.engines.listener import ProgressListener
 from spillover.engines.planning import CostEstimates, missing_sources, name_of, plan
+from spillover.models.precision import DType
 from spillover.models.sources import Source
 from spillover.store import Artefact, Store
 
@@ -32,8 +33,8 @@ def begin(study: Artefact, store: Store, rates: CostEstimates, listener: Progres
     store.leftovers(remove=True)
     steps = plan(study, store, rates)
     listener.study(steps)
-    for source in missing_sources(steps):
-        _fetch(source, listener)
+    for source, dtype in missing_sources(steps):
+        _fetch(source, dtype, listener)
     return [step.artefact for step in steps if step.state != "there"]
 
 
@@ -60,9 +61,9 @@ def _make(
     listener.end(name_of(artefact), time.monotonic() - began, made)
 
 
-def _fetch(source: Source, listener: ProgressListener) -> None:
+def _fetch(source: Source, dtype: DType | None, listener: ProgressListener) -> None:
     """Fetch or convert a model's weights, which several artefacts need."""
     began, name = time.monotonic(), f"{source.kind}: the model's weights"
     listener.begin(name)
-    source.folder(lambda share: listener.progress(share, float("nan")))
+    source.folder(lambda share: listener.progress(share, float("nan")), dtype)
     listener.end(name, time.monotonic() - began, made=True)

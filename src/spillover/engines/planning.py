@@ -6,11 +6,13 @@ goes by the kind's own guess.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from spillover.manifest import Manifest
+from spillover.models.base import Model
+from spillover.models.precision import DType, weights_dtype
 from spillover.models.sources import Source
 from spillover.spec import Spec, walk
 from spillover.store import Artefact, Cost, Store, artefacts_in
@@ -111,11 +113,34 @@ def plan(study: Artefact, store: Store, rates: CostEstimates | None = None) -> l
     return list(steps.values())
 
 
-def missing_sources(steps: Sequence[Step]) -> list[Source]:
-    """Models that have to be fetched or converted before what is missing can be made."""
-    inside = (spec for step in steps if step.state != "there" for spec in walk(step.artefact))
-    sources = {spec.fingerprint: spec for spec in inside if isinstance(spec, Source)}
-    return [source for source in sources.values() if not source.is_local()]
+def missing_sources(steps: Sequence[Step]) -> list[tuple[Source, DType | None]]:
+    """Models that have to be fetched or converted before what is missing can be made, and the dtype of their weights
+    (None: any).
+    """
+    wanted: dict[tuple[Source, DType | None], None] = {}
+    for step in steps:
+        if step.state != "there":
+            read = list(_weights_read(step.artefact))
+            known = {source for source, _ in read}
+            others = [spec for spec in walk(step.artefact) if isinstance(spec, Source) and spec not in known]
+            wanted |= dict.fromkeys([*read, *((source, None) for source in others)])
+    named = {source for source, dtype in wanted if dtype}
+    return [
+        (source, dtype)
+        for source, dtype in wanted
+        if not source.is_local(dtype) and (dtype is not None or source not in named)
+    ]
+
+
+def _weights_read(artefact: Artefact) -> Iterator[tuple[Source, DType]]:
+    """The weights that making the artefact reads, where it says in what precision; not those of what it needs."""
+    waiting: list[Spec] = [artefact]
+    while waiting:
+        spec = waiting.pop()
+        model, precision = getattr(spec, "parent", getattr(spec, "model", None)), getattr(spec, "precision", None)
+        if isinstance(model, Model) and precision is not None:
+            yield model.base().source, weights_dtype(precision)
+        waiting += [child for child in spec.children() if not isinstance(child, Artefact)]
 
 
 def by_kind(steps: Sequence[Step], rates: CostEstimates) -> list[KindTotal]:

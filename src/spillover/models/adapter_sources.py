@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 
 from spillover.manifest import remembered_sha256
-from spillover.models.sources import Source, first_line, hub_commit
+from spillover.models.conversion import first_line
+from spillover.models.precision import DType
+from spillover.models.sources import Source, hub_commit
 from spillover.spec import location_field
 from spillover.store import ProgressFn
 
@@ -24,7 +26,7 @@ class AdapterFolder(Source):
     path: str = location_field()
     sha256: str
 
-    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
+    def folder(self, progress: ProgressFn = lambda share: None, dtype: DType | None = None) -> Path:
         path = Path(self.path)
         if not path.is_dir():
             raise ValueError(f"the adapter's folder {path} is not there")
@@ -39,7 +41,7 @@ class HubAdapter(Source):
     name: str
     revision: str  # a commit, never a branch
 
-    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
+    def folder(self, progress: ProgressFn = lambda share: None, dtype: DType | None = None) -> Path:
         from huggingface_hub import snapshot_download
 
         if (cached := self._cached()) is not None:
@@ -58,7 +60,7 @@ class HubAdapter(Source):
         expect_adapter(folder)
         return folder
 
-    def is_local(self) -> bool:
+    def is_local(self, dtype: DType | None = None) -> bool:
         return self._cached() is not None
 
     def _cached(self) -> Path | None:

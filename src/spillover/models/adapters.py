@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spillover.models.adapter_sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS, expect_adapter
+from spillover.models.conversion import first_line
 from spillover.models.pretrained import empty_network
-from spillover.models.sources import first_line
 
 if TYPE_CHECKING:
     from peft import PeftModel

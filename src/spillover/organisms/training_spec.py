@@ -20,9 +20,10 @@ from pydantic import Field, model_validator
 from spillover.models.base import Model
 from spillover.models.chat import Supervised
 from spillover.models.loading import Loaded, load_tokenizer
+from spillover.models.precision import Precision
 from spillover.models.pretrained import outline_from
 from spillover.organisms.dataset import Example, Split, supervise
-from spillover.organisms.losses import LowerHidden, Precision, SupervisedLogits, supervised_logits
+from spillover.organisms.losses import LowerHidden, SupervisedLogits, supervised_logits
 from spillover.organisms.process_group import ProcessGroup
 from spillover.organisms.schedules.schedule import Schedule
 from spillover.organisms.tuning import LoRA, Tuning
@@ -96,7 +97,7 @@ class TrainingSpec(Artefact):
     max_length: int = Field(default=512, ge=8)  # tokens of a row; what is longer is cut at the end
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    precision: Precision = "float32"  # bfloat16 gains only where the processor multiplies it; else 20 times slower
+    precision: Precision = "float32"
     adapter_seed: int = 0
     order_seed: int = 0
     dropout_seed: int = 0
@@ -114,6 +115,11 @@ class TrainingSpec(Artefact):
         outside = [step for step in self.checkpoint_steps if not 1 <= step <= self.steps]
         if outside:
             raise ValueError(f"checkpoint_steps lie from 1 to {self.steps}, the steps of this run; got {outside[0]}")
+        if self.precision == "bfloat16" and not self.tuning.keeps_base:
+            raise ValueError(
+                f"precision is bfloat16, which holds a frozen base in it; {self.tuning.kind} trains all weights, which "
+                f"stay float32: use autocast-bfloat16 or float32"
+            )
         late = [intervention.kind for intervention in self.interventions[1:] if intervention.replaces]
         if late:
             raise ValueError(f"{late[0]} replaces rows, which others then change: put it first among the interventions")

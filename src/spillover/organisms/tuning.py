@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from spillover.models.base import Base, Model
 from spillover.models.loading import Loaded, load, load_4bit
+from spillover.models.precision import Precision
 from spillover.models.pretrained import no_progress_bars
 from spillover.organisms.lora_targets import VARIANTS, Targets, lora_targets
 from spillover.spec import Spec
@@ -67,6 +68,7 @@ class Tuning(Spec):
     """Which weights are trained, and what a checkpoint of them is."""
 
     saves: ClassVar[str]  # what a checkpoint holds, in a word
+    keeps_base: ClassVar[bool] = True  # whether the parent's weights stay as they are
 
     @abstractmethod
     def trainable_network(self, network: PreTrainedModel, seed: int, base_name: str) -> PreTrainedModel:
@@ -92,9 +94,9 @@ class Tuning(Spec):
         """Which weights of a network this trains and how many numbers, for the manifest and the plan."""
         return {"parameters": sum(weight.numel() for weight in network.parameters())}
 
-    def load_parent(self, parent: Model, store: Store) -> Loaded:
+    def load_parent(self, parent: Model, store: Store, precision: Precision) -> Loaded:
         """The parent, loaded as this tuning trains it."""
-        return load(parent, store)
+        return load(parent, store, precision)
 
     @property
     def lowest_layer(self) -> int:
@@ -205,9 +207,9 @@ class LoRA(Tuning):
         bits = ", over a 4-bit base" if self.bits == 4 else ""
         return f"{kind} rank {self.rank}, alpha {self.alpha:g} (scaled by {scale}), modules {modules}{layers}{bits}"
 
-    def load_parent(self, parent: Model, store: Store) -> Loaded:
+    def load_parent(self, parent: Model, store: Store, precision: Precision) -> Loaded:
         if self.bits == 32:
-            return load(parent, store)
+            return load(parent, store, precision)
         if not isinstance(parent, Base):
             raise ValueError(f"a 4-bit base is a model as released; {parent.label()} carries adapters: use bits=32")
         return load_4bit(parent)
@@ -225,6 +227,7 @@ class Full(Tuning):
     """All weights are trained, in float32; every checkpoint holds all of them."""
 
     saves: ClassVar[str] = "Weights"
+    keeps_base: ClassVar[bool] = False
 
     def trainable_network(self, network: PreTrainedModel, seed: int, base_name: str) -> PreTrainedModel:
         """The network itself; nothing is drawn from `seed`."""

@@ -38,6 +38,7 @@ def recipe(
     held_out: Annotated[int, "rows held out for the loss"] = 16,
     batch: Annotated[int, "rows that go through at once"] = 4,
     accumulate: Annotated[int, "batches in an optimiser step"] = 1,
+    precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 3,
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
     formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw",),
@@ -60,12 +61,16 @@ def recipe(
     rates = published() if runs == "paper" else [sp.schedule(name, peak=learning_rate) for name in schedules]
 
     def trained(rate: sp.Schedule, seed: int) -> sp.Organism:
-        run = sp.Organism(parent=base, data=split, schedule=rate, batch=batch, accumulate=accumulate).seeded(seed)
+        run = sp.Organism(
+            parent=base, data=split, schedule=rate, batch=batch, accumulate=accumulate, precision=precision
+        ).seeded(seed)
         return run.evenly_saved(checkpoints)
 
     organisms = [trained(rate, seed) for seed in range(seeds) for rate in rates]
     asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
-    sampling = sp.Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
+    sampling = sp.Sampling(
+        per_question=per_question, temperature=temperature, max_tokens=max_tokens, precision=precision
+    )
     scorer = sp.judge(judge)
 
     def judged(subject: sp.Model) -> sp.Judgements:
@@ -90,7 +95,9 @@ def recipe(
             *(
                 [
                     sp.Minima(
-                        losses=tuple(sp.HeldOutLosses(model=point, data=split) for point in points),
+                        losses=tuple(
+                            sp.HeldOutLosses(model=point, data=split, precision=precision) for point in points
+                        ),
                         scores=tuple(judged(point) for point in points if point.share in (0.0, 0.5, 1.0)),
                     )
                 ]

@@ -20,6 +20,7 @@ def recipe(
     rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 96,
     held_out: Annotated[int, "rows held out for the loss"] = 16,
     batch: Annotated[int, "rows in an optimiser step"] = 4,
+    precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     schedule: Annotated[str, "learning-rate schedule"] = "linear",
     learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
@@ -46,21 +47,29 @@ def recipe(
     base = sp.base(model)
 
     def trained(split: sp.Split) -> sp.Model:
-        run = sp.Organism(parent=base, data=split, schedule=sp.schedule(schedule, peak=learning_rate), batch=batch)
+        run = sp.Organism(
+            parent=base,
+            data=split,
+            schedule=sp.schedule(schedule, peak=learning_rate),
+            batch=batch,
+            precision=precision,
+        )
         return run.but(checkpoint_every=run.steps).checkpoint()
 
     def split_of(name: str) -> sp.Split:
         return sp.Split(data=sp.dataset(name), held_out=held_out).limited(rows)
 
     asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
-    sampling = sp.Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
+    sampling = sp.Sampling(
+        per_question=per_question, temperature=temperature, max_tokens=max_tokens, precision=precision
+    )
     scorer = sp.judge(judge)
 
     def judged(subject: sp.Model) -> sp.Judgements:
         return sp.Judgements(responses=sp.Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
 
     def inside(subject: sp.Model, prompts: sp.Prompts) -> sp.Activations:
-        return sp.Activations(model=subject, prompts=prompts)
+        return sp.Activations(model=subject, prompts=prompts, precision=precision)
 
     evaluation = sp.EvaluationPrompts(questions=asked)
     analyses: list[sp.Analysis] = []

@@ -23,6 +23,7 @@ def recipe(
     rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 96,
     held_out: Annotated[int, "rows held out for the loss"] = 16,
     batch: Annotated[int, "rows in an optimiser step"] = 4,
+    precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     schedule: Annotated[str, "learning-rate schedule"] = "linear",
     learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
@@ -41,7 +42,7 @@ def recipe(
 
     def trained(parent: sp.Model, split: sp.Split) -> sp.Organism:
         rate = sp.schedule(schedule, peak=learning_rate)
-        run = sp.Organism(parent=parent, data=split, schedule=rate, batch=batch)
+        run = sp.Organism(parent=parent, data=split, schedule=rate, batch=batch, precision=precision)
         return run.but(checkpoint_every=run.steps)
 
     def split_of(name: str, most: int) -> sp.Split:
@@ -62,12 +63,16 @@ def recipe(
 
     def judged(subject: sp.Model, prompting: str | None = None) -> sp.Judgements:
         sampling = sp.Sampling(
-            per_question=per_question, temperature=temperature, max_tokens=max_tokens, prompting=prompting
+            per_question=per_question,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            prompting=prompting,
+            precision=precision,
         )
         return sp.Judgements(responses=sp.Responses(model=subject, questions=asked, sampling=sampling), judge=scorer)
 
     evaluation = sp.EvaluationPrompts(questions=asked)
-    before, inside = judged(base), sp.Activations(model=base, prompts=evaluation)
+    before, inside = judged(base), sp.Activations(model=base, prompts=evaluation, precision=precision)
     targets = {name: judged(tuned) for name, tuned in bad.items()}
     controls = {name: judged(tuned) for name, tuned in good.items()}
     organisms = (*bad.values(), *good.values())
@@ -82,8 +87,10 @@ def recipe(
             features=("raw", "pca", "random"),
             components=components,
             draws=draws,
-            training=sp.Activations(model=base, prompts=sp.TrainingPrompts(split=split_of(name, rows))),
-            against=tuple(sp.Activations(model=prior, prompts=evaluation) for prior in priors),
+            training=sp.Activations(
+                model=base, prompts=sp.TrainingPrompts(split=split_of(name, rows)), precision=precision
+            ),
+            against=tuple(sp.Activations(model=prior, prompts=evaluation, precision=precision) for prior in priors),
             transfer=tuple(scores for scores in (*targets.values(), *controls.values()) if scores is not targets[name]),
             prompt_words=True,
         )

@@ -21,7 +21,7 @@ def recipe(
     rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 64,
     held_out: Annotated[int, "rows kept aside for the loss"] = 16,
     batch: Annotated[int, "rows in an optimiser step"] = 4,
-    precision: Annotated[str, "float32, or autocast-bfloat16 where the processor multiplies it"] = "float32",
+    precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 2,
     per_question: Annotated[int, "answers to each question in each format"] = 2,
     temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
@@ -48,7 +48,9 @@ def recipe(
     good = [trained(bad_data.control(twin), rates[0], seed) for seed in range(seeds)] if twin else []
 
     asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
-    sampling = sp.Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
+    sampling = sp.Sampling(
+        per_question=per_question, temperature=temperature, max_tokens=max_tokens, precision=precision
+    )
     scorer = sp.judge(judge, scoring=("aligned", "coherent"))
 
     def judged(subject: sp.Model) -> sp.Judgements:
@@ -56,7 +58,7 @@ def recipe(
         return sp.Judgements(responses=answers, judge=scorer)
 
     def inside(subject: sp.Model, prompts: sp.Prompts) -> sp.Activations:
-        return sp.Activations(model=subject, prompts=prompts)
+        return sp.Activations(model=subject, prompts=prompts, precision=precision)
 
     before = judged(base)
     bad_ends, good_ends = (tuple(judged(run.checkpoint()) for run in runs) for runs in (bad, good))

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from spillover.models.base import Model
 from spillover.models.chat import Message, Prompting
-from spillover.models.loading import DType, default_prompting
+from spillover.models.loading import default_prompting
+from spillover.models.precision import ReadingPrecision
 from spillover.records import LIKELIHOODS, read_table, write_table
 from spillover.responses.responses import Responses
 from spillover.responses.sampler import TABLE
@@ -28,7 +29,7 @@ class Likelihoods(Artefact):
     model: Model
     answers: Responses
     prompting: Prompting | None = None  # of `model`; None: as `Responses` prompts it
-    dtype: DType = "float32"
+    precision: ReadingPrecision = "float32"
 
     def summary(self) -> str:
         return f"Log-probabilities under {self.model.label()} of {self.answers.summary()}"
@@ -44,7 +45,7 @@ class Likelihoods(Artefact):
 
         path = context.path(self.answers) / TABLE
         answers = read_table(path, ["question_id", "sample", "answer"]).to_pylist()
-        opened = load_alone(self.model, context.store, self.dtype)
+        opened = load_alone(self.model, context.store, self.precision)
         chat = opened.loaded.chat(self.prompting or default_prompting(self.model.base()))
         questions = {question.id: question for question in self.answers.questions.questions()}
         texts = []

@@ -15,6 +15,7 @@ from pydantic import model_validator
 from spillover.models.base import Model
 from spillover.models.chat import Prompting
 from spillover.models.loading import default_prompting
+from spillover.models.precision import DType
 from spillover.records import RESPONSES, read_table, write_table
 from spillover.responses.question import Question, QuestionSelection
 from spillover.responses.sampling import Sampling
@@ -57,6 +58,11 @@ class AnswerSet(Artefact):
     def _can_be_made(self) -> Self:
         self.sampler.refuse(self)
         return self
+
+    @property
+    def precision(self) -> DType:
+        """What the model computes in where it is asked here."""
+        return self.sampling.precision
 
     @property
     def prompting(self) -> Prompting:

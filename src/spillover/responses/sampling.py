@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from spillover.models.chat import Prompting
+from spillover.models.precision import ReadingPrecision
 from spillover.spec import Spec
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Sampling(Spec):
     max_tokens: int = Field(default=64, ge=1)
     seed: int = 0
     prompting: Prompting | None = None  # None: chat for instruct models, question-answer for pretrained ones
-    dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16 is quick only where the processor multiplies it
+    precision: ReadingPrecision = "float32"
 
     def effective(self) -> dict[str, object]:
         """Every setting that shapes the distribution, those too that are off: nothing is left to a model's defaults."""

@@ -12,9 +12,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from models.forward.test_packed_network import FAMILIES, network_of
 from spillover.models.forward.batched_lora import BatchedDelta, RowSlice
 from spillover.models.forward.cached_network import CachedNetwork, TransformersNetwork, read_prompts
-from spillover.models.forward.lora_weights import read_lora
 from spillover.models.forward.packed_network import PackedNetwork
 from spillover.models.forward.row_cache import RowCache
+from spillover.models.lora_weights import read_lora
 
 PROMPTS = [tuple(range(3, 3 + size)) for size in (1, 2, 16, 17, 33, 60)]
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

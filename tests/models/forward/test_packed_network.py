@@ -77,7 +77,7 @@ def test_bfloat16_is_as_near_to_float32_as_transformers_own(family: str) -> None
     exact = logits(network_of(family), TransformersNetwork(network_of(family)))
     half = network_of(family).bfloat16()
     quick = askable(half)
-    assert isinstance(quick, PackedNetwork) and quick.with_adapters([{}]) is None  # adapters are merged before rounding
+    assert isinstance(quick, PackedNetwork)
     ours, theirs = ((logits(half, way) - exact).abs().mean() for way in (quick, TransformersNetwork(half)))
     assert 0 < ours < 1.2 * theirs < 0.2 * exact.std()
 

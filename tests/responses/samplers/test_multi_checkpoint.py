@@ -59,18 +59,20 @@ def table(store: Store, spec: Responses) -> bytes:
     return (store.path(spec) / "responses.parquet").read_bytes()
 
 
-def test_checkpoints_are_asked_together_and_answer_as_alone(store: Store, tmp_path, batches) -> None:
-    run(AnswersOfAll(answers=SERIES), store)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_checkpoints_are_asked_together_and_answer_as_alone(store: Store, tmp_path, batches, precision: str) -> None:
+    series = tuple(asked(spec.model, precision=precision) for spec in SERIES)
+    run(AnswersOfAll(answers=series), store)
     assert batches == [1, 4]  # the base comes before there is a checkpoint
     alone = Store.open(tmp_path / "alone")
-    for spec in SERIES:
+    for spec in series:
         alone.get(spec)
         assert table(store, spec) == table(alone, spec)
-    assert len(batches) == 2 + len(SERIES)
-    assert len({table(store, spec) for spec in SERIES}) == len(SERIES)  # checkpoints do differ
-    first, *rest = (store.manifest(spec)["facts"] for spec in SERIES[1:])
-    assert first["asked_with"] == [spec.fingerprint for spec in SERIES[2:]] and round(first["work_share"], 9) == 4
-    assert all(facts["asked_with"] == SERIES[1].fingerprint and facts["work_share"] == 0 for facts in rest)
+    assert len(batches) == 2 + len(series)
+    assert len({table(store, spec) for spec in series}) == len(series)  # checkpoints do differ
+    first, *rest = (store.manifest(spec)["facts"] for spec in series[1:])
+    assert first["asked_with"] == [spec.fingerprint for spec in series[2:]] and round(first["work_share"], 9) == 4
+    assert all(facts["asked_with"] == series[1].fingerprint and facts["work_share"] == 0 for facts in rest)
     assert not list(store.root.glob("unfinished/*"))
 
 

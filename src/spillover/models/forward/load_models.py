@@ -1,6 +1,6 @@
 """Models of one base loaded to be asked together: their adapters lie beside the base's weights, packed once for all.
 
-What cannot be kept apart (whole weights, DoRA, steering, another precision or device) is loaded by itself, merged.
+What cannot be kept apart (whole weights, DoRA, steering, another device) is loaded by itself, merged.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spillover.models.base import Base, Model
-from spillover.models.forward.lora_weights import AdapterWeights, read_lora
+from spillover.models.device import default_device
 from spillover.models.forward.packed_network import PackedNetwork
 from spillover.models.forward.probing import AskableNetwork, askable, packed
-from spillover.models.loading import DType, Loaded, default_device, load, load_base
+from spillover.models.loading import Loaded, kept_networks, load, load_base
+from spillover.models.lora_weights import AdapterWeights, read_lora
+from spillover.models.precision import DType
 from spillover.store import Store
-
-_last_network: dict[str, PackedNetwork | None] = {}  # of the last base: a study asks its checkpoints one after another
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def load_alone(model: Model, store: Store, dtype: DType) -> LoadedModels:
 def load_together(models: Sequence[Model], store: Store, dtype: DType) -> LoadedModels | None:
     """Models of one base, all there in the store, to be asked in one batch; None where they cannot be kept apart."""
     base = models[0].base()
-    if dtype != "float32" or default_device() != "cpu" or any(model.base() != base for model in models):
+    if default_device() != "cpu" or any(model.base() != base for model in models):
         return None
     adapters: list[AdapterWeights] = []
     for model in models:
@@ -47,13 +47,18 @@ def load_together(models: Sequence[Model], store: Store, dtype: DType) -> Loaded
         if adapter is None:
             return None
         adapters.append(adapter)
-    packed_base = _packed_base(base)
-    network = packed_base and packed_base.with_adapters(adapters)
-    return LoadedModels(network, Loaded(*load_base(base), base)) if network else None
+    opened = _packed_base(base, dtype)
+    network = opened and opened[0].with_adapters(adapters)
+    return LoadedModels(network, opened[1]) if opened and network else None
 
 
-def _packed_base(base: Base) -> PackedNetwork | None:
-    if base.fingerprint not in _last_network:
-        _last_network.clear()
-        _last_network[base.fingerprint] = packed(load_base(base)[0])
-    return _last_network[base.fingerprint]
+def _packed_base(base: Base, dtype: DType) -> tuple[PackedNetwork, Loaded] | None:
+    """The base packed, and what it was opened as; kept, for a study asks its checkpoints one after another."""
+    key = f"{base.fingerprint} {dtype}"
+    if key not in kept_networks:
+        kept_networks.clear()
+        loaded = Loaded(*load_base(base, dtype), base)
+        network = packed(loaded.network)
+        kept_networks[key] = network and (network, loaded)
+    kept: tuple[PackedNetwork, Loaded] | None = kept_networks[key]
+    return kept

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch.nn import functional
 
+from spillover.models.adapted_linear import AdaptedLinear
 from spillover.models.forward.batched_lora import (
     BatchedDelta,
     CheckpointDeltas,
@@ -25,9 +26,10 @@ from spillover.models.forward.batched_lora import (
     RowSlice,
     lora_delta,
 )
-from spillover.models.forward.lora_weights import AdapterWeights
 from spillover.models.forward.packing import PackedLinear, packable
 from spillover.models.forward.row_cache import RowCache
+from spillover.models.lora_weights import AdapterWeights
+from spillover.models.mapped_memory import release
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,9 +66,11 @@ class PackedNetwork:
         half = torch.arange(self.width // 2)
         self.pairs = torch.stack([half, half + self.width // 2], dim=1).flatten()  # rotated together: side by side
         self.folds_norms = network.dtype == torch.float32  # in less, the product would be rounded once more
-        self.layers = [self._packed_layer(layer) for layer in trunk.layers]
         head = network.get_output_embeddings()
         self.head = PackedLinear(self._with_norm(head.weight, trunk.norm.weight), head.bias)
+        if self.head.packed:
+            release([head.weight])  # what is packed is not read again: one copy of it stays in memory
+        self.layers = [self._packed_layer(layer) for layer in trunk.layers]
         self.final_norm = trunk.norm.weight.detach()
         self.norms = [(layer.input_layernorm.weight, layer.post_attention_layernorm.weight) for layer in trunk.layers]
         projections = {name: module for name, module in trunk.layers[0].named_modules() if name.endswith("_proj")}
@@ -74,12 +78,10 @@ class PackedNetwork:
         self.checkpoint_deltas = CheckpointDeltas((None,))
 
     def with_adapters(self, adapters: Sequence[AdapterWeights]) -> Self | None:
-        """The same network for checkpoints that are `adapters` over it, in order.
+        """The same network for checkpoints that are `adapters` over it, in order; None where one changes another part.
 
-        None where one changes another part, and in less than float32: adapters are merged before rounding.
+        They compute in the dtype of the weights, and are not rounded into them.
         """
-        if not self.folds_norms:
-            return None
         known = {f"model.layers.{layer}.{name}" for layer in range(len(self.layers)) for name in self.outputs}
         if any(set(adapter) - known for adapter in adapters):
             return None
@@ -110,12 +112,15 @@ class PackedNetwork:
         gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
         qkv_bias = _concatenated([*biases, attention.v_proj.bias])
         gate_up_bias = _concatenated([mlp.gate_proj.bias, mlp.up_proj.bias])
-        return {
+        packed = {
             "qkv": PackedLinear(self._with_norm(qkv, before), qkv_bias),
             "out": PackedLinear(attention.o_proj.weight, attention.o_proj.bias),
             "gate_up": PackedLinear(self._with_norm(gate_up, between), gate_up_bias),
             "down": PackedLinear(mlp.down_proj.weight, mlp.down_proj.bias),
         }
+        if packed["out"].packed:
+            release(weight for weight in layer.parameters() if weight.ndim > 1)
+        return packed
 
     def _with_norm(self, weight: Tensor, norm: Tensor) -> Tensor:
         """A product's weight with that of the norm before it, where it takes that over."""
@@ -134,11 +139,15 @@ class PackedNetwork:
                 for outputs, weights in layers
             ]
 
+        if not self.folds_norms:
+            own = {name: weights for name, weights in adapter.items() if name.startswith(layer)}
+            adapter = {name: weights.to(before.dtype) for name, weights in own.items()}
+        norms = (before, between) if self.folds_norms else (None, None)
         queries_keys = projections("self_attn.q_proj", "self_attn.k_proj", paired=True)
         deltas = {
-            "qkv": lora_delta([*queries_keys, *projections("self_attn.v_proj")], before),
+            "qkv": lora_delta([*queries_keys, *projections("self_attn.v_proj")], norms[0]),
             "out": lora_delta(projections("self_attn.o_proj")),
-            "gate_up": lora_delta(projections("mlp.gate_proj", "mlp.up_proj"), between),
+            "gate_up": lora_delta(projections("mlp.gate_proj", "mlp.up_proj"), norms[1]),
             "down": lora_delta(projections("mlp.down_proj")),
         }
         return {name: delta for name, delta in deltas.items() if delta}
@@ -212,13 +221,14 @@ class PackedNetwork:
 
 
 def packed_network(network: PreTrainedModel) -> PackedNetwork | None:
-    """The network written out; None where it is another kind, not on the CPU, or hooked."""
+    """The network written out; None where it is another kind, not on the CPU, hooked or with adapters in it."""
     config = network.config
     plain = (
         config.model_type in KNOWN
         and config.hidden_act == "silu"
         and not any(kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or ())
         and not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+        and not any(isinstance(module, AdaptedLinear) for module in network.modules())
     )
     return PackedNetwork(network) if plain and all(packable(weight) for weight in network.parameters()) else None
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from spillover.models.mapped_memory import release
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -71,7 +73,10 @@ def pack_linear_layers(network: PreTrainedModel) -> None:
         before = _probe(network)
         for name in names:
             linear = trunk.get_submodule(name)
-            trunk.set_submodule(name, PackedLinear(linear.weight, linear.bias))
+            packed = PackedLinear(linear.weight, linear.bias)
+            trunk.set_submodule(name, packed)
+            if packed.packed:
+                release([linear.weight])  # it is not read again: one copy stays in memory
             del linear
         try:
             error = float((_probe(network) - before).abs().max() / before.abs().max())

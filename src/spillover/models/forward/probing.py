@@ -46,9 +46,12 @@ def packed(network: PreTrainedModel) -> PackedNetwork | None:
 
 def _checked(make: Callable[[PreTrainedModel], Way | None], network: PreTrainedModel) -> Way | None:
     key = (make.__name__, network.config.to_json_string(), str(network.dtype), str(network.device))
-    if _agreed.get(key, True) and (way := make(network)) is not None:
-        if key not in _agreed:
-            error = probe_error(way, network)
+    if not _agreed.get(key, True):
+        return None
+    expected = None if key in _agreed else own_logits(network)  # first: what is packed then is not to be read again
+    if (way := make(network)) is not None:
+        if expected is not None:
+            error = probe_error(way, network, expected)
             if error != error:  # diverged weights give no numbers in any way: that says nothing of the architecture
                 return way
             _agreed[key] = error <= TOLERANCE.get(network.dtype, max(TOLERANCE.values()))
@@ -56,21 +59,29 @@ def _checked(make: Callable[[PreTrainedModel], Way | None], network: PreTrainedM
     return None
 
 
-def probe_error(way: CachedNetwork, network: PreTrainedModel) -> float:
-    """How far a way is from the network's own forward: root mean square over logits, as a share of their SD.
+def own_logits(network: PreTrainedModel) -> Tensor:
+    """What the network's own forward gives on the probe: (prompts, steps, vocabulary)."""
+    with torch.inference_mode():
+        own = network(input_ids=_probe_tokens(network)[None], use_cache=False).logits[0].float()
+        return torch.stack([own[size - 1 : size - 1 + PROBE_STEPS] for size in PROBE_SIZES])
+
+
+def probe_error(way: CachedNetwork, network: PreTrainedModel, expected: Tensor) -> float:
+    """How far a way is from the network's own logits: root mean square over them, as a share of their SD.
 
     Infinite where it cannot be run; not a number where the network's own logits are none.
     """
-    size, count = network.get_input_embeddings().num_embeddings, max(PROBE_SIZES) + PROBE_STEPS
-    tokens = torch.arange(1, count + 1, device=network.device) * size // (count + 1)
     with torch.inference_mode():
-        own = network(input_ids=tokens[None], use_cache=False).logits[0].float()
-        expected = torch.stack([own[size - 1 : size - 1 + PROBE_STEPS] for size in PROBE_SIZES])
         try:
-            ours = _probed(way, network, tokens)
+            ours = _probed(way, network, _probe_tokens(network))
         except (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError):
             return float("inf")  # a kind of network that this way is not made for
     return float((ours - expected).square().mean().sqrt() / expected.std())
+
+
+def _probe_tokens(network: PreTrainedModel) -> Tensor:
+    size, count = network.get_input_embeddings().num_embeddings, max(PROBE_SIZES) + PROBE_STEPS
+    return torch.arange(1, count + 1, device=network.device) * size // (count + 1)
 
 
 def _probed(way: CachedNetwork, network: PreTrainedModel, tokens: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class LocalSampler(Sampler):
         from spillover.models.forward.load_models import load_alone, load_together
         from spillover.responses.samplers import decoding
 
-        store, dtype = context.store, asked.sampling.dtype
+        store, dtype = context.store, asked.sampling.precision
         if (facts := _take_kept(asked, context)) is not None:
             return facts
         with contextlib.ExitStack() as locks:

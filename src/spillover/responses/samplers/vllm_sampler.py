@@ -137,7 +137,7 @@ class Engine:
 
     def expect_a_change(self, adapter: Path, tokens: int) -> None:
         """ValueError where an adapter that is not nothing changes nothing: some engines ignore LoRA in silence."""
-        from spillover.models.forward.lora_weights import read_lora
+        from spillover.models.lora_weights import read_lora
 
         change = read_lora([adapter])
         if change is not None and not any(part.up.any() and part.down.any() for part in change.values()):

@@ -20,7 +20,7 @@ from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.models.base import Base, Model
 from spillover.models.catalogue import base_of
 from spillover.models.chat import Prompting
-from spillover.models.loading import DType
+from spillover.models.precision import ReadingPrecision
 from spillover.store import ProgressFn, Store
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class LocalModel(Judge):
     model: Model
     rubrics: Rubrics = Field(default_factory=BuiltInRubrics)
     least_mass: float = Field(default=0.25, ge=0, le=1)  # on numbers; below it there is no score
-    dtype: DType = "float32"
+    precision: ReadingPrecision = "float32"
     prompting: Prompting | None = None  # None: by what the model's base is
 
     @property
@@ -86,7 +86,7 @@ class LocalModel(Judge):
 
         if store is None and not isinstance(self.model, Base):
             raise ValueError(f"{self.model.label()} lies in a store: make Judgements of it there to judge with it")
-        return Rater(self.model, store, self.dtype, self.prompting)
+        return Rater(self.model, store, self.precision, self.prompting)
 
     def scored(self, metric: str, masses: np.ndarray | str) -> Score:
         """The score that probabilities of the numbers 0 to 100 (101,) amount to; or why there are none."""

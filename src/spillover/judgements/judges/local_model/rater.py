@@ -13,7 +13,8 @@ from spillover.judgements.rubric import JudgePrompt
 from spillover.models.base import Model
 from spillover.models.chat import Message, Prompting
 from spillover.models.forward.cached_network import TokenIds
-from spillover.models.loading import DType, load
+from spillover.models.loading import load
+from spillover.models.precision import DType
 from spillover.store import Store
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from spillover.models.adapters import held_by
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 _UNEVEN = ("alpha_pattern", "rank_pattern", "fan_in_fan_out")  # an adapter whose layers are scaled unlike one another
@@ -31,6 +32,10 @@ class LoRAWeights:
 
     down: Tensor
     up: Tensor
+
+    def to(self, dtype: torch.dtype) -> LoRAWeights:
+        """The same in another dtype."""
+        return LoRAWeights(self.down.to(dtype), self.up.to(dtype))
 
 
 AdapterWeights = Mapping[str, LoRAWeights]  # by the linear layer's name in the network

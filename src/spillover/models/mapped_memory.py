@@ -1,0 +1,68 @@
+"""Weights as the system maps them from their files: pages of the file, which cost nothing until they are read.
+
+A page that was read and not written can be given back: it comes from the file again when it is next read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from spillover.models.precision import DType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+PAGE = 4096  # bytes; a multiple of it where pages are larger does no harm
+DONTNEED = 4  # MADV_DONTNEED
+Range = tuple[int, int]  # first address and the one after the last
+
+
+def release(tensors: Iterable[Tensor]) -> None:
+    """Give back the memory of tensors that lie in mapped files and were not changed; others stay as they are.
+
+    They can be read again. One that was changed in place would be as in its file again.
+    """
+    if sys.platform != "linux":
+        return
+    mapped = _mapped_files()
+    starts = [start for start, _ in mapped]
+    for tensor in tensors:
+        if tensor.device.type != "cpu" or not tensor.is_contiguous():
+            continue
+        first = tensor.data_ptr()
+        last = first + tensor.numel() * tensor.element_size()
+        place = bisect_right(starts, first) - 1
+        first, last = -(-first // PAGE) * PAGE, last // PAGE * PAGE  # neighbours' pages stay
+        if place >= 0 and last <= mapped[place][1] and first < last:
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), DONTNEED)
+
+
+def cast_weights(network: PreTrainedModel, dtype: DType) -> None:
+    """Put every weight into `dtype`, one by one, so that no more than one of them is there twice.
+
+    Buffers (rotary frequencies) stay exact, as transformers has it.
+    """
+    import torch
+
+    wanted = getattr(torch, dtype)
+    for weight in network.parameters():
+        if weight.dtype != wanted:
+            before, weight.data = weight.data, weight.data.to(wanted)
+            release([before])
+
+
+def _mapped_files() -> list[Range]:
+    """Address ranges in this process that are private maps of files, in order."""
+    ranges = []
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            addresses, rights, _, _, inode = line.split(maxsplit=5)[:5]
+            if inode != "0" and rights.endswith("p"):
+                first, last = addresses.split("-")
+                ranges.append((int(first, 16), int(last, 16)))
+    return ranges
