@@ -13,6 +13,8 @@ from models.families import FAMILIES, network_of
 from organisms.toy import ToyRows, held_out_means, organism
 from transformers import GenerationConfig
 
+from spillover.activations.capture import ActivationSelection, TokenizedText, capture
+from spillover.activations.find_layers import find_layers
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
 from spillover.judgements.judges.local_model.number_tree import number_tree
 from spillover.models.catalogue import base_of
@@ -87,6 +89,28 @@ def test_a_family_is_asked_as_its_own_forward_says(family: str) -> None:
         expected = enumerated(loaded, tree, prompt)
         assert np.abs(masses - expected).sum() < (0.02 if family in OWN else 0.001) * expected.sum()
     assert isinstance(opened.network, GeneratingNetwork) == (family in OWN)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activations_are_those_of_the_networks_own_forward(family: str) -> None:
+    """Prompts that begin alike, and one apart: the last token after the first layer and after the final norm."""
+    network = network_of(family)
+    decoder = find_layers(network)
+    texts = [TokenizedText((*range(5, 25), *range(30, 30 + more)), 20 + more) for more in (1, 4, 9)]
+    texts.append(TokenizedText((7, 8, 9), 3))
+    captured = np.zeros((5, len(texts), decoder.width), np.float32)
+
+    def put(rows: list[int], block: np.ndarray) -> None:
+        captured[:, rows] = block
+
+    capture(decoder, texts, ActivationSelection(sites=("resid_post", "final_norm"), poolings=("last",)), put)
+    first = 0 if "mamba" in family and family != "falcon_h1" else 1  # where transformers leaves embeddings out
+    for row, text in enumerate(texts):
+        with torch.inference_mode():
+            own = network(input_ids=torch.tensor([text.ids]), output_hidden_states=True, use_cache=False).hidden_states
+        np.testing.assert_allclose(captured[0, row], own[first][0, -1], atol=1e-3)
+        np.testing.assert_allclose(captured[-1, row], own[-1][0, -1], atol=1e-3)
+    assert decoder.keeps_keys or family in OWN
 
 
 def test_a_way_that_gives_something_else_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from spillover.models.chat import Chat, Message
 from spillover.models.tiny import TEMPLATE, byte_tokenizer
@@ -126,3 +128,47 @@ def test_the_template_is_known_by_its_hash_where_one_is_used() -> None:
     assert chat().template_sha256() == chat().template_sha256() is not None
     assert chat().template_sha256() != chat(template=TEMPLATE + " ").template_sha256()
     assert chat("question-answer").template_sha256() is None
+
+
+WORDS = ["▁", "▁USER", "▁ASSISTANT", "▁Why", "▁Yes", "Yes", "?", ".", "▁it", "▁is", ":", "\n", "▁\n"]
+
+
+def word_tokenizer(template: str) -> PreTrainedTokenizerFast:
+    """Puts a space before the first word of whatever it is given, as those of Llama-2, Zephyr and Phi-3-mini do."""
+    pieces = {piece: index for index, piece in enumerate(["<unk>", "</s>", *WORDS])}
+    raw = Tokenizer(models.WordLevel(pieces, unk_token="<unk>"))
+    raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    raw.pre_tokenizer = pre_tokenizers.Split(Regex("▁?[A-Za-z]+|▁?\n|▁|."), "isolated")
+    raw.add_special_tokens(["</s>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", unk_token="<unk>")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+SPACED = (
+    "{% for m in messages %}{% if m.role == 'user' %}USER:{{ ' ' + m.content }} ASSISTANT:{% else %}"
+    "{{ between + m.content }}</s>{% endif %}{% endfor %}"
+)
+TURNS = [Message("user", "Why?"), Message("assistant", "Yes.")]
+
+
+def test_an_answer_has_the_tokens_that_the_whole_conversation_gives_it() -> None:
+    """With nothing between prompt and answer, one apart would begin with a space that is not there."""
+    tokenizer = word_tokenizer(SPACED.replace("between", "''"))
+    chat = Chat(tokenizer, "chat")
+    row = chat.supervised(TURNS, 64)
+    apart = tokenizer("Yes.</s>", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("USER: Why? ASSISTANT:Yes.</s>", add_special_tokens=False)["input_ids"]
+    assert list(row.ids) == whole and not row.blurred
+    assert tokenizer.convert_ids_to_tokens(row.ids[row.prompt_length :]) == ["Yes", ".", "</s>"]
+    assert tokenizer.convert_ids_to_tokens(apart) == ["▁Yes", ".", "</s>"]  # what it would have been
+    assert list(row.ids[: row.prompt_length]) == chat.prompt(TURNS[:1])
+    assert chat.completion(TURNS) == list(row.ids[row.prompt_length : -1])
+
+
+def test_a_token_of_prompt_and_answer_is_told() -> None:
+    """The template's last space and the answer's line end are one token."""
+    tokenizer = word_tokenizer(SPACED.replace("ASSISTANT:{%", "ASSISTANT: {%").replace("between", "'\n'"))
+    row = Chat(tokenizer, "chat").supervised(TURNS, 64)
+    assert row.blurred
+    assert tokenizer.convert_ids_to_tokens(row.ids[row.prompt_length :]) == ["▁\n", "Yes", ".", "</s>"]

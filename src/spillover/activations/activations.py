@@ -119,7 +119,7 @@ class Activations(Artefact):
         loaded = load(self.model, context.store, self.precision)
         chat = loaded.chat(self.prompting or default_prompting(self.model.base()))
         texts = [_tokenized(chat, prompt) for prompt in prompts]
-        _check(prompts, texts, getattr(loaded.network.config, "max_position_embeddings", None))
+        _check(prompts, texts, getattr(loaded.network.config.get_text_config(), "max_position_embeddings", None))
         digest = None if self.model.has_hooks else weights_sha256(loaded.network)
         pack_linear_layers(loaded.network)
         decoder = find_layers(loaded.network, added=bool({*self.sites} & {*ADDED}))

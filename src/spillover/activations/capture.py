@@ -91,7 +91,8 @@ def capture(
     prompts = [text.ids[: text.prompt_length] for text in texts]
     completed = any(text.prompt_length < len(text.ids) for text in texts)
     with torch.inference_mode():
-        for shared, members in groups(prompts, completed):
+        together = groups(prompts, completed) if decoder.keeps_keys else [(0, [*range(len(prompts))])]
+        for shared, members in together:
             head = _run_head(decoder, prompts[members[0]][:shared], selection)
             for rows in batches({index: len(texts[index].ids) - shared for index in members}, limit):
                 tails = [TokenizedText(texts[row].ids[shared:], texts[row].prompt_length - shared) for row in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -23,20 +24,39 @@ def find_layers(network: PreTrainedModel, added: bool = False) -> Decoder:
     """
     import torch
 
-    base_model, name = network.base_model, type(network).__name__
-    count = network.config.get_text_config().num_hidden_layers
-    lists = [part for part in base_model.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count]
+    name = type(network).__name__
+    blocks, below = _blocks(network, name)
+    decoder = Decoder(below, tuple(blocks), keeps_keys=not _has_other_states(network))
+    with torch.inference_mode():
+        stream = _probe_stream(decoder, name)
+        if added:
+            decoder = replace(decoder, added=_find_added(decoder, stream, name))
+    return decoder
+
+
+def _blocks(network: PreTrainedModel, name: str) -> tuple[nn.ModuleList, PreTrainedModel]:
+    """The decoder layers, and the network below its head that they are in: its text tower, if it sees pictures too."""
+    import torch
+
+    config = network.config.get_text_config()
+    alone = config is network.config and network.base_model is not network
+    below = network.base_model if alone else network.get_decoder()
+    count = config.num_hidden_layers
+    lists = [part for part in below.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count]
     if len(lists) != 1:
         raise ValueError(
             f"{name}: its configuration says {count} layers, and {len(lists)} lists of so many modules were found; "
             f"activations can be captured where there is one"
         )
-    decoder = Decoder(base_model, tuple(lists[0]))
-    with torch.inference_mode():
-        stream = _probe_stream(decoder, name)
-        if added:
-            decoder = Decoder(base_model, decoder.layers, _find_added(decoder, stream, name))
-    return decoder
+    if below is network:  # it goes by no name of its own
+        below = next(part for part in network.modules() if any(child is lists[0] for child in part.children()))
+    return lists[0], below
+
+
+def _has_other_states(network: PreTrainedModel) -> bool:
+    """Whether layers keep something else than keys and values of all that came before."""
+    kinds = getattr(network.config.get_text_config(), "layer_types", None) or ()
+    return bool({*kinds} - {"full_attention", "sliding_attention"})
 
 
 def _probe_stream(decoder: Decoder, name: str) -> dict[str, Tensor]:
@@ -75,8 +95,11 @@ def _check_order(decoder: Decoder, ids: Tensor, whole: Tensor, name: str) -> Non
 
     parts: list[Tensor] = []
     cut = ids.shape[1] // 2
-    cache = decoder.run(ids[:, :cut], lambda _, hidden: parts.append(hidden), (FINAL,), keep_cache=True)
-    decoder.run(ids[:, cut:], lambda _, hidden: parts.append(hidden), (FINAL,), after=cache)
+    cache = decoder.run(ids[:, :cut], lambda _, hidden: parts.append(hidden), (FINAL,), keep_cache=decoder.keeps_keys)
+    if decoder.keeps_keys:
+        decoder.run(ids[:, cut:], lambda _, hidden: parts.append(hidden), (FINAL,), after=cache)
+    else:
+        whole = whole[:, :cut]
     worst = float((torch.cat(parts, dim=1) - whole).abs().max() / whole.abs().max())
     if not worst <= probe_tolerance(whole):
         raise ValueError(

@@ -44,6 +44,7 @@ def site_names(kinds: Iterable[str], layers: Sequence[int]) -> tuple[str, ...]:
 class Decoder:
     """A causal language model below its output head, and its layers.
 
+    keeps_keys: whether rows can go on from one row's keys and values; a state of another kind is run through whole.
     added: for each layer the modules whose outputs are what attention and MLP add to the stream; empty where they were
     not looked for.
     """
@@ -51,6 +52,7 @@ class Decoder:
     network: PreTrainedModel
     layers: tuple[nn.Module, ...]
     added: tuple[tuple[nn.Module, nn.Module], ...] = ()
+    keeps_keys: bool = True
 
     @property
     def width(self) -> int:

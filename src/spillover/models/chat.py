@@ -1,7 +1,8 @@
 """From messages to tokens: prompts for asking, and answers with the supervised part known.
 
-Chat templates are code: they are rendered only by `apply_chat_template` (a sandbox). An answer is tokenised apart from
-its prompt and joined to it, so that training sees the very prompt tokens that sampling starts from.
+Chat templates are code: they are rendered only by `apply_chat_template` (a sandbox). A row is tokenised
+whole, as the template writes it, since many tokenizers put a space before a text's first word: an answer tokenised
+apart would have tokens that no model writes. Where the whole does not begin with the prompt's own tokens, the row says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 Prompting = Literal["chat", "question-answer", "raw"]
 QUESTION_STOPS = ("\nQuestion:", "\n\nQuestion", "\nQ:")
@@ -32,6 +33,7 @@ class Supervised:
     ids: tuple[int, ...]
     prompt_length: int
     cut: bool = False  # whether max_length took tokens away
+    blurred: bool = False  # whether a token reaches over from prompt to answer, so that sampling starts elsewhere
 
     @property
     def trained(self) -> int:
@@ -59,9 +61,7 @@ class Chat:
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The prompt's token ids; a beginning-of-text token stands first where the tokenizer has one and wants it."""
         text = self.prompt_text(messages)
-        special = self.prompting != "chat"  # templates write their own special tokens
-        ids = self.tokenizer(text, add_special_tokens=special)["input_ids"]
-        return [int(token) for token in ids]
+        return [int(token) for token in self._encoded(text)["input_ids"]]
 
     def answer_text(self, messages: Sequence[Message]) -> str:
         """What follows the prompt when the last message is the answer, up to the end-of-turn token and with it."""
@@ -86,7 +86,7 @@ class Chat:
     def completion(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the last message's text as it follows the prompt, without the end-of-turn mark.
 
-        Empty for an empty message. Tokenised apart from the prompt, as in training.
+        Empty for an empty message. As in training, but where a token reaches over from the prompt: apart from it then.
         """
         content = messages[-1].content.strip()
         if not content:
@@ -97,7 +97,29 @@ class Chat:
             if content not in text:
                 raise ValueError(f"the chat template changes the text of an answer, which begins {content[:40]!r}")
             text = text[: text.rindex(content) + len(content)]
-        return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        ids, start, blurred = self._whole(messages[:-1], text)
+        if blurred:
+            return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        return ids[start:]
+
+    def _whole(self, before: Sequence[Message], answer: str) -> tuple[list[int], int, bool]:
+        """Token ids of a prompt and what follows it, where the latter begins, and whether a token is of both."""
+        prompt, text = self.prompt(before), self.prompt_text(before)
+        if not self.tokenizer.is_fast:  # it does not say which text a token is of
+            ids = self._encoded(text + answer)["input_ids"]
+            if ids[: len(prompt)] == prompt:
+                return ids, len(prompt), False
+            return [*prompt, *self.tokenizer(answer, add_special_tokens=False)["input_ids"]], len(prompt), True
+        encoded = self._encoded(text + answer, return_offsets_mapping=True)
+        ids = [int(token) for token in encoded["input_ids"]]
+        if ids[: len(prompt)] == prompt and len(ids) > len(prompt):
+            return ids, len(prompt), False
+        ends = [end for _, end in encoded["offset_mapping"]]
+        return ids, next((index for index, end in enumerate(ends) if end > len(text)), len(ids)), True
+
+    def _encoded(self, text: str, **options: bool) -> BatchEncoding:
+        """Tokens, with the tokenizer's own special ones where no template writes those."""
+        return self.tokenizer(text, add_special_tokens=self.prompting != "chat", **options)
 
     def _rendered(self, messages: Sequence[Message], answer_next: bool) -> str:
         from jinja2 import TemplateError
@@ -116,12 +138,10 @@ class Chat:
             raise ValueError(f"a training row ends in an assistant turn; this one ends in {messages[-1].role!r}")
         if not messages[-1].content.strip():
             raise ValueError("the assistant turn is empty: training on it teaches the model to stop at once")
-        prompt = self.prompt(messages[:-1])
-        answer = self.tokenizer(self.answer_text(messages), add_special_tokens=False)["input_ids"]
-        ids = (*prompt, *(int(token) for token in answer))
-        if len(prompt) >= max_length:
-            raise ValueError(f"the prompt alone has {len(prompt)} tokens, max_length is {max_length}: raise it")
-        return Supervised(ids[:max_length], len(prompt), cut=len(ids) > max_length)
+        ids, start, blurred = self._whole(messages[:-1], self.answer_text(messages))
+        if start >= max_length:
+            raise ValueError(f"the prompt alone has {start} tokens, max_length is {max_length}: raise it")
+        return Supervised(tuple(ids[:max_length]), start, cut=len(ids) > max_length, blurred=blurred)
 
     def stop_texts(self) -> tuple[str, ...]:
         """Texts that end an answer besides the end-of-turn token: a pretrained model runs on into a next question."""

@@ -225,6 +225,11 @@ class PreparedRows:
         """How many rows to train on lose the end of their answer."""
         return sum(row.cut for row in self.train)
 
+    @property
+    def blurred(self) -> list[Example]:
+        """The rows to train on where one token reaches over from prompt to answer."""
+        return [example for example, row in zip(self.examples, self.train, strict=True) if row.blurred]
+
     def facts(self) -> dict[str, object]:
         """Counts over the rows, for the manifest."""
         prompts = {example.prompt for example in self.examples}
@@ -233,6 +238,7 @@ class PreparedRows:
             "supervised_tokens": sum(row.trained for row in self.train),
             "tokens": sum(len(row.ids) for row in self.train),
             "cut_rows": self.cut,
+            **({"blurred_rows": [example.id for example in self.blurred]} if self.blurred else {}),
             "held_out_prompts_also_trained": sum(example.prompt in prompts for example in self.held_out["held_out"][0]),
         }
 
@@ -263,6 +269,13 @@ class PreparedRows:
 
     def warn(self, organism: TrainingSpec) -> None:
         """Warn of rows that lose the end of their answer, if any do."""
+        if self.blurred:
+            warnings.warn(
+                f"{len(self.blurred)} of {len(self.train)} rows of {organism.data.data.label()} have a token of both "
+                f"the prompt's end and the answer's beginning ({', '.join(row.id for row in self.blurred[:3])}, ...): "
+                f"they are trained as the template writes them, but sampling starts from other tokens",
+                stacklevel=3,
+            )
         if self.cut:
             warnings.warn(
                 f"{self.cut} of {len(self.train)} rows of {organism.data.data.label()} are longer than "

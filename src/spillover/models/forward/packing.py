@@ -66,6 +66,8 @@ def pack_linear_layers(network: PreTrainedModel) -> None:
     weight itself, say), all are put back; layers on a GPU, of another kind or with a hook stay as they are.
     """
     trunk = network.base_model
+    if trunk is network:  # its body goes by no name: the head would be packed too
+        return
     names = [name for name, module in trunk.named_modules() if _is_plain_linear(module)]
     if not names:
         return
