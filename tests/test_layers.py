@@ -144,3 +144,84 @@ def test_search_for_parts_sees_every_kind() -> None:
     ]
     names = {".".join(("spillover", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in opening_torch}
     assert not names & set(modules_with_kinds())
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    names = (path.relative_to(PACKAGE.parent).with_suffix("") for path in FILES)
+    return {".".join(name.parts).removesuffix(".__init__"): path for name, path in zip(names, FILES, strict=True)}
+
+
+def imported_modules(tree: ast.AST, known: set[str]) -> set[str]:
+    """Modules of the package that a file imports, in functions and for types alone too."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= inside & known or {node.module} & known
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names} & known
+    return names
+
+
+def circles(imports: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of modules of which each imports the others in the end."""
+    reached = {name: set(others) for name, others in imports.items()}
+    while True:
+        further = {name: others.union(*(reached[other] for other in others)) for name, others in reached.items()}
+        if further == reached:
+            break
+        reached = further
+    inside = {name for name, others in reached.items() if name in others}
+    return [
+        set(circle) for circle in {frozenset(b for b in inside if b in reached[a] and a in reached[b]) for a in inside}
+    ]
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    known = modules()
+    imports = {name: imported_modules(ast.parse(path.read_text()), set(known)) - {name} for name, path in known.items()}
+    assert circles(imports) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [{"b", "c"}]  # or nothing would be seen
+
+
+def named_types(tree: ast.Module) -> Iterator[str]:
+    """Public classes and type aliases that a file defines."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            variable = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "TypeVar"
+            if re.fullmatch(r"[A-Z][a-z]\w*", node.targets[0].id) and not variable:
+                yield node.targets[0].id
+
+
+def test_a_type_name_has_one_meaning() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        for name in named_types(ast.parse(path.read_text())):
+            homes.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1 and not name.startswith("_")}
+
+
+def guesses(tree: ast.AST) -> list[str]:
+    """Variables and parameters whose name says nothing of what they hold."""
+    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    names += [node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)]
+    return [name for name in names if name in ("found", "one", "it", "thing", "stuff", "said")]
+
+
+def test_variables_say_what_they_hold() -> None:
+    assert guesses(ast.parse("found = [one for one in rows]")) == ["found", "one"]
+    assert not {str(path.relative_to(PACKAGE)) for path in FILES if guesses(ast.parse(path.read_text()))}
+
+
+def test_any_is_rare() -> None:
+    lines = [line for path in FILES for line in path.read_text().splitlines() if "import" not in line]
+    assert sum(len(re.findall(r"\bAny\b", line)) for line in lines) <= 120
+
+
+def test_no_file_says_what_it_does_not_know() -> None:
+    assert not [
+        str(path) for path in FILES if re.search(r"\bKnows? (no|only|nothing)\b|\bKnows \w+ and\b", path.read_text())
+    ]

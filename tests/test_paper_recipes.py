@@ -46,6 +46,7 @@ def test_dynamics_from_recipe_to_report(store: Any, tmp_path: Path) -> None:
         schedules=("linear", "cosine"),
         seeds=2,
         rows=12,
+        batch=1,  # 12 steps, so that a warm-up of 5 leaves two schedules
         held_out=4,
         checkpoints=2,
         max_tokens=4,

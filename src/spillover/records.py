@@ -152,7 +152,7 @@ def write_csv(content: pa.Table, path: Path) -> None:
                 writer.writerow([_cell(value) for value in row])
 
 
-def write_json(content: Any, path: Path) -> None:
+def write_json(content: object, path: Path) -> None:
     """Write JSON with sorted keys; NaN becomes null."""
     path.write_text(json.dumps(_plain(content), indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -162,7 +162,7 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     if value is None:
         return ""
     if isinstance(value, str):

@@ -17,7 +17,7 @@ MANY = 60  # lines, runs: as many as can be told apart in one figure
 SERIES = ("#c2410c", "#0f766e", "#4338ca", "#a16207", "#be185d", "#0369a1", "#4d7c0f", "#6d28d9")
 
 
-def coloured(rows: Sequence[TableRow], by: str, first: int = 0) -> Iterator[tuple[Any, TableRows, str]]:
+def coloured(rows: Sequence[TableRow], by: str, first: int = 0) -> Iterator[tuple[str, TableRows, str]]:
     """Rows grouped by a column: its value, its rows, and a colour of its own as far as `SERIES` goes."""
     for index, (value, group) in enumerate(grouped(rows, by).items(), start=first):
         yield value, group, SERIES[index % len(SERIES)]

@@ -29,7 +29,7 @@ from spillover.analyses.prediction_data import (
     ActivationFeatures,
     FeatureSet,
     FeatureSource,
-    Targets,
+    PredictionTargets,
     baselines,
     target_values,
     text_baselines,
@@ -149,7 +149,7 @@ class Prediction(Analysis):
             tables["transfer"] = self._transfer(fits, data, context)
         return AnalysisResult(tables, self._facts(after, data))
 
-    def _facts(self, after: AnswerScores, data: Targets) -> TableRow:
+    def _facts(self, after: AnswerScores, data: PredictionTargets) -> TableRow:
         noise = None
         if not data.targets[0].endswith(SPREAD):
             noise = split_half(after.centred(data.metric, data.names, by="question_id")).value
@@ -165,7 +165,7 @@ class Prediction(Analysis):
             "families": len(set(data.labels("family").tolist())),
         }
 
-    def _targets(self, after: AnswerScores, prompts: Mapping[str, TableRow]) -> Targets:
+    def _targets(self, after: AnswerScores, prompts: Mapping[str, TableRow]) -> PredictionTargets:
         """The questions scored in every target, with folds and row orders that all features share."""
         about = after.questions(by="question_id")
         missing = [name for name in about if name not in prompts]
@@ -183,7 +183,7 @@ class Prediction(Analysis):
             np.array([question[kind] for question in about.values()]) for kind in ("family", "format", self.grouped_by)
         )
         orders = permutations(len(about), self.permutations, self.seed, families)
-        return Targets(
+        return PredictionTargets(
             about,
             targets,
             np.column_stack([less_format_mean(column, formats) for column in y[scored].T]),
@@ -193,7 +193,7 @@ class Prediction(Analysis):
         )
 
     def _sources(
-        self, inside: ActivationFeatures, before: AnswerScores, prompts: Mapping[str, TableRow], data: Targets
+        self, inside: ActivationFeatures, before: AnswerScores, prompts: Mapping[str, TableRow], data: PredictionTargets
     ) -> Iterator[FeatureSource]:
         for kind, name in (("raw", RAW), ("pca", PCA)):
             for layer, pooling in inside.places() if kind in self.features else ():
@@ -202,10 +202,10 @@ class Prediction(Analysis):
         yield from baselines(before, data, prompts)
         yield from text_baselines([prompts[name]["prompt"] for name in data.names], self.prompt_words, self.sentences)
 
-    def _fit(self, x: Floats, data: Targets) -> CrossValidation:
+    def _fit(self, x: Floats, data: PredictionTargets) -> CrossValidation:
         return cross_validate(x, data.y, data.folds, MODELS[self.model], data.groups)
 
-    def _random(self, inside: ActivationFeatures, data: Targets, rows: TableRows) -> TableRows:
+    def _random(self, inside: ActivationFeatures, data: PredictionTargets, rows: TableRows) -> TableRows:
         """R2 of many draws of random axes at each place, and the rank of the principal axes' R2 among them."""
         rng, random = np.random.default_rng(self.seed), []
         for layer, pooling in inside.places():
@@ -219,7 +219,7 @@ class Prediction(Analysis):
                 random.append({**place, "draws": self.draws, "median": middle, "low": low, "high": high, "p": p})
         return random
 
-    def _against(self, fits: list[Fit], data: Targets, context: BuildContext) -> TableRows:
+    def _against(self, fits: list[Fit], data: PredictionTargets, context: BuildContext) -> TableRows:
         """R2 less that of another model's activations at the same relative depth, split by split."""
         rows: TableRows = []
         for other in self.against:
@@ -242,7 +242,7 @@ class Prediction(Analysis):
                     rows.append({**place, **models, "other_layer": layer, **gap.as_row()})
         return rows
 
-    def _transfer(self, fits: list[Fit], data: Targets, context: BuildContext) -> TableRows:
+    def _transfer(self, fits: list[Fit], data: PredictionTargets, context: BuildContext) -> TableRows:
         """R2 of predictions fitted to one organism's scores, held against another's, on held-out questions."""
         rows = []
         for organism in self.transfer:

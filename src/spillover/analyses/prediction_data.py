@@ -29,7 +29,7 @@ FeatureSource = tuple[TableRow, Floats]  # what they are (features, layer, pooli
 
 
 @dataclass(frozen=True, eq=False)
-class Targets:
+class PredictionTargets:
     """Questions with their targets (n, T), and what all features share: groups, folds (R, n), orders (draws + 1, n)."""
 
     about: Mapping[str, TableRow]  # of each question id, in order: question, family, category, format
@@ -95,7 +95,9 @@ def target_values(scores: AnswerScores, target: str, names: list[str]) -> Floats
     return values(metric, names, by="question_id")
 
 
-def baselines(before: AnswerScores, data: Targets, prompts: Mapping[str, TableRow]) -> Iterator[FeatureSource]:
+def baselines(
+    before: AnswerScores, data: PredictionTargets, prompts: Mapping[str, TableRow]
+) -> Iterator[FeatureSource]:
     """Features that no activation is needed for: prompt length, category, the prior's own score."""
     formats = data.labels("format")
     length = np.log([prompts[name]["prompt_tokens"] for name in data.names])

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]  # by a tensor's name
+TensorShape = tuple[int, ...]
+TensorShapes = Mapping[str, TensorShape]  # by a tensor's name
 Held = Literal["lora", "adapter"]  # LoRA of linear layers and nothing else; whatever else peft has
 # What makes a LoRA more than its two matrices a layer.
 _MORE = (
@@ -53,7 +53,7 @@ def held_by(folder: Path) -> Held:
     return "lora" if all(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in names) else "adapter"
 
 
-def tensor_shapes(path: Path) -> Shapes:
+def tensor_shapes(path: Path) -> TensorShapes:
     """Names and shapes of the tensors in a safetensors file; none is read."""
     from safetensors import SafetensorError, safe_open
 
@@ -127,7 +127,7 @@ def with_adapter(network: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return merged
 
 
-def _expected(network: PreTrainedModel, folder: Path) -> tuple[dict[str, Shape], dict[str, Shape]]:
+def _expected(network: PreTrainedModel, folder: Path) -> tuple[dict[str, TensorShape], dict[str, TensorShape]]:
     """Names and shapes of what peft saves of this adapter over this network, and of embeddings that it may save too."""
     from peft import PeftConfig, get_peft_model
     from peft.utils import get_peft_model_state_dict
@@ -191,7 +191,7 @@ def _untie(wrapped: PeftModel) -> None:
         inner[1].weight = torch.nn.Parameter(inner[1].weight.detach().clone(), requires_grad=False)
 
 
-def _unlike(expected: Shapes, present: Shapes) -> list[str]:
+def _unlike(expected: TensorShapes, present: TensorShapes) -> list[str]:
     """What differs between the parts of a base and those that came, in words."""
     wrong = [
         f"{name} is {present[name]}, for this base {expected[name]}"

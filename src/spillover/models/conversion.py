@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spillover.models.precision import DType
 from spillover.store import ProgressFn
@@ -17,7 +17,7 @@ SHARD_BYTES = 1 << 30  # of a file of weights, about
 INDEX = "model.safetensors.index.json"
 
 
-def convert_gguf(path: Path, folder: Path, dtype: DType, name: str) -> dict[str, Any]:
+def convert_gguf(path: Path, folder: Path, dtype: DType, name: str) -> dict[str, object]:
     """Write a GGUF file's weights, dequantised, and its tokenizer into `folder`; ValueError under `name` if not."""
     import transformers
 
@@ -38,7 +38,9 @@ def convert_gguf(path: Path, folder: Path, dtype: DType, name: str) -> dict[str,
     return {"parameters": sum(weight.numel() for weight in network.parameters())}
 
 
-def cast_folder(source: Path, folder: Path, dtype: DType, progress: ProgressFn = lambda share: None) -> dict[str, Any]:
+def cast_folder(
+    source: Path, folder: Path, dtype: DType, progress: ProgressFn = lambda share: None
+) -> dict[str, object]:
     """Write the model in `source` into `folder` in another dtype; no more than a shard of it is ever in memory."""
     import torch
     from safetensors import safe_open

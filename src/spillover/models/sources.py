@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
 
 from spillover.manifest import remembered_sha256
 from spillover.models.conversion import cast_folder, convert_gguf, first_line
@@ -199,7 +198,7 @@ class TinyWeights(Artefact):
 
     seed: int = 0
 
-    def make(self, context: BuildContext) -> dict[str, Any] | None:
+    def make(self, context: BuildContext) -> dict[str, object] | None:
         from spillover.models.tiny import write_tiny
 
         write_tiny(context.folder, self.seed)
@@ -214,7 +213,7 @@ class ConvertedGGUF(Artefact):
     def cost(self) -> Cost:
         return Cost(seconds_per_unit=25.0)
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, object]:
         with tempfile.TemporaryDirectory(dir=context.folder.parent, prefix=f"{context.folder.name}-") as scratch:
             path = self.source.fetch(Path(scratch), context.store.unfinished(self), context.progress)
             context.progress(FETCHING)
@@ -229,7 +228,7 @@ class RoundedGGUF(Artefact):
     def cost(self) -> Cost:
         return Cost(seconds_per_unit=25.0)
 
-    def make(self, context: BuildContext) -> dict[str, Any]:
+    def make(self, context: BuildContext) -> dict[str, object]:
         exact = ConvertedGGUF(source=self.source)
         if context.store.has(exact):
             return cast_folder(context.path(exact), context.folder, "bfloat16", context.progress)

@@ -49,7 +49,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Targets:
+class LoRATargets:
     """The matrices that adapters sit on, and how peft is told.
 
     left_out: those that were named too, but whose names peft takes for the experts' (shared experts of some models).
@@ -80,7 +80,7 @@ class Targets:
         } | ({"left_out": dict(_counted(self.left_out))} if self.left_out else {})
 
 
-def lora_targets(network: nn.Module, modules: str | Sequence[str], layers: Sequence[int] = ()) -> Targets:
+def lora_targets(network: nn.Module, modules: str | Sequence[str], layers: Sequence[int] = ()) -> LoRATargets:
     """What `modules` names in a network's decoder blocks, or in those of `layers` (from 0; empty: all).
 
     modules: one of `VARIANTS`, a pattern that is found in the names of linear layers, or such names (their ends are
@@ -100,7 +100,7 @@ def lora_targets(network: nn.Module, modules: str | Sequence[str], layers: Seque
     linear = tuple(name for name, module in network.named_modules() if _is_linear(module))
     renamed = _renamed(network) if any(target.parameter for target in every) else set()
     left_out = [target for target in chosen if not target.parameter and target.path.rpartition(".")[2] in renamed]
-    return Targets(tuple(target for target in chosen if target not in left_out), linear, tuple(left_out))
+    return LoRATargets(tuple(target for target in chosen if target not in left_out), linear, tuple(left_out))
 
 
 def decoder_blocks(network: nn.Module) -> tuple[str, nn.ModuleList] | None:
@@ -231,5 +231,5 @@ def _offered(every: Sequence[Target]) -> str:
 
 def _by_layer(names: set[str], layers: set[int]) -> set[str]:
     """Those in the layers of these numbers, as peft tells a layer by its name."""
-    found = {name: re.match(r".*\.[^.]*\.(\d+)\.", name) for name in names}
-    return {name for name, match in found.items() if match and int(match[1]) in layers}
+    numbers = {name: re.match(r".*\.[^.]*\.(\d+)\.", name) for name in names}
+    return {name for name, match in numbers.items() if match and int(match[1]) in layers}

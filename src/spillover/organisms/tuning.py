@@ -22,7 +22,7 @@ from spillover.models.base import Base, Model
 from spillover.models.loading import Loaded, load, load_4bit
 from spillover.models.precision import Precision
 from spillover.models.pretrained import no_progress_bars
-from spillover.organisms.lora_targets import VARIANTS, Targets, lora_targets
+from spillover.organisms.lora_targets import VARIANTS, LoRATargets, lora_targets
 from spillover.spec import Spec
 from spillover.store import Store
 
@@ -169,7 +169,7 @@ class LoRA(Tuning):
             )
         return wrapped
 
-    def targets(self, network: PreTrainedModel) -> Targets:
+    def targets(self, network: PreTrainedModel) -> LoRATargets:
         """The matrices of a network that are adapted; ValueError where none are."""
         return lora_targets(network, self.modules, self.layers)
 

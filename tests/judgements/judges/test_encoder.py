@@ -12,7 +12,7 @@ from spillover.judgements.judges.embedded.encoder import (
     QUESTION_TOKENS,
     STEP,
     Encoder,
-    Shape,
+    EncoderShape,
     batches,
     bert_weights,
     encoder_outputs,
@@ -34,7 +34,7 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
     torch.manual_seed(0)
-    return Encoder(Shape(layers=2, width=64, heads=2, outputs=6), len(WORDS), 128).eval()
+    return Encoder(EncoderShape(layers=2, width=64, heads=2, outputs=6), len(WORDS), 128).eval()
 
 
 def test_its_states_are_those_of_bert() -> None:
@@ -47,7 +47,7 @@ def test_its_states_are_those_of_bert() -> None:
     theirs = BertModel(config).eval()
     for weight in theirs.parameters():
         torch.nn.init.normal_(weight, std=0.3)
-    ours = Encoder(Shape(layers=2, width=64, heads=2, outputs=6), 14, 512).eval()
+    ours = Encoder(EncoderShape(layers=2, width=64, heads=2, outputs=6), 14, 512).eval()
     missing = ours.load_state_dict(bert_weights(dict(theirs.state_dict()), 2), strict=False)
     assert missing.missing_keys == ["head.weight", "head.bias"]
     tokens = torch.tensor([[2, 10, 11, 3, 4, 5, 9, 3], [2, 10, 3, 4, 3, 0, 0, 0]])

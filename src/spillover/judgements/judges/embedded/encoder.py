@@ -26,7 +26,7 @@ _MARKS = re.compile(r"[{}\[\]\"`*_#=\\|<>~^]+")  # of JSON, templates and Markdo
 
 
 @dataclass(frozen=True)
-class Shape:
+class EncoderShape:
     """Sizes of the encoder."""
 
     layers: int
@@ -68,7 +68,7 @@ def padded_length(length: int) -> int:
 class Layer(nn.Module):
     """A block: attention and a feed-forward part, each added and normed."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         self.heads = shape.heads
         self.joined = nn.Linear(shape.width, 3 * shape.width)
@@ -91,7 +91,7 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """Token numbers to outputs: embeddings, blocks, the mean over the tokens and the first token, a linear head."""
 
-    def __init__(self, shape: Shape, words: int, positions: int) -> None:
+    def __init__(self, shape: EncoderShape, words: int, positions: int) -> None:
         super().__init__()
         self.words = nn.Embedding(words, shape.width)
         self.positions = nn.Embedding(positions, shape.width)
@@ -221,7 +221,7 @@ def shipped_encoder(tensors: Mapping[str, np.ndarray]) -> Encoder:
     weights = float_weights(tensors)
     layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("layers."))
     width, outputs = weights["norm.weight"].numel(), weights["head.bias"].numel()
-    shape = Shape(layers=layers, width=width, heads=width // HEAD_WIDTH, outputs=outputs)
+    shape = EncoderShape(layers=layers, width=width, heads=width // HEAD_WIDTH, outputs=outputs)
     encoder = Encoder(shape, len(weights["words.weight"]), len(weights["positions.weight"]))
     encoder.load_state_dict(weights)
     encoder.eval()
