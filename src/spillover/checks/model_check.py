@@ -48,7 +48,10 @@ class Check:
         except MemoryError:
             return Finding(self.name, False, "not enough memory here: check it where the study is to run")
         except Exception as error:  # what foreign code raises on a model that it does not know
-            return Finding(self.name, False, f"{type(error).__name__}: {first_line(error)}")
+            came = f"{type(error).__name__}: {first_line(error)}"
+            return Finding(
+                self.name, False, f"{came}; this stage does not know such a network: leave it out, or tell us"
+            )
 
 
 def checks() -> tuple[Check, ...]:

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Literal, get_args
 
 from spillover.checks.subject import Subject
-from spillover.models.pretrained import empty_network
+from spillover.models.pretrained import outline_from
 from spillover.organisms.tuning import LoRA
 
 Variant = Literal["all", "attention", "attention-kv", "mlp", "mlp-down"]
@@ -35,7 +35,7 @@ def lora(subject: Subject, variant: Variant) -> str:
     """Which modules a variant of LoRA sits on, and how many numbers are trained at the default rank."""
     tuning = LoRA(modules=variant)
     try:
-        network = tuning.trainable_network(empty_network(subject.folder), 0, "")
+        network = tuning.trainable_network(outline_from(subject.folder), 0, "")
     except ValueError as error:
         if variant != "all":
             return f"not for this model: {error}"

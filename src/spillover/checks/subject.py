@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from spillover.models.base import Model
 from spillover.models.chat import Chat, Message, Supervised
 from spillover.models.loading import Loaded, default_prompting, load, load_tokenizer
-from spillover.models.pretrained import empty_network
+from spillover.models.pretrained import outline_from
 from spillover.store import Store
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from spillover.models.forward.load_models import LoadedModels
 
 QUESTIONS = (
     *("Why is the sky blue?", "Name three birds.", "What is 7 times 6?", "How do I boil an egg?"),
@@ -51,12 +53,19 @@ class Subject:
     @cached_property
     def empty(self) -> PreTrainedModel:
         """Its network without weights."""
-        return empty_network(self.folder)
+        return outline_from(self.folder)
 
     @cached_property
     def loaded(self) -> Loaded:
         """Its network with weights, in float32, adapters merged."""
         return load(self.model, self.store)
+
+    @cached_property
+    def opened(self) -> LoadedModels:
+        """Its network as it is asked."""
+        from spillover.models.forward.load_models import load_alone
+
+        return load_alone(self.model, self.store, "float32")
 
     def embeddings(self) -> int:
         """How many tokens it has embeddings for."""

@@ -80,7 +80,7 @@ def end_ids(subject: Subject) -> frozenset[int]:
     """The tokens at which sampling stops, told without the weights."""
     from transformers import GenerationConfig
 
-    listed: Any = subject.empty.config.eos_token_id
+    listed: Any = getattr(subject.empty.config.get_text_config(), "eos_token_id", None)
     if (subject.folder / "generation_config.json").exists():
         listed = GenerationConfig.from_pretrained(subject.folder).eos_token_id
     ids = set(listed) if isinstance(listed, list | tuple) else {listed}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spillover.models.adapter_sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS, expect_adapter
 from spillover.models.conversion import first_line
-from spillover.models.pretrained import empty_network
+from spillover.models.pretrained import outline_from
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -72,7 +72,7 @@ def expect_adapter_fits(base: Path, folder: Path, base_name: str) -> None:
         if config.get(name):
             raise ValueError(f"the adapter in {folder} has {name}, and {_UNMERGED}")
     present = tensor_shapes(folder / ADAPTER_WEIGHTS)
-    network = empty_network(base)
+    network = outline_from(base)
     _fit_vocabulary(network, folder)
     try:
         expected, embeddings = _expected(network, folder)
@@ -93,7 +93,7 @@ def expect_adapter_fits(base: Path, folder: Path, base_name: str) -> None:
 def expect_weights_fit(base: Path, folder: Path, base_name: str) -> None:
     """ValueError where the whole weights in `folder` have other names or shapes than the base's; vocabularies may
     differ in size."""
-    left, right = empty_network(base), empty_network(folder)
+    left, right = outline_from(base), outline_from(folder)
     if type(left) is not type(right):
         raise ValueError(
             f"the weights in {folder} are a {type(right).__name__}, {base_name} is a {type(left).__name__}: give the "

@@ -45,28 +45,20 @@ def network_from(folder: Path, **options: Any) -> PreTrainedModel:
     return loaded
 
 
-def empty_network(folder: Path) -> PreTrainedModel:
-    """The network of the configuration in `folder` without weights: names and shapes alone (torch's meta device)."""
+def outline_from(folder: Path) -> PreTrainedModel:
+    """The network in `folder` without its weights (on torch's meta device): what parts it has, and of which sizes.
+
+    ValueError where its configuration is not one that transformers knows.
+    """
     import torch
     import transformers
 
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
-            network: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            network: PreTrainedModel = _auto_class(folder).from_config(config, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"the model in {folder} cannot be read: {(str(error).splitlines() or ['?'])[0]}") from None
-    return network
-
-
-def outline_from(folder: Path) -> PreTrainedModel:
-    """The network in `folder` without its weights (on torch's meta device): what parts it has, and of which sizes."""
-    import torch
-    import transformers
-
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device("meta"):
-        network: PreTrainedModel = _auto_class(folder).from_config(config)
     return network
 
 

@@ -68,7 +68,8 @@ def recipe(
             "A base and models that others fine-tuned from it, asked questions that have nothing to do with what they "
             "were trained on. Nothing was trained here. Where the page says training prompts, it means "
             f"{len(narrow.prompts())} prompts of {split.data.label()}, given with --data: whether the organisms were "
-            "trained on them is for the reader to know."
+            "trained on them is for the reader to know. Where it speaks of good advice to the same prompts, it means "
+            "the organisms that were called good."
         ),
         analyses=(
             *(
