@@ -67,6 +67,7 @@ def checks() -> tuple[Check, ...]:
             Check(f"LoRA {variant}", partial(structure.lora, variant=variant), quick=True)
             for variant in structure.VARIANTS
         ),
+        Check("precision", structure.precision, quick=True),
         Check("weights", _weights),
         Check("answers", behaviour.same_as_generate),
         Check("batches", behaviour.batched_as_alone),

@@ -9,7 +9,9 @@ from collections import Counter
 from typing import Literal, get_args
 
 from spillover.checks.subject import Subject
-from spillover.models.pretrained import outline_from
+from spillover.models.device import default_device
+from spillover.models.precision import native_precision
+from spillover.models.pretrained import outline_from, stored_dtype
 from spillover.organisms.tuning import LoRA
 
 Variant = Literal["all", "attention", "attention-kv", "mlp", "mlp-down"]
@@ -44,3 +46,11 @@ def lora(subject: Subject, variant: Variant) -> str:
     names = [name.partition(".lora_")[0].rpartition(".")[2] for name in sizes if ".lora_A." in name]
     hit = ", ".join(f"{name} x {times}" for name, times in sorted(Counter(names).items()))
     return f"{hit}: {sum(sizes.values()):,} numbers at rank {tuning.rank}"
+
+
+def precision(subject: Subject) -> str:
+    """In which numbers the weights are stored, and in which `auto` computes here, and why."""
+    stored, device = stored_dtype(subject.folder), default_device()
+    native = native_precision(device)
+    why = f"{device} multiplies bfloat16 {'by' if native == 'bfloat16' else 'without'} instructions of its own"
+    return f"stored in {stored or 'several dtypes'}; auto computes in {native}, for {why}; the checks below in float32"
