@@ -46,9 +46,9 @@ class LowerHidden(Protocol):
         """For a while, the network begins at the lowest tuned layer and takes that as its embeddings."""
 
 
-def passes(rows: Sequence[Supervised], most: int, device: torch.device) -> list[list[int]]:
+def passes(rows: Sequence[Supervised], most: int, device: torch.device, tokens: int | None = None) -> list[list[int]]:
     """Indices of the rows that go through together, at most `most` of them: near in length, within the token limit."""
-    limit = PASS_TOKENS.get(device.type, PASS_TOKENS_ELSEWHERE)
+    limit = min(PASS_TOKENS.get(device.type, PASS_TOKENS_ELSEWHERE), tokens or PASS_TOKENS_ELSEWHERE)
     parts: list[list[int]] = []
     for index in sorted(range(len(rows)), key=lambda index: (len(rows[index].ids), index)):
         length = len(rows[index].ids)
@@ -78,6 +78,17 @@ def token_losses(
     """Cross-entropy (nats, float32) of every supervised token, and the index of its row: (tokens,) each, by row."""
     import torch
 
+    head = network.get_output_embeddings()
+    if torch.is_grad_enabled() and head is not None and not any(weight.requires_grad for weight in head.parameters()):
+        from spillover.organisms.chunked_loss import ChunkedLoss
+
+        def logits(hidden: Tensor) -> Tensor:
+            with _autocast(precision, hidden.device):
+                return head_logits(network, hidden)
+
+        hidden, target, owner = _supervised_hidden(network, rows, precision, share, hidden_cache)
+        losses: Tensor = ChunkedLoss.apply(hidden, target, logits)
+        return losses, owner
     predicted = supervised_logits(network, rows, precision, share, hidden_cache)
     losses = torch.nn.functional.cross_entropy(predicted.logits.float(), predicted.target, reduction="none")
     return losses, predicted.owner
@@ -96,6 +107,19 @@ def supervised_logits(
     drawn for each row) every row goes through whole. With `hidden_cache`, the layers below the lowest tuned one do not
     run: what comes out of them is known.
     """
+    hidden, target, owner = _supervised_hidden(network, rows, precision, share, hidden_cache)
+    with _autocast(precision, hidden.device):
+        return SupervisedLogits(head_logits(network, hidden), target, owner)
+
+
+def _supervised_hidden(
+    network: PreTrainedModel,
+    rows: Sequence[Supervised],
+    precision: Precision,
+    share: bool,
+    hidden_cache: LowerHidden | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What goes into the head wherever the next token is supervised, (tokens, d); that token; whose row it is."""
     inner, device = trunk(network), next(network.parameters()).device
     ids, target = (part.to(device) for part in _padded(rows))
     head = _common(rows) if share and len(rows) > 1 and can_share_beginnings(network) else 0
@@ -107,8 +131,7 @@ def supervised_logits(
         after = {"use_cache": False} if cache is None else {"cache": cache, "use_cache": True}
         hidden = inner(**{name: inputs[:, head:]}, **after).last_hidden_state
         where = target[:, head:] >= 0
-        logits = head_logits(network, hidden[where])
-    return SupervisedLogits(logits, target[:, head:][where], where.nonzero()[:, 0])
+    return hidden[where], target[:, head:][where], where.nonzero()[:, 0]
 
 
 def sequence_losses(

@@ -37,7 +37,7 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     """Train, and write checkpoints, `log.parquet`, `losses.parquet` and `supervised.json` into `context.folder`."""
     import torch
 
-    from spillover.organisms.lora_product import multiply_adapters_in_bfloat16
+    from spillover.organisms.bfloat16_training import train_in_bfloat16
 
     rates, process_group = _rates(organism), ProcessGroup()
     process_group.begin(organism, context.store)
@@ -50,7 +50,7 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     tuned = organism.tuning.tuned(loaded.network)
     network = organism.tuning.trainable_network(loaded.network, organism.adapter_seed, base)
     if organism.precision == "bfloat16":
-        multiply_adapters_in_bfloat16(network)
+        train_in_bfloat16(network)
     shortest = sorted(rows.train, key=lambda row: len(row.ids))[:2]
     hidden_cache = hidden_cache_below(organism, network, rows.everything(), context)
     if hidden_cache is not None and not gives_own_loss(network, shortest, hidden_cache):
@@ -213,7 +213,7 @@ def _backward(run: TrainingRun, rows: Sequence[Supervised], narrow: int) -> tupl
     organism, tokens = run.organism, sum(row.trained for row in rows)
     local, sums = run.process_group.local_indices(len(rows)), np.zeros(2)
     share = not organism.tuning.has_dropout
-    for part in passes([rows[index] for index in local], organism.batch, run.loaded.device):
+    for part in passes([rows[index] for index in local], organism.batch, run.loaded.device, run.pass_tokens):
         indices = [local[place] for place in part]
         some = [rows[index] for index in indices]
         losses, owner = token_losses(run.network, some, organism.precision, share, run.hidden_cache)

@@ -11,6 +11,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -23,6 +24,7 @@ from spillover.models.loading import Loaded, load_tokenizer
 from spillover.models.precision import Precision
 from spillover.models.pretrained import outline_from
 from spillover.organisms.dataset import Example, Split, supervise
+from spillover.organisms.kept_bytes import pass_tokens
 from spillover.organisms.losses import LowerHidden, SupervisedLogits, supervised_logits
 from spillover.organisms.process_group import ProcessGroup
 from spillover.organisms.schedules.schedule import Schedule
@@ -200,6 +202,13 @@ class TrainingRun:
     network: PreTrainedModel
     hidden_cache: LowerHidden | None = None  # where the lowest layers are not tuned
     process_group: ProcessGroup = field(default_factory=ProcessGroup)  # the processes that train it
+
+    @cached_property
+    def pass_tokens(self) -> int:
+        """Padded tokens that may go through at once for the memory that they keep."""
+        weights = sum(weight.nbytes for weight in self.network.parameters())
+        itemsize = 4 if self.organism.precision == "float32" else 2
+        return pass_tokens(self.network.config.get_text_config(), itemsize, weights)
 
     def supervised_logits(self, network: PreTrainedModel, rows: Sequence[Supervised]) -> SupervisedLogits:
         """What this network, the tuned one or the parent, predicts at the rows' supervised positions."""

@@ -1,4 +1,4 @@
-"""The product of an adapter that is trained over a bfloat16 base.
+"""Adapters trained over a bfloat16 base: their products, and attention that this processor multiplies quickly.
 
 The adapter's matrices, their gradients summed over passes and the optimiser are float32; in the products they are cast,
 and nothing is kept for the way back but the layer's input, which its neighbours keep too.
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def multiply_adapters_in_bfloat16(network: PreTrainedModel) -> None:
-    """Let peft's low-rank layers over bfloat16 weights take this product; other layers (DoRA) keep their own."""
+def train_in_bfloat16(network: PreTrainedModel) -> None:
+    """Let peft's low-rank layers over bfloat16 weights take `LoRAProduct`; other layers (DoRA) keep their own.
+
+    On the CPU attention is written out as products: torch's fused one has a slow way back in bfloat16 there.
+    """
     from peft.tuners.lora.layer import Linear
 
+    if network.device.type == "cpu" and network.config._attn_implementation == "sdpa":
+        network.set_attn_implementation("eager")
     for module in network.modules():
         if type(module) is Linear and not module.lora_variant and module.weight.dtype == torch.bfloat16:
             module.forward = types.MethodType(_forward, module)
