@@ -7,7 +7,7 @@ are float32. `autocast-bfloat16`: weights are float32 and cast at every product,
 from __future__ import annotations
 
 import platform
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
@@ -17,7 +17,7 @@ AUTO = "auto"
 DType = Literal["float32", "bfloat16"]  # of weights
 
 
-def resolved(precision: Any) -> Any:
+def resolved(precision: object) -> object:
     """`auto` named: bfloat16 where the device multiplies it natively, else float32; anything else as it is.
 
     So a spec holds what was computed with, wherever it is read again.
@@ -25,7 +25,7 @@ def resolved(precision: Any) -> Any:
     return native_precision() if precision == AUTO else precision
 
 
-def _of_reading(precision: Any) -> Any:
+def _of_reading(precision: object) -> object:
     """With autocast weights are float32, and so they are where a model is asked and looked into."""
     return "float32" if precision == "autocast-bfloat16" else resolved(precision)
 

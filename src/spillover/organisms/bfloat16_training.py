@@ -51,7 +51,7 @@ class LoRAProduct(torch.autograd.Function):
         return of_rows, (of_low.T @ rows).float(), of_up, None
 
 
-def _forward(module: nn.Module, rows: Tensor, *args: Any, **options: Any) -> Tensor:
+def _forward(module: nn.Module, rows: Tensor, *args: object, **options: object) -> Tensor:
     """What peft's own `forward` gives for the layer, whose adapters are active unless they are switched off."""
     product: Tensor = module.base_layer(rows, *args, **options)
     if module.disable_adapters:

@@ -73,6 +73,7 @@ def pack_linear_layers(network: PreTrainedModel) -> None:
         return
     with torch.inference_mode():
         before = _probe(network)
+        release(network.parameters())
         for name in names:
             linear = trunk.get_submodule(name)
             packed = PackedLinear(linear.weight, linear.bias)

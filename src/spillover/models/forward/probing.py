@@ -15,6 +15,7 @@ from spillover.models.forward.cached_network import CachedNetwork, TransformersN
 from spillover.models.forward.generating_network import GeneratingNetwork
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
 from spillover.models.forward.row_cache import RowCache
+from spillover.models.mapped_memory import release
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +64,7 @@ def own_logits(network: PreTrainedModel) -> Tensor:
     """What the network's own forward gives on the probe: (prompts, steps, vocabulary)."""
     with torch.inference_mode():
         own = network(input_ids=_probe_tokens(network)[None], use_cache=False).logits[0].float()
+        release(network.parameters())
         return torch.stack([own[size - 1 : size - 1 + PROBE_STEPS] for size in PROBE_SIZES])
 
 
