@@ -110,19 +110,22 @@ def test_tokens_without_embeddings_are_told(tmp_path: Path, tiny: Base, store: S
     assert "gives token 258 ('<turn>'), the model has 258 embeddings" in found["pad and beginning"]
 
 
-def test_hidden_states_that_lie_elsewhere_are_told(tiny: Base, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("order", [(1, 0, 1), (1, 2, 2), (0, 0, 2), (0, 1, 1)])
+def test_hidden_states_that_lie_elsewhere_are_told(
+    order: tuple[int, ...], tiny: Base, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject = Subject(tiny, store)
     forward = subject.loaded.network.forward
 
     def moved(*given: Any, **options: Any) -> Any:
         output = forward(*given, **options)
         if output.hidden_states is not None:
-            output.hidden_states = (output.hidden_states[1], *output.hidden_states[:-1])
+            output.hidden_states = tuple(output.hidden_states[place] for place in order)
         return output
 
     assert "2 layers" in behaviour.captured_states(subject)
     monkeypatch.setattr(subject.loaded.network, "forward", moved)
-    with pytest.raises(ValueError, match=r"resid_post.00 differs from output_hidden_states by"):
+    with pytest.raises(ValueError, match=r"(embed|resid_post.\d\d|final_norm) differs from output_hidden_states by"):
         behaviour.captured_states(subject)
 
 

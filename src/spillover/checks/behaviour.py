@@ -12,7 +12,7 @@ import numpy as np
 
 from spillover.activations.capture import ActivationSelection, TokenizedText, capture
 from spillover.activations.find_layers import find_layers
-from spillover.activations.sites import FINAL, layer_site
+from spillover.activations.sites import EMBED, FINAL, layer_site
 from spillover.checks.subject import Subject
 from spillover.organisms.losses import expect_own_loss, token_losses
 from spillover.organisms.tuning import LoRA
@@ -80,7 +80,7 @@ def captured_states(subject: Subject) -> str:
         arrays[:, rows] = block
 
     capture(decoder, [TokenizedText.of_prompt(prompt) for prompt in prompts], selection, write_rows)
-    worst, count = 0.0, len(decoder.layers)
+    count, worst = len(decoder.layers), {True: (0.0, ""), False: (0.0, "")}
     for index, prompt in enumerate(prompts):
         ids = torch.tensor([prompt], device=network.device)
         with torch.inference_mode():
@@ -88,17 +88,25 @@ def captured_states(subject: Subject) -> str:
         if states is None or len(states) != count + 1:
             given = "none" if states is None else len(states)
             raise ValueError(f"the network gives {given} hidden states for {count} layers: what they are is not known")
-        for layer in range(count):  # the last of transformers' is after the final norm
-            site = layer_site(layer) if layer + 1 < count else FINAL
-            theirs = states[layer + 1][0, -1].float().cpu().numpy()
-            error = float(np.linalg.norm(arrays[names.index(site), index] - theirs) / np.linalg.norm(theirs))
-            if not error <= STATES_TOLERANCE:
-                raise ValueError(
-                    f"what is captured at {site} differs from output_hidden_states by {error:.1%} of its norm: "
-                    f"activations of this model would not be what they are called; do not capture them"
-                )
-            worst = max(worst, error)
-    return f"{count} layers, {len(prompts)} prompts: at most {worst:.0e} of a state's norm from output_hidden_states"
+        theirs = [state[0, -1].float().cpu().numpy() for state in states]
+        for begins_at_embeddings in worst:
+            for site, state in zip(_sites_of_states(count, begins_at_embeddings), theirs, strict=True):
+                error = float(np.linalg.norm(arrays[names.index(site), index] - state) / np.linalg.norm(state))
+                worst[begins_at_embeddings] = max(worst[begins_at_embeddings], (error, site))
+    error, site = min(worst.values())
+    if not error <= STATES_TOLERANCE:
+        raise ValueError(
+            f"what is captured at {site} differs from output_hidden_states by {error:.1%} of its norm: activations of "
+            f"this model would not be what they are called; do not capture them"
+        )
+    return f"{count} layers, {len(prompts)} prompts: at most {error:.0e} of a state's norm from output_hidden_states"
+
+
+def _sites_of_states(layers: int, begins_at_embeddings: bool) -> list[str]:
+    """Where transformers reads each of its hidden states: the last is after the final norm in place of the last layer,
+    or, where the embeddings are left out (mamba), beside it."""
+    posts = [layer_site(layer) for layer in range(layers)]
+    return [EMBED, *posts[:-1], FINAL] if begins_at_embeddings else [*posts, FINAL]
 
 
 def training_step(subject: Subject) -> str:
