@@ -83,6 +83,7 @@ def make_study(study: Artefact, store: Path, out: Path, engine: Engine | None = 
 
 def show_plan(study: Artefact, store: Store) -> None:
     """Every artefact of the study, how it stands, and what making those that are missing takes, by kind."""
+    from spillover.engines.memory import memory_bytes, needs, what_does_not_fit
     from spillover.engines.planning import CostEstimates, missing_sources, name_of, plan
     from spillover.organisms.process_group import rank
 
@@ -92,8 +93,12 @@ def show_plan(study: Artefact, store: Store) -> None:
     steps = plan(study, store, rates)
     for source, _ in missing_sources(steps):
         print(f"  {'to fetch':>10}  {one_line(name_of(source))}")
+    every = needs(steps)
+    memory = {need.step.artefact.fingerprint: need.bytes for need in every}
     for step in steps if len(steps) <= LISTED else []:
         wait = "" if step.state == "there" else duration(step.seconds)
+        held = memory.get(step.artefact.fingerprint)
+        wait = f"{wait:>10} {size(held) if held else '':>8}"
         name = f"{step.artefact.fingerprint[:8]}  {one_line(name_of(step.artefact))}"
         print(f"{MARKS[step.state]} {wait:>10}  {name}")
     if len(steps) > LISTED:
@@ -105,6 +110,10 @@ def show_plan(study: Artefact, store: Store) -> None:
     precisions = {precision for step in todo if (precision := getattr(step.artefact, "precision", None))}
     if precisions:
         print(f"networks compute in {' and '.join(sorted(precisions))}")
+    if memory:
+        print(f"memory, at most: {size(max(memory.values()))} of the {size(memory_bytes())} here")
+        if text := what_does_not_fit(every):
+            print(f"does not fit: {text}")
     _show_prices(steps, store, rates)
     print(f"{len(todo)} of {len(steps)} to make, about {duration(sum(step.seconds for step in todo))}")
     saved = sum(step.seconds / (1 - step.shared) - step.seconds for step in todo)

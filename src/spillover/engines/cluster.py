@@ -68,7 +68,7 @@ def run(
     where an artefact failed; all that does not hang on it is made.
     """
     listener, rates = listener or ProgressListener(), CostEstimates(store)
-    if todo := begin(study, store, rates, listener):
+    if todo := begin(study, store, rates, listener, here=False):
         with _connected(address) as ray:
             outcomes = _make_all(ray, todo, store, share or Share(), _Progress(todo, rates, listener))
         _expect_all(outcomes)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spillover.engines.failures import forget, record
 from spillover.engines.listener import ProgressListener
+from spillover.engines.memory import refuse_what_does_not_fit
 from spillover.engines.planning import CostEstimates, missing_sources, name_of, plan
 from spillover.models.precision import DType
 from spillover.models.sources import Source
@@ -28,13 +29,20 @@ def run(study: Artefact, store: Store, listener: ProgressListener | None = None)
     return store.path(study)
 
 
-def begin(study: Artefact, store: Store, rates: CostEstimates, listener: ProgressListener) -> list[Artefact]:
-    """What is to be made, needed first; what stopped runs left is cleared and the models are fetched."""
+def begin(
+    study: Artefact, store: Store, rates: CostEstimates, listener: ProgressListener, here: bool = True
+) -> list[Artefact]:
+    """What is to be made, needed first; what stopped runs left is cleared, models are fetched. Here, all has to fit."""
     store.leftovers(remove=True)
     steps = plan(study, store, rates)
     listener.study(steps)
-    for source, dtype in missing_sources(steps):
+    if here:
+        refuse_what_does_not_fit(steps)
+    sources = missing_sources(steps)
+    for source, dtype in sources:
         _fetch(source, dtype, listener)
+    if sources and here:
+        refuse_what_does_not_fit(steps)  # now that their models can be looked at
     return [step.artefact for step in steps if step.state != "there"]
 
 
