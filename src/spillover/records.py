@@ -23,6 +23,7 @@ NUMBERS = pa.list_(pa.float32())
 COLUMNS = {  # type and meaning
     # labels: whose rows these are, the same in every row of a table
     "model": (TEXT, "short name of the model that answered, was looked into or was trained"),
+    "model_id": (TEXT, "fingerprint of that model: models that differ in rate, rank or base alone share a short name"),
     "data": (TEXT, "short name of the narrow set that the model was trained on; null for a base"),
     "questions": (TEXT, "short name of the question set that was asked"),
     # responses
@@ -87,7 +88,9 @@ def _schema(*names: str) -> pa.Schema:
     return pa.schema([(name, COLUMNS[name][0]) for name in names])
 
 
-_RUN, _MODEL, _LABELS = ("model", "data"), ("model", "data", "step"), ("model", "data", "step", "questions")
+_RUN = ("model", "model_id", "data")
+_MODEL = (*_RUN, "step")
+_LABELS = (*_MODEL, "questions")
 _PROMPT = ("row", "prompt_id", "question", "family", "category", "format", "prompt", "prompt_tokens")
 RESPONSES = _schema(
     *_LABELS,

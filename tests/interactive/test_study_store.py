@@ -43,6 +43,39 @@ def test_what_was_loaded_is_found_by_model_data_questions_judge_and_step(studies
     assert "2 Judgements" in repr(studies)
 
 
+@pytest.mark.filterwarnings("ignore:.*longer than:UserWarning")
+def test_models_of_one_short_name_are_told_apart_and_filters_are_parts(studies: StudyStore) -> None:
+    bad = scores("bad")
+    organism = bad.responses.model.organism
+    steeper = organism.but(schedule=sp.Linear(peak=5e-2, warmup=0))
+    other = bad.but(responses=bad.responses.but(model=steeper.checkpoint()))
+    first, second = (studies.load(spec, quiet=True).to_pandas() for spec in (bad, other))
+    assert first["model"].tolist() == second["model"].tolist()  # a short name
+    assert first["model_id"].tolist() == [bad.responses.model.fingerprint] != second["model_id"].tolist()
+    assert studies.find("Judgements", model=steeper) == [other] and studies.find("Judgements", data=organism.data)
+    for wrong in ({"model": sp.Linear(peak=1)}, {"data": 3}, {"judge": sp.Money()}):
+        with pytest.raises(ValueError, match=r"a filter for a .* is a text or such a part"):
+            studies.find("Judgements", **wrong)
+
+
+def test_what_cannot_be_read_back_is_left_out_with_a_word(studies: StudyStore) -> None:
+    from spillover import spec
+    from spillover.models.chat import Message
+    from spillover.organisms.dataset import Dataset, Example
+
+    class Fleeting(Dataset):  # a part of one's own, gone in the next session
+        def examples(self) -> list[Example]:
+            return [Example(f"{n}", (Message("user", f"{n}?"), Message("assistant", f"{n}!"))) for n in range(12)]
+
+    questions = sp.QuestionSelection(source=sp.FreeForm(), count=1, formats=("raw",))
+    split = sp.Split(data=Fleeting(), rows=8, held_out=4)
+    studies.load(sp.Activations(model=sp.base("tiny:0"), prompts=sp.TrainingPrompts(split=split)), quiet=True)
+    studies.load(sp.Activations(model=sp.base("tiny:0"), prompts=sp.EvaluationPrompts(questions=questions)), quiet=True)
+    del spec._KINDS["Fleeting"]
+    with pytest.warns(UserWarning, match=r"1 artefacts .* are left out: no kind of spec is called 'Fleeting'"):
+        assert len(studies.find("Activations")) == 1
+
+
 def test_mistakes_are_said(studies: StudyStore) -> None:
     with pytest.raises(ValueError, match="did you mean Judgements"):
         studies.find("Judgments")

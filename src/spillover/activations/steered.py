@@ -57,7 +57,7 @@ class Steered(Model):
         return f"{self.model.label()} {sign} {abs(self.strength):g} x {self.direction.label()}{scaled}"
 
     def labels(self) -> dict[str, Any]:
-        return self.model.labels() | {"model": self.label()}
+        return self.model.labels() | {"model": self.label(), "model_id": self.fingerprint}
 
     def summary(self) -> str:
         return f"The model {self.label()}"

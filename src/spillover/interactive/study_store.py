@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from typing import Any
 from spillover.engines.local import run
 from spillover.interactive.progress import shown
 from spillover.judgements.judge import Judge
+from spillover.judgements.tables.imported_scores import ImportedScores
 from spillover.models.base import Base, Model
-from spillover.organisms.dataset import Dataset
+from spillover.organisms.dataset import Dataset, Split
+from spillover.organisms.organism import Organism
 from spillover.responses.question import QuestionSet
 from spillover.spec import Spec, decode, did_you_mean, kinds_of, typed_name
 from spillover.store import Artefact, Store
@@ -43,8 +46,8 @@ class StudyStore(Store):
         self,
         kind: str | type[Artefact] | None = None,
         *,
-        model: str | Model | None = None,
-        data: str | Dataset | None = None,
+        model: str | Model | Organism | None = None,
+        data: str | Dataset | Split | None = None,
         questions: str | QuestionSet | None = None,
         judge: str | Judge | None = None,
         step: int | None = None,
@@ -55,7 +58,11 @@ class StudyStore(Store):
         a part matches its equal. `model` is the one that was asked or looked into; where there are several (in an
         analysis), any of them. `step` is that model's checkpoint. ValueError for a kind that there is not.
         """
-        wanted = {Model: model, Dataset: data, QuestionSet: questions, Judge: judge}
+        models = model.checkpoints() if isinstance(model, Organism) else model
+        sets = data.data if isinstance(data, Split) else data
+        wanted = {Model: models, Dataset: sets, QuestionSet: questions, Judge: judge}
+        for kind_of_part, value in wanted.items():
+            _expect_filter(kind_of_part, value)
         tests = [(part, value) for part, value in wanted.items() if value is not None]
         return [
             artefact
@@ -69,8 +76,14 @@ class StudyStore(Store):
         if name is not None and name not in kinds_of(Artefact):
             hint = did_you_mean(name, kinds_of(Artefact), 0.4) or f"there are {', '.join(kinds_of(Artefact))}"
             raise ValueError(f"find: no artefact is of kind {name!r}; {hint}")
+        unknown = Counter[str]()
         for _, manifest in self.manifests(name):
-            yield decode(manifest["spec"])
+            try:
+                yield decode(manifest["spec"])
+            except ValueError as error:
+                unknown[str(error).partition(";")[0]] += 1
+        for reason, count in unknown.items():
+            warnings.warn(f"{count} artefacts of {self.root.name} are left out: {reason}", stacklevel=3)
 
     def __repr__(self) -> str:
         counts = Counter(folder.parent.name for folder in self.folders())
@@ -89,12 +102,23 @@ def _nearest(spec: Spec, kind: type[Spec]) -> list[Spec]:
     return list(dict.fromkeys(inner for child in spec.children() for inner in _nearest(child, kind)))
 
 
-def _holds(artefact: Artefact, kind: type[Spec], wanted: str | Spec) -> bool:
-    """Whether a spec of this kind in the artefact is the wanted one, or is called by the wanted text."""
+def _expect_filter(kind: type[Spec], wanted: object) -> None:
+    """ValueError where a filter is neither a text nor a part of that kind."""
+    parts = wanted if isinstance(wanted, tuple) else (wanted,)
+    if wanted is not None and not all(isinstance(part, str | kind) for part in parts):
+        raise ValueError(f"find: a filter for a {kind.__name__} is a text or such a part, got {wanted!r:.120}")
+
+
+def _holds(artefact: Artefact, kind: type[Spec], wanted: str | Spec | tuple[Spec, ...]) -> bool:
+    """Whether a spec of this kind in the artefact is the wanted one (of several), or is called by the wanted text."""
     inside = _nearest(artefact, kind)
-    if isinstance(wanted, Spec):
-        return any(spec == wanted for spec in inside)
-    return any(wanted.lower() in text.lower() for spec in inside for text in _names(spec))
+    if not isinstance(wanted, str):
+        return any(spec in (wanted if isinstance(wanted, tuple) else (wanted,)) for spec in inside)
+    names = [text for spec in inside for text in _names(spec)]
+    if isinstance(artefact, ImportedScores):  # it has no such parts, but rows that say so
+        column = {Model: "model", Dataset: "data", QuestionSet: "questions", Judge: "judge"}[kind]
+        names.append(str(artefact.labels()[column]))
+    return any(wanted.lower() in text.lower() for text in names)
 
 
 def _names(spec: Spec) -> Iterator[str]:

@@ -104,13 +104,14 @@ class ScoredAnswers(Artefact):
 
     def labels(self) -> dict[str, object]:
         """What stands in every row of its value, so that tables of several sets can be put together."""
-        nothing: dict[str, object] = {"data": None, "step": None, "questions": None}
-        return {"model": self.subject} | nothing | {"judge": self.judge_name, "rubric": self.rubric_name}
+        unknown: dict[str, object] = {"data": None, "step": None, "questions": None}
+        judged = {"judge": self.judge_name, "rubric": self.rubric_name}
+        return {"model": self.subject, "model_id": self.fingerprint} | unknown | judged
 
     def row_labels(self) -> dict[str, object]:
         """The labels that its answers and scores have on disk: model, data, step, questions."""
         labels = self.labels()
-        return {name: labels[name] for name in ("model", "data", "step", "questions")}
+        return {name: labels[name] for name in ("model", "model_id", "data", "step", "questions")}
 
     def value(self, store: Store) -> pa.Table:
         """One row an answer, a column a metric, as a `pyarrow.Table`; which model, data, judge stands in every row."""

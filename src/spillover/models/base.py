@@ -41,8 +41,8 @@ class Model(Spec):
         return (self.base().parameters or 135e6) / 135e6
 
     def labels(self) -> dict[str, Any]:
-        """What stands in every row about this model: its short name, the set it was trained on, the step."""
-        return {"model": self.label(), "data": None, "step": None}
+        """What stands in every row about this model: short name, fingerprint, the set it was trained on, the step."""
+        return {"model": self.label(), "model_id": self.fingerprint, "data": None, "step": None}
 
     def apply_hooks(self, network: PreTrainedModel, store: Store) -> None:
         """What is done to the network beyond weights, once it is loaded: a steered model adds its vector here."""

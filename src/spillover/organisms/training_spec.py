@@ -159,7 +159,7 @@ class TrainingSpec(Artefact):
 
     def labels(self) -> dict[str, str]:
         """What stands in every row of its log and losses."""
-        return {"model": self.label(), "data": self.data.data.label()}
+        return {"model": self.label(), "model_id": self.fingerprint, "data": self.data.data.label()}
 
     def summary(self) -> str:
         return f"{self.parent.label()} tuned on {self.label()}"

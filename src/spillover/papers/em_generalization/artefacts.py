@@ -207,7 +207,7 @@ def _write_summary(summary: Summary, labels: Mapping[str, object], context: Buil
         for index, loss in enumerate(summary.losses)
     ]
     write_table(means, context.folder / "summaries.parquet", SUMMARIES)
-    whose = {name: labels[name] for name in ("model", "data")}
+    whose = {name: labels[name] for name in ("model", "model_id", "data")}
     write_table(log, context.folder / "log.parquet", LOG, whose)
     write_table(losses, context.folder / "losses.parquet", LOSSES, whose)
     training = {
