@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spillover.activations.activations import Activations
@@ -153,13 +153,13 @@ def peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def measured(size: str, precision: str, folder: Path) -> list[dict[str, object]]:
+def measured(size: str, precision: str, folder: Path, stages: Sequence[str] = STAGES) -> list[dict[str, object]]:
     """A row of `COLUMNS` for each stage, each made by a process of its own."""
     write_model(folder / "model", size)
     write_rows(folder / "rows.jsonl")
     weights = sum(path.stat().st_size for path in (folder / "model").glob("*.safetensors"))
     rows: list[dict[str, object]] = []
-    for stage in STAGES:
+    for stage in stages:
         command = [sys.executable, __file__, size, "--precision", precision, "--folder", str(folder), "--stage", stage]
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         peak = int(said.split()[-1])
