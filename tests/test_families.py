@@ -18,6 +18,7 @@ from spillover.activations.find_layers import find_layers
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
 from spillover.judgements.judges.local_model.number_tree import number_tree
 from spillover.models.catalogue import base_of
+from spillover.models.forward import probing
 from spillover.models.forward.generating_network import GeneratingNetwork
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.packed_network import PackedNetwork
@@ -87,7 +88,7 @@ def test_a_family_is_asked_as_its_own_forward_says(family: str) -> None:
     tree = number_tree(loaded.tokenizer, "")
     for prompt, masses in zip(prompts[:2], number_masses(loaded, tree, prompts[:2]), strict=True):
         expected = enumerated(loaded, tree, prompt)
-        assert np.abs(masses - expected).sum() < (0.02 if family in OWN else 0.001) * expected.sum()
+        assert np.abs(masses - expected).sum() < 0.002 * expected.sum()
     assert isinstance(opened.network, GeneratingNetwork) == (family in OWN)
 
 
@@ -116,10 +117,10 @@ def test_activations_are_those_of_the_networks_own_forward(family: str) -> None:
 def test_a_way_that_gives_something_else_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network whose packed weights, or whose masks, are read wrongly is asked in the next way, rightly."""
     loaded = loaded_of("llama")
-    loaded.network.config.name_or_path = "met for the first time"
+    monkeypatch.setattr(probing, "_agreed", {})
     expected = [generated(loaded, prompt) for prompt in prompts_of(loaded)]
     assert isinstance(askable(loaded.network), PackedNetwork)
-    loaded.network.config.name_or_path = "another"
+    probing._agreed.clear()
     whole = PackedNetwork._normed
     monkeypatch.setattr(PackedNetwork, "_normed", lambda *given: 1.01 * whole(*given))
     assert probe_error(PackedNetwork(loaded.network), loaded.network, own_logits(loaded.network)) > 1e-3

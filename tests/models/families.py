@@ -7,6 +7,8 @@ from typing import Any
 import torch
 import transformers
 
+from spillover.models.loading import set_threads
+
 SIZE = {
     "vocab_size": 258,
     "hidden_size": 32,
@@ -161,6 +163,7 @@ def network_of(family: str, **options: Any) -> Any:
     name, own = FAMILIES[family]
     config = getattr(transformers, name)(**({} if "text_config" in own else SIZE) | own)
     auto = transformers.AutoModelForImageTextToText if "text_config" in own else transformers.AutoModelForCausalLM
+    set_threads()  # as the tests are told: on a busy machine two threads wait for one another
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return auto.from_config(config, **options).float().eval()

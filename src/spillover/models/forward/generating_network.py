@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+# What running a network raises where it is of a kind that a way of asking is not made for.
+UNKNOWN_KIND = (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # by `relative_error`
 Choose = Callable[["Tensor"], "Tensor | None"]
+
+
+def logits_tolerance(dtype: torch.dtype) -> float:
+    """How far logits may be from those of another way, by `relative_error`."""
+    return TOLERANCE.get(dtype, max(TOLERANCE.values()))
+
+
+def relative_error(logits: Tensor, expected: Tensor) -> float:
+    """How far logits are from what is expected: root mean square, as a share of the latter's standard deviation."""
+    return float((logits - expected).square().mean().sqrt() / expected.std())
 
 
 class GeneratingNetwork:
@@ -47,23 +60,39 @@ class GeneratingNetwork:
 
         look: gets how many tokens of the paths were read, and the logits after them, (rows, vocabulary), float.
         """
-        rows, depth = paths.shape
         first, cache = self._read(prompt)
-        look(0, first.expand(rows, -1))
-        tokens = torch.cat([prompt.expand(rows, -1), paths], dim=1)
-        if cache is not None:
-            cache.reorder_cache(torch.zeros(rows, dtype=torch.long, device=prompt.device))  # the one row, for each path
-        for step in range(1, depth + 1):
-            so_far = tokens[:, : len(prompt) + step]
-            if cache is None:  # a kind of state that is not handed out: all is read again
-                logits = self.network(input_ids=so_far, use_cache=False).logits
-            else:
-                mask = torch.ones_like(so_far)
+        tokens = torch.cat([prompt.expand(len(paths), -1), paths], dim=1)
+        steps = None if cache is None else self._cached_steps(cache, tokens, len(prompt))
+        if steps is None:  # a state that is not handed out, or that other rows cannot go on from: all is read again
+            sizes = range(len(prompt) + 1, tokens.shape[1] + 1)
+            steps = [self.network(input_ids=tokens[:, :size], use_cache=False).logits[:, -1].float() for size in sizes]
+        look(0, first.expand(len(paths), -1))
+        for step, logits in enumerate(steps, start=1):
+            look(step, logits)
+
+    def _cached_steps(self, cache: Cache, tokens: Tensor, start: int) -> list[Tensor] | None:
+        """Logits (rows, vocabulary) after each of `tokens` (rows, all) from `start` on; the cache holds what is before.
+
+        None where the last row's are not what the network's own forward gives for it as a whole.
+        """
+        steps: list[Tensor] = []
+        try:
+            cache.reorder_cache(
+                torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+            )  # its one row, for all
+            for size in range(start + 1, tokens.shape[1] + 1):
                 inputs = self.network.prepare_inputs_for_generation(
-                    so_far, next_sequence_length=1, cache=cache, attention_mask=mask, use_cache=True
+                    tokens[:, :size],
+                    next_sequence_length=1,
+                    cache=cache,
+                    attention_mask=torch.ones_like(tokens[:, :size]),
+                    use_cache=True,
                 )
-                logits = self.network(**inputs).logits
-            look(step, logits[:, -1].float())
+                steps.append(self.network(**inputs).logits[:, -1].float())
+        except UNKNOWN_KIND:
+            return None
+        whole = self.network(input_ids=tokens[-1:], use_cache=False).logits[0, -1].float()
+        return steps if relative_error(steps[-1][-1], whole) <= logits_tolerance(self.network.dtype) else None
 
     def _read(self, prompt: Tensor) -> tuple[Tensor, Cache | None]:
         """Logits (1, vocabulary) after a prompt (tokens,), and the cache that holds it, where there is one."""

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from spillover.models.forward.cached_network import CachedNetwork, TransformersNetwork, read_prompts
-from spillover.models.forward.generating_network import GeneratingNetwork
+from spillover.models.forward.generating_network import (
+    UNKNOWN_KIND,
+    GeneratingNetwork,
+    logits_tolerance,
+    relative_error,
+)
 from spillover.models.forward.packed_network import PackedNetwork, packed_network
 from spillover.models.forward.row_cache import RowCache
 from spillover.models.mapped_memory import release
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
 
 PROBE_SIZES = (1, 9, 18, 25)  # tokens of prompts that begin alike: blocks that are shared, and begun
 PROBE_STEPS = 2
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # root mean square of the error, as a share of the logits' SD
 Way = TypeVar("Way", bound=CachedNetwork)
 AskableNetwork = CachedNetwork | GeneratingNetwork
 
@@ -55,7 +59,7 @@ def _checked(make: Callable[[PreTrainedModel], Way | None], network: PreTrainedM
             error = probe_error(way, network, expected)
             if error != error:  # diverged weights give no numbers in any way: that says nothing of the architecture
                 return way
-            _agreed[key] = error <= TOLERANCE.get(network.dtype, max(TOLERANCE.values()))
+            _agreed[key] = error <= logits_tolerance(network.dtype)
         return way if _agreed[key] else None
     return None
 
@@ -76,9 +80,9 @@ def probe_error(way: CachedNetwork, network: PreTrainedModel, expected: Tensor) 
     with torch.inference_mode():
         try:
             ours = _probed(way, network, _probe_tokens(network))
-        except (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        except UNKNOWN_KIND:
             return float("inf")  # a kind of network that this way is not made for
-    return float((ours - expected).square().mean().sqrt() / expected.std())
+    return relative_error(ours, expected)
 
 
 def _probe_tokens(network: PreTrainedModel) -> Tensor:

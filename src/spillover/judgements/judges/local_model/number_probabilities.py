@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 ROWS = 64  # prompts in the cache at once; changes speed and memory, not numbers
 CACHE_BYTES = 1 << 30
 LOGIT_BYTES = 1 << 28  # of the tree's logits at once
-TREE_TOLERANCE = 0.05  # between two ways to the numbers of a prompt, as a share of all probability on numbers
+# Between two ways to the numbers of a prompt, as a share of all probability on numbers.
+TREE_TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 0.05}
 
 _reads_trees: dict[tuple[str, ...], bool] = {}  # by configuration, dtype and device
 
@@ -63,8 +64,9 @@ def _reader(loaded: Loaded, tree: NumberTree, prompt: TokenIds) -> _TreeReader |
     if key not in _reads_trees:
         _reads_trees[key] = False
         if reads_rows(loaded.network):
+            tolerance = TREE_TOLERANCE.get(loaded.network.dtype, max(TREE_TOLERANCE.values()))
             ((_, at_once),), ((_, expected),) = _TreeReader(loaded, tree).batches([prompt]), paths.batches([prompt])
-            _reads_trees[key] = bool(np.abs(at_once - expected).sum() <= TREE_TOLERANCE * expected.sum())
+            _reads_trees[key] = bool(np.abs(at_once - expected).sum() <= tolerance * expected.sum())
     return _TreeReader(loaded, tree) if _reads_trees[key] else paths
 
 
