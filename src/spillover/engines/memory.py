@@ -1,7 +1,7 @@
 """How much memory making an artefact takes, and whether this machine has it: said by `--plan`, refused by `run`.
 
 The formula is of what is there at once: libraries, weights once, what is trained with its gradients and the optimiser,
-what a pass keeps, keys and values. `docs/results/real_size.md` holds it against measured peaks.
+what a pass keeps, keys and values. `scripts/real_size.py` measures the peaks that it stands for.
 """
 
 from __future__ import annotations
