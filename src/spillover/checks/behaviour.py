@@ -20,7 +20,7 @@ from spillover.organisms.tuning import LoRA
 if TYPE_CHECKING:
     from torch import Tensor
 
-TOKENS = 12  # of each answer that is written
+TOKENS = 8  # of each answer that is written
 ALONE = 3  # answers that are drawn by themselves too: each takes as long as eight together
 TIE = 1e-3  # of the logits' standard deviation: two tokens nearer than that may change places by rounding
 STATES_TOLERANCE = 1e-3  # of a hidden state's norm
@@ -60,9 +60,12 @@ def batched_as_alone(subject: Subject) -> str:
 
 def own_loss(subject: Subject) -> str:
     """The loss at supervised positions is the network's own."""
+    import torch
+
     rows = subject.rows()
     expect_own_loss(subject.loaded.network, rows)
-    losses, _ = token_losses(subject.loaded.network, rows, "float32")
+    with torch.no_grad():
+        losses, _ = token_losses(subject.loaded.network, rows, "float32")
     return f"{float(losses.mean()):.3f} nats a token on {len(rows)} rows, by our loss and by its own"
 
 

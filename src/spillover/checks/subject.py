@@ -58,7 +58,9 @@ class Subject:
     @cached_property
     def loaded(self) -> Loaded:
         """Its network with weights, in float32, adapters merged."""
-        return load(self.model, self.store)
+        loaded = load(self.model, self.store)
+        loaded.network.requires_grad_(True)  # torch copies a frozen head for every row that it multiplies
+        return loaded
 
     @cached_property
     def opened(self) -> LoadedModels:
