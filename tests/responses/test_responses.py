@@ -92,7 +92,7 @@ def test_rows_at_once_do_not_change_a_byte(store: Store, tiny: Base, monkeypatch
 
 @pytest.mark.slow
 def test_another_process_writes_the_same_bytes(store: Store, tiny: Base, tmp_path: Path) -> None:
-    specs = [_spec(tiny, dtype=dtype) for dtype in ("float32", "bfloat16")]
+    specs = [_spec(tiny, precision=precision) for precision in ("float32", "bfloat16")]
     told = (
         "import sys; from spillover.spec import Spec; from spillover.store import Store; "
         "[print(Store.open(sys.argv[1]).get(Spec.from_json(text))) for text in sys.argv[2:]]"
