@@ -86,6 +86,7 @@ def _keeps_keys(network: PreTrainedModel) -> bool:
     import torch
     from transformers import DynamicCache
 
+    from spillover.models.forward.generating_network import UNKNOWN_KIND
     from spillover.models.forward.packing import probe_tokens, probe_tolerance
 
     below, ids, was = trunk(network), probe_tokens(inner_model(network)), network.training
@@ -97,7 +98,7 @@ def _keeps_keys(network: PreTrainedModel) -> bool:
             below(input_ids=ids[:, :cut], cache=cache, use_cache=True)
             again = DynamicCache([(layer.keys, layer.values) for layer in cache.layers])
             rest = below(input_ids=ids[:, cut:], cache=again, use_cache=True).last_hidden_state
-    except (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError):
+    except UNKNOWN_KIND:
         return False
     finally:
         network.train(was)
