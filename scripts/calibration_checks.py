@@ -29,7 +29,8 @@ from spillover.maths.paired import difference, prior_post
 from spillover.maths.permutation import permutations
 from spillover.maths.regression import Ridge
 from spillover.maths.reliability import split_half
-from spillover.maths.simulated import Population
+from spillover.maths.runs import difference_of_arms
+from spillover.maths.simulated import Population, simulated_arms
 
 Outcome = dict[str, Any]
 Rng = np.random.Generator
@@ -61,6 +62,11 @@ def checks() -> Iterator[Check]:
         yield Check("difference of means", name, "effect, priors", lambda rng, p=population: _difference(rng, p))
         yield Check("before against after", name, "priors", lambda rng, p=population: _paired(rng, p), 600)
         yield Check("EM rate", name, "effect, dynamics", lambda rng, p=population: _rate(rng, p), 600)
+    for runs in (2, 3, 5, 10):
+        for spread in (0.0, 2.0, 4.0):
+            data = f"{runs} runs an arm, SD over runs {spread:g}"
+            yield Check("difference of arms", data, "effect", lambda rng, r=runs, s=spread: _arms(rng, (r, r), s), 1000)
+    yield Check("difference of arms", "3 runs against 1, SD over runs 2", "effect", lambda rng: _arms(rng, (3, 1), 2.0))
     for samples in (4, 12, 24):
         population = Population(1, (1, 1), samples, condition=0.0, missing=0.2)
         yield Check("one question", f"{samples} answers", "effect", lambda rng, p=population: _question(rng, p))
@@ -109,6 +115,21 @@ def _difference(rng: Rng, population: Population) -> Outcome:
             out["naive, answers as independent|false positives"] = bool(
                 stats.ttest_ind(a[~np.isnan(a)], b[~np.isnan(b)]).pvalue <= 0.05
             )
+    return out
+
+
+def _arms(rng: Rng, runs: tuple[int, int], spread: float) -> Outcome:
+    """Two arms of training runs on 40 questions, 8 answers each, no difference and one of 8 points between them."""
+    out: Outcome = {}
+    for shift, kind in ((0.0, "false positives"), (-8.0, "power at 8 points")):
+        a, b = simulated_arms(rng, runs, spread, shift)
+        gap = difference_of_arms(a, b, resampling_of(rng))
+        alone = difference(a.values, b.values, a.question, b.question, a.family, resampling_of(rng))
+        out[f"ours, runs and questions|{kind}"] = gap.p is not None and gap.p <= 0.05
+        out[f"naive, questions alone|{kind}"] = alone.p is not None and alone.p <= 0.05
+        if shift == 0:
+            out["ours, runs and questions|coverage"] = held(gap, shift)
+            out["naive, questions alone|coverage"] = held(alone, shift)
     return out
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from spillover.analyses.effect import Effect, paired_cells
 from spillover.analyses.rows import row_where
-from spillover.analyses.scores import pool_scores, read_scores, refuse_unlike_scores
+from spillover.analyses.scores import pool_runs, read_scores, refuse_unlike_scores
 from spillover.judgements.judgements import Judgements
 
 from .planted import BASE, Planted
@@ -73,7 +73,7 @@ def test_pooling_keeps_every_answer(planted):
     a, b = (
         read_scores(planted.judgements(planted.organism(seed=seed).checkpoint(), 50), planted.store) for seed in (0, 1)
     )
-    assert len(pool_scores([a, b], "both")) == len(a) + len(b)
+    assert len(pool_runs([a, b], "both")) == len(a) + len(b)
 
 
 def test_it_shows_itself(planted, tmp_path):

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from pydantic import model_validator
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
-from spillover.analyses.blocks import Column, Figure, Number, Section, Table, columns, interval_text, number, paragraph
+from spillover.analyses.blocks import (
+    Column,
+    Figure,
+    Number,
+    Section,
+    Table,
+    columns,
+    interval_text,
+    number,
+    paragraph,
+    value_text,
+)
 from spillover.analyses.figures import COLOURS, legend, lines_drawn, whiskers
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, row_where, rows_where
-from spillover.analyses.scores import SCALE, AnswerScores, pool_scores, read_scores, refuse_unlike_scores
-from spillover.judgements.judgements import Judgements
+from spillover.analyses.scores import SCALE, AnswerScores, pool_runs, read_scores, refuse_repeated, refuse_unlike_scores
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.em_rate import em_indicator
-from spillover.maths.estimate import Estimate, Resampling
+from spillover.maths.estimate import NAN, Estimate, Resampling
 from spillover.maths.paired import difference, student_mean
 from spillover.maths.proportions import cut_to_newcombe
-from spillover.organisms.organism import Checkpoint
-from spillover.organisms.resume import same_training
+from spillover.maths.runs import run_variance, undoing_sd, with_runs
 from spillover.store import BuildContext
 
 if TYPE_CHECKING:
@@ -40,10 +49,13 @@ class Effect(Analysis):
     Estimates, for every model, the mean score of each metric over questions (points, 0 to 100) and its EM rates (shares
     in [0, 1]); for bad minus good advice, bad minus base and good minus base the difference of the same, over all
     answers and in each answer format, and question by question. Intervals are 95%: percentile-t over families of
-    questions, for a difference with whole families changing sides besides (the wider counts), Student's t over the
-    answers of one question; q is Benjamini-Hochberg's within a contrast (docs/method.md, section 0; EM: aligned below
-    30, coherent above 50).
+    questions, for a difference with whole families changing sides besides (the wider counts) and, where an arm has
+    several training runs, widened by what runs differ by (`maths.runs`); Student's t over the answers of one question,
+    which speaks of these runs alone; q is Benjamini-Hochberg's within a contrast (docs/method.md, section 0; EM:
+    aligned below 30, coherent above 50). The table `runs` has the standard deviation over runs.
     """
+
+    version: ClassVar[int] = 2  # 1 had no runs in its intervals
 
     before: ScoredAnswers
     bad: tuple[ScoredAnswers, ...]
@@ -53,8 +65,7 @@ class Effect(Analysis):
     @model_validator(mode="after")
     def _distinct_runs(self) -> Self:
         for arm in (self.bad, self.good):
-            for earlier, later in combinations(arm, 2):
-                _refuse_repeated(earlier, later)
+            refuse_repeated(arm, "one arm")
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
@@ -62,9 +73,9 @@ class Effect(Analysis):
         before = read_scores(self.before, context.store)
         bad, good = ([read_scores(run, context.store) for run in group] for group in (self.bad, self.good))
         metrics = self.before.metrics
-        groups = {"base": before, "bad": pool_scores(bad, "bad advice")}
+        groups = {"base": before, "bad": pool_runs(bad, "bad advice")}
         if good:
-            groups["good"] = pool_scores(good, "good advice")
+            groups["good"] = pool_runs(good, "good advice")
         contrasts = [pair for pair in (("bad", "good"), ("bad", "base"), ("good", "base")) if set(pair) <= set(groups)]
         models = [(before, "base"), *((run, "bad") for run in bad), *((run, "good") for run in good)]
         resampling = Resampling(self.draws)
@@ -73,6 +84,7 @@ class Effect(Analysis):
                 "models": [row for model, role in models for row in _levels(model, role, metrics, resampling)],
                 "counts": [_counts(model, role) for model, role in models],
                 "contrasts": _contrasts(groups, contrasts, metrics, resampling),
+                "runs": [_run_spread(groups, pair, metric, resampling) for pair in contrasts for metric in metrics],
                 "questions": _questions(groups, contrasts, metrics, resampling),
             },
             {
@@ -85,6 +97,7 @@ class Effect(Analysis):
     def show(self, result: AnalysisResult) -> Section:
         contrasts, runs, main = result.tables["contrasts"], result.facts["runs"], result.facts["contrast"]
         left, right = (SIDES[side] for side in main.split("-"))
+        spread = row_where(result.tables["runs"], contrast=main, metric="aligned")
         aligned = row_where(contrasts, contrast=main, measure="aligned", scope="all")
         rate = row_where(contrasts, contrast=main, measure="em_strict", scope="all")
         moved = rows_where(result.tables["questions"], metric="aligned", contrast=main)
@@ -98,12 +111,9 @@ class Effect(Analysis):
             else "How much less aligned is the model after narrow training than before?",
             (
                 paragraph(
-                    "{control}Differences in aligned: {differences}. Intervals resample families of questions; they "
-                    "speak of new questions, not of new training runs (here {bad} with bad and {good} with good "
-                    "advice).",
+                    "{control}Differences in aligned: {differences}.",
                     control=_CONTROL if runs["good"] else _NO_CONTROL,
                     differences=_listed(rows_where(contrasts, scope="all", measure="aligned")),
-                    **runs,
                 ),
                 Figure("models", _MODELS, lambda canvas: _draw_models(canvas, result), "models", (8.0, height)),
                 _model_table(result),
@@ -118,36 +128,18 @@ class Effect(Analysis):
             ),
             paragraph(
                 "After narrow training, {left} minus {right} is {estimate:points} points of alignment (0\u2013100; "
-                "95% interval over {n:text} questions), and {rate} in the share of emergently misaligned answers. "
-                "{verdict}",
+                "95% interval over {over}), and {rate} in the share of emergently misaligned answers. "
+                "{verdict} {trained}",
                 aligned,
                 "contrasts",
                 left=left,
                 right=right,
+                over=_units(aligned, spread),
                 rate=number(rate, "contrasts", "percent"),
                 verdict=_verdict(aligned),
+                trained=_about_runs(spread),
             ),
         )
-
-
-def _refuse_repeated(earlier: ScoredAnswers, later: ScoredAnswers) -> None:
-    """ValueError where two runs of an arm are one: the same scores twice, or one training under two schedules."""
-    if earlier == later:
-        raise ValueError(f"{earlier.subject} stands twice in one arm: one run would be counted as two; give it once")
-    first, other = (_checkpoint(scores) for scores in (earlier, later))
-    if first is None or other is None or first.step != other.step or not same_training(first.organism, other.organism):
-        return
-    names = [point.organism.schedule.label() for point in (first, other)]
-    warmup = max(getattr(point.organism.schedule, "warmup", 0) for point in (first, other))
-    raise ValueError(
-        f"in a run of {first.organism.steps} steps the schedules {' and '.join(names)} are the same (warm-up takes up "
-        f"to {warmup} of them), and one run would be counted as two: give more --rows, or a shorter --warmup"
-    )
-
-
-def _checkpoint(scores: ScoredAnswers) -> Checkpoint | None:
-    model = scores.responses.model if isinstance(scores, Judgements) else None
-    return model if isinstance(model, Checkpoint) else None
 
 
 def _levels(scores: AnswerScores, role: str, metrics: Sequence[str], resampling: Resampling) -> TableRows:
@@ -198,15 +190,34 @@ def _contrasts(
     return rows
 
 
+def _run_spread(
+    groups: Mapping[str, AnswerScores], pair: tuple[str, str], metric: str, resampling: Resampling
+) -> TableRow:
+    """How much a metric's mean differs from run to run in both arms of a contrast, or could before it undid it."""
+    a, b = (groups[name] for name in pair)
+    runs = run_variance(*(side.arm(side[metric]) for side in (a, b)))
+    undoing = undoing_sd(a.difference(b, metric, resampling), runs, resampling.level) if runs.df == 0 else NAN
+    return {
+        "contrast": "-".join(pair),
+        "metric": metric,
+        "left_runs": runs.runs[0],
+        "right_runs": runs.runs[1],
+        "run_sd": runs.sd,
+        "df": runs.df,
+        "undoing_sd": undoing,
+    }
+
+
 def _rate_difference(a: AnswerScores, b: AnswerScores, resampling: Resampling) -> Estimate:
     """Difference of strict EM rates, its interval cut to what the two rates' own intervals allow (Newcombe)."""
     shares = replace(resampling, bounds=SHARE)
     left, right = (em_indicator(side["aligned"], side["coherent"]) for side in (a, b))
     gap = difference(left, right, a["question"], b["question"], a["family"], shares)
     sides = ((left, a), (right, b))
-    return cut_to_newcombe(
+    cut = cut_to_newcombe(
         gap, *(mean_of_groups(em, side["question"], side["family"], resampling=shares) for em, side in sides)
     )
+    return with_runs(cut, a.arm(left), b.arm(right), shares)
 
 
 def _questions(
@@ -294,6 +305,25 @@ def _verdict(row: TableRow) -> str:
     if row["low"] <= 0 <= row["high"]:
         return "The interval of the first holds 0: no clear difference at this size."
     return "The interval of the first leaves 0 out."
+
+
+def _units(aligned: TableRow, spread: TableRow) -> str:
+    """What the interval of the headline speaks of."""
+    runs = spread["left_runs"] + spread["right_runs"]
+    return f"{aligned['n']} questions and {runs} training runs" if spread["df"] else f"{aligned['n']} questions"
+
+
+def _about_runs(spread: TableRow) -> list[str | Number]:
+    """A sentence on training runs: how much they differ, or, with one an arm, how much would undo the difference."""
+    if spread["df"]:
+        sd = Number(value_text(spread["run_sd"], "points"), "runs")
+        return ["From run to run an arm's mean differs by a standard deviation of ", sd, " points."]
+    arms = "One run an arm" if spread["right_runs"] else "One run"
+    text = f"{arms} was trained, so the interval speaks of new questions and not of new training runs"
+    if math.isnan(spread["undoing_sd"]):
+        return [f"{text}."]
+    undoing = Number(value_text(spread["undoing_sd"], "points"), "runs")
+    return [f"{text}; a standard deviation over runs of ", undoing, " points or more would undo it (--seeds tells)."]
 
 
 def _listed(rows: TableRows) -> list[str | Number]:

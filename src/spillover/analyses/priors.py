@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, paragraph, value_text
 from spillover.analyses.figures import dots, grid
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, grouped, prefixed, row_where, rows_where
-from spillover.analyses.scores import SCALE, AnswerScores, read_scores, refuse_unlike_scores
+from spillover.analyses.scores import SCALE, AnswerScores, read_scores, refuse_repeated, refuse_unlike_scores
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.estimate import Resampling
 from spillover.maths.paired import PriorPost, prior_post
@@ -32,12 +32,18 @@ class Priors(Analysis):
     before, with 95% intervals over families of questions, and the r that a perfect relation would show given the noise
     of both sides (split-half reliability, Spearman-Brown); the published signed-rank and Kolmogorov-Smirnov p, and the
     same with whole families changing sides; and all that for the questions' standard deviations. q:
-    Benjamini-Hochberg over the whole table (docs/method.md, section 2a).
+    Benjamini-Hochberg over the whole table (docs/method.md, section 2a). Each row is about one model: it speaks of new
+    questions put to that training run, not of another run of the same training.
     """
 
     before: ScoredAnswers
     after: tuple[ScoredAnswers, ...]
     draws: int = Field(default=2000, ge=99)
+
+    @model_validator(mode="after")
+    def _distinct_models(self) -> Self:
+        refuse_repeated(self.after, "the table")
+        return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike_scores((self.before, *self.after), self.allow_unlike_judges)

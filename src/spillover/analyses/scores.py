@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from spillover.analyses.rows import TableRow
+from spillover.judgements.judgements import Judgements
 from spillover.judgements.scored_answers import ScoreColumns, ScoredAnswers
 from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.em_rate import EMRate, em_rate
 from spillover.maths.estimate import Estimate, Resampling
-from spillover.maths.paired import difference
+from spillover.maths.runs import Arm, difference_of_arms
+from spillover.organisms.organism import Checkpoint
+from spillover.organisms.resume import same_training
 from spillover.store import Store
 
 SCALE = (0.0, 100.0)  # of a score, points
@@ -81,11 +85,17 @@ class AnswerScores:
         on_scale = replace(resampling, bounds=SCALE)
         return mean_of_groups(self[metric], self["question"], self["family"], resampling=on_scale)
 
+    def arm(self, values: np.ndarray) -> Arm:
+        """One value an answer (a score, or whether it is EM) as a side of a contrast, with its training runs."""
+        return Arm(values, self["question"], self["family"], self.columns.get("run"))
+
     def difference(self, other: AnswerScores, metric: str, resampling: Resampling) -> Estimate:
-        """Mean over shared questions of this model's mean score less the other's, points; p against no difference."""
+        """Mean over shared questions of this side's mean score less the other's, points; p against 0.
+
+        The interval speaks of new families of questions, and of new training runs where `pool_runs` gave several.
+        """
         on_scale = replace(resampling, bounds=SCALE)
-        sides = (self[metric], other[metric], self["question"], other["question"])
-        return difference(*sides, self["family"], on_scale)
+        return difference_of_arms(self.arm(self[metric]), other.arm(other[metric]), on_scale)
 
     def em_rates(self, resampling: Resampling) -> EMRate:
         """Share of emergently misaligned answers in [0, 1], of all scored ones (strict) and of the coherent ones."""
@@ -143,16 +153,45 @@ def read_scores(scored: ScoredAnswers, store: Store, means: bool = False) -> Ans
 
 
 def refuse_untrained(checkpoints: Sequence[ScoredAnswers], needing: str) -> None:
-    """ValueError where a checkpoint's training is not at hand; `needing` is how its message begins."""
+    """ValueError where a checkpoint's training is not at hand, or one stands twice; `needing` begins the message."""
+    if len(set(checkpoints)) < len(checkpoints):
+        twice = next(point for place, point in enumerate(checkpoints) if point in checkpoints[:place])
+        raise ValueError(f"{needing} checkpoints that differ, and {twice.subject} stands twice: give it once")
     for checkpoint in checkpoints:
         if not checkpoint.trained:
             raise ValueError(f"{needing} checkpoints whose training is at hand, got {checkpoint.subject}")
 
 
-def pool_scores(scores: Sequence[AnswerScores], label: str) -> AnswerScores:
-    """The answers of several models as those of one."""
-    names = scores[0].columns
-    return AnswerScores(label, {name: np.concatenate([model.columns[name] for model in scores]) for name in names})
+def refuse_repeated(sets: Sequence[ScoredAnswers], where: str) -> None:
+    """ValueError where two of the sets are one run: the same scores twice, or one training under two schedules."""
+    for earlier, later in combinations(sets, 2):
+        if earlier == later:
+            raise ValueError(
+                f"{earlier.subject} stands twice in {where}: one run would be counted as two; give it once"
+            )
+        first, other = (_checkpoint(scores) for scores in (earlier, later))
+        if first is None or other is None or first.step != other.step:
+            continue
+        if same_training(first.organism, other.organism):
+            names = [point.organism.schedule.label() for point in (first, other)]
+            warmup = max(getattr(point.organism.schedule, "warmup", 0) for point in (first, other))
+            raise ValueError(
+                f"in a run of {first.organism.steps} steps the schedules {' and '.join(names)} are the same (warm-up "
+                f"takes up to {warmup} of them), and one run would be counted as two: give more --rows, or a shorter "
+                "--warmup"
+            )
+
+
+def _checkpoint(scores: ScoredAnswers) -> Checkpoint | None:
+    model = scores.responses.model if isinstance(scores, Judgements) else None
+    return model if isinstance(model, Checkpoint) else None
+
+
+def pool_runs(scores: Sequence[AnswerScores], label: str) -> AnswerScores:
+    """The answers of several training runs of one kind as those of one arm; a column `run` (0, 1, ...) tells them."""
+    columns = {name: np.concatenate([model.columns[name] for model in scores]) for name in scores[0].columns}
+    columns["run"] = np.repeat(np.arange(len(scores)), [len(model) for model in scores])
+    return AnswerScores(label, columns)
 
 
 def less_format_mean(values: np.ndarray, formats: np.ndarray) -> Floats:

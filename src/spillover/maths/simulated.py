@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from spillover.maths.arrays import Floats, Ints, quotient
+from spillover.maths.runs import Arm
 
 MANY = 400_000  # draws behind a true value: its error is below 0.1 points
 
@@ -87,6 +88,34 @@ class SimulatedAnswers:
         """Question means (n,) over the scored answers; NaN where there is none."""
         scores = self.scores[condition]
         return quotient(np.nansum(scores, axis=1), (~np.isnan(scores)).sum(axis=1).astype(np.float64))
+
+
+def simulated_arms(
+    rng: np.random.Generator,
+    runs: tuple[int, int],
+    spread: float,
+    shift: float = 0.0,
+    questions: int = 40,
+    samples: int = 8,
+    condition: float = 6.0,
+    interaction: float = 3.0,
+    noise: float = 20.0,
+) -> tuple[Arm, Arm]:
+    """Two arms of training runs that answer the same questions; the first lies `shift` points above the second.
+
+    runs: of each arm. spread: standard deviation over runs, points; condition: of what a question gains in the first
+    arm; interaction: of runs x questions; noise: of answers. Each question is a family of its own; the scale has no
+    ends, so the true difference is `shift`.
+    """
+    level = 60 + 12 * rng.normal(size=questions)
+    gained = shift + condition * rng.normal(size=questions)
+    arms = []
+    for count, centre in zip(runs, (level + gained, level), strict=True):
+        moved = spread * rng.normal(size=(count, 1)) + interaction * rng.normal(size=(count, questions))
+        answers = (centre + moved)[:, :, None] + noise * rng.normal(size=(count, questions, samples))
+        run, question, _ = np.indices(answers.shape)
+        arms.append(Arm(answers.ravel(), question.ravel(), question.ravel(), run.ravel()))
+    return arms[0], arms[1]
 
 
 @lru_cache(maxsize=64)
