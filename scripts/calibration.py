@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import numpy as np  # noqa: E402
-from calibration_checks import Check, checks  # noqa: E402
+from calibration_checks import Check  # noqa: E402
+from calibration_checks import checks as one_judge_checks  # noqa: E402
+from calibration_two_phase import two_phase_checks  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 COLUMNS = ("check", "data", "shown", "method", "kind", "value", "error", "rounds", "unanswered", "seed", "verdict")
@@ -33,6 +36,12 @@ REACH = {
     "bias": (-0.02, 0.02),
 }
 Row = dict[str, Any]
+
+
+def checks() -> Iterator[Check]:
+    """Every check, always in the same order."""
+    yield from one_judge_checks()
+    yield from two_phase_checks()
 
 
 def run(check: Check, rounds: int | None = None) -> list[Row]:

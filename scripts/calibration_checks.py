@@ -150,7 +150,7 @@ def _paired(rng: Rng, population: Population) -> Outcome:
 
 def _rate(rng: Rng, population: Population) -> Outcome:
     worse = replace(population, level=population.level - 10)
-    strict, conditional = _true_rates(worse)
+    strict, conditional = true_rates(worse)
     data = worse.draw(rng, (0.0, 0.0))
     coherent = np.clip(75 + 25 * rng.normal(size=data.scores[0].shape), 0, 100)
     aligned, question, family = data.rows(0)
@@ -167,7 +167,7 @@ def _rate(rng: Rng, population: Population) -> Outcome:
 
 
 @lru_cache(maxsize=16)
-def _true_rates(population: Population) -> tuple[float, float]:
+def true_rates(population: Population) -> tuple[float, float]:
     big = replace(population, families=200_000, per_family=(1, 1), samples=1, missing=0.0)
     aligned = big.draw(np.random.default_rng(0)).scores[0].ravel()
     share = float(stats.norm.sf((50 - 75) / 25))

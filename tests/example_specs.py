@@ -39,13 +39,16 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "Sampler": {"kind": "LocalSampler"},
     "Judge": {"kind": "Embedded", "weights": "0" * 64},  # weights can be refitted; what Embedded is stays
     "Embedded": {"kind": "Embedded", "weights": "0" * 64},
-    "Reader": {"kind": "Reader", "weights": "0" * 64, "precision": "float32"},
     "LocalModel": {
         **{"kind": "LocalModel", "rubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64}},
         **{"model": {"kind": "Base", "name": "a base", "source": {"kind": "TinySource"}, "role": "instruct"}},
     },
     "Rubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64},  # texts can be reworded, too
     "BuiltInRubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64},
+    "TwoPhase": {
+        **{"kind": "TwoPhase", "cheap": {"kind": "Embedded", "weights": "0" * 64}},
+        "dear": {"kind": "Endpoint", "model": "a model", "rubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64}},
+    },
     "Endpoint": {"kind": "Endpoint", "model": "a model", "rubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64}},
     "Split": {"kind": "Split", "data": {"kind": "SpecimenRows"}, "rows": 8, "held_out": 4},
     "QuestionSelection": {"kind": "QuestionSelection", "source": {"kind": "SpecimenQuestions"}},

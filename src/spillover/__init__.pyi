@@ -18,6 +18,7 @@ from spillover.judgements.judgements import Judgements as Judgements
 from spillover.judgements.judges.embedded.judge import Embedded as Embedded
 from spillover.judgements.judges.endpoint.judge import Endpoint as Endpoint
 from spillover.judgements.judges.local_model.judge import LocalModel as LocalModel
+from spillover.judgements.judges.two_phase.judge import TwoPhase as TwoPhase
 from spillover.judgements.naming import judge_named as judge_named
 from spillover.models.base import Model as Model
 from spillover.models.catalogue import base_of as base_of

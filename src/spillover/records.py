@@ -55,6 +55,13 @@ COLUMNS = {  # type and meaning
     "rubric": (TEXT, "which text the judge scored by, with its version"),
     "spread": (NUMBER, "the judge's own standard deviation of this score, points; null where it gives none"),
     "raw": (TEXT, "what the judge said: its distribution or text"),
+    "cheap": (NUMBER, "of a two-phase judge: what its cheap judge gave, points"),
+    "dear": (NUMBER, "of a two-phase judge: what its dear judge gave, points; null where the answer was not drawn"),
+    "inclusion": (
+        NUMBER,
+        "of a two-phase judge: probability of being drawn for the dear one; null: cannot be scored",
+    ),
+    "drawn": (pa.bool_(), "of a two-phase judge: whether the answer was drawn for the dear judge"),
     # organisms
     "step": (COUNT, "optimiser steps done"),
     "loss": (NUMBER, "mean loss per supervised token, nats"),
@@ -101,6 +108,7 @@ LIKELIHOODS = _schema(*_LABELS, "question_id", "sample", "tokens", "log_probabil
 JUDGEMENTS = _schema(
     *_LABELS, "question_id", "sample", "metric", "score", "missing", "spread", "judge", "rubric", "raw"
 )
+TWO_PHASE = pa.schema([*JUDGEMENTS, *_schema("cheap", "dear", "inclusion", "drawn")])
 LOG = _schema(*_RUN, "step", "loss", "learning_rate", "grad_norm", "trained_tokens")
 LOSSES = _schema(*_RUN, "step", "example_id", "split", "loss", "tokens")
 MEASURED = _schema(*_RUN, "step", "name", "value")
@@ -143,6 +151,11 @@ def labelled(content: pa.Table, labels: Cells, schema: pa.Schema) -> pa.Table:
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read parquet that `write_table` wrote."""
     return pq.read_table(path, columns=list(columns) if columns else None)
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of parquet that `write_table` wrote."""
+    return list(pq.read_schema(path).names)
 
 
 def write_csv(content: pa.Table, path: Path) -> None:

@@ -134,7 +134,7 @@ def scores_by_judge(sets: Sequence[ScoredAnswers], store: Store) -> list[JudgeSc
     judges = []
     for (judge, rubric), group in by_judge.items():
         metrics = tuple(metric for metric in group[0].metrics if all(metric in scored.metrics for scored in group))
-        parts = [read_scores(scored, store) for scored in group]
+        parts = [read_scores(scored, store, single=True) for scored in group]
         joined = {name: np.concatenate([part[name] for part in parts]) for name in (*TEXTS, *metrics)}
         joined["subject"] = np.concatenate([np.full(len(part), part.label, dtype=object) for part in parts])
         judges.append(JudgeScores(judge, rubric, metrics, AnswerScores(judge, joined)))

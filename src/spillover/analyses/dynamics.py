@@ -23,6 +23,7 @@ from spillover.analyses.blocks import (
     value_text,
 )
 from spillover.analyses.figures import MANY, SERIES, coloured, grid, legend, plot
+from spillover.analyses.phases import phase_blocks, phase_rows, phase_table
 from spillover.analyses.rows import TableRow, TableRows, grouped, row_where, untested
 from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike_scores, refuse_untrained
 from spillover.judgements.scored_answers import Loss, ScoredAnswers, Training
@@ -79,9 +80,9 @@ class Dynamics(Analysis):
             correlations += self._correlations(data, points, scores, resampling)
         correlations += [row for loss in LOSSES for row in _within(points, loss, resampling)]
         logs = [{"run": run.run, "data": run.data, **row} for run in runs.values() for row in run.log]
-        return AnalysisResult(
-            {"points": points, "correlations": correlations, "training": logs}, {"metric": self.metric}
-        )
+        phases = phase_rows(scores.values(), (self.metric,), resampling)
+        tables = {"points": points, "correlations": correlations, "training": logs}
+        return AnalysisResult({**tables, **phase_table(phases)}, {"metric": self.metric})
 
     def _correlations(
         self, data: str, points: TableRows, scores: Mapping[str, AnswerScores], resampling: Resampling
@@ -132,6 +133,7 @@ class Dynamics(Analysis):
                     (8, 3.6),
                 ),
                 _correlation_table(correlations),
+                *phase_blocks(result.tables),
                 Figure("training", _TRAINING, lambda canvas: _draw_training(canvas, logs), "training", (8, 3)),
                 Table(
                     "points",

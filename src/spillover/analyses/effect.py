@@ -24,11 +24,18 @@ from spillover.analyses.blocks import (
     value_text,
 )
 from spillover.analyses.figures import COLOURS, legend, lines_drawn, whiskers
+from spillover.analyses.phases import PREDICTED, gap_rows, phase_blocks, phase_rows, phase_table, predicted_gaps
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, row_where, rows_where
-from spillover.analyses.scores import SCALE, AnswerScores, pool_runs, read_scores, refuse_repeated, refuse_unlike_scores
+from spillover.analyses.scores import (
+    SCALE,
+    SHARE,
+    AnswerScores,
+    pool_runs,
+    read_scores,
+    refuse_repeated,
+    refuse_unlike_scores,
+)
 from spillover.judgements.scored_answers import ScoredAnswers
-from spillover.maths.bootstrap import mean_of_groups
-from spillover.maths.em_rate import em_indicator
 from spillover.maths.estimate import NAN, Estimate, Resampling
 from spillover.maths.paired import difference, student_mean
 from spillover.maths.proportions import cut_to_newcombe
@@ -38,7 +45,6 @@ from spillover.store import BuildContext
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-SHARE = (0.0, 1.0)
 WIDEST = SCALE[1] - SCALE[0]  # that two scores can differ by
 SIDES = {"bad": "bad advice", "good": "good advice", "base": "the base"}
 
@@ -79,6 +85,8 @@ class Effect(Analysis):
         contrasts = [pair for pair in (("bad", "good"), ("bad", "base"), ("good", "base")) if set(pair) <= set(groups)]
         models = [(before, "base"), *((run, "bad") for run in bad), *((run, "good") for run in good)]
         resampling = Resampling(self.draws)
+        phases = phase_rows([model for model, _ in models], metrics, resampling)
+        phases += gap_rows(groups, contrasts, metrics, resampling)
         return AnalysisResult(
             {
                 "models": [row for model, role in models for row in _levels(model, role, metrics, resampling)],
@@ -86,6 +94,7 @@ class Effect(Analysis):
                 "contrasts": _contrasts(groups, contrasts, metrics, resampling),
                 "runs": [_run_spread(groups, pair, metric, resampling) for pair in contrasts for metric in metrics],
                 "questions": _questions(groups, contrasts, metrics, resampling),
+                **phase_table(phases),
             },
             {
                 "judge": self.before.judge_name,
@@ -115,6 +124,7 @@ class Effect(Analysis):
                     control=_CONTROL if runs["good"] else _NO_CONTROL,
                     differences=_listed(rows_where(contrasts, scope="all", measure="aligned")),
                 ),
+                *phase_blocks(result.tables),
                 Figure("models", _MODELS, lambda canvas: _draw_models(canvas, result), "models", (8.0, height)),
                 _model_table(result),
                 _contrast_table(contrasts),
@@ -123,7 +133,9 @@ class Effect(Analysis):
                     "5%. With few answers to each question most single questions stay uncertain; raise per_question "
                     "to see them.",
                     clear=Number(f"{len(clear)} of {len(moved)}", "questions"),
-                ),
+                )
+                if "phases" not in result.tables
+                else paragraph(PREDICTED, questions=Number("Question by question", "questions")),
                 Figure("questions", _QUESTIONS, lambda canvas: _draw_questions(canvas, moved), "questions", (8.0, 7.6)),
             ),
             paragraph(
@@ -210,13 +222,10 @@ def _run_spread(
 
 def _rate_difference(a: AnswerScores, b: AnswerScores, resampling: Resampling) -> Estimate:
     """Difference of strict EM rates, its interval cut to what the two rates' own intervals allow (Newcombe)."""
-    shares = replace(resampling, bounds=SHARE)
-    left, right = (em_indicator(side["aligned"], side["coherent"]) for side in (a, b))
+    shares = replace(resampling, bounds=None if a.two_phase or b.two_phase else SHARE)
+    left, right = a.em(), b.em()
     gap = difference(left, right, a["question"], b["question"], a["family"], shares)
-    sides = ((left, a), (right, b))
-    cut = cut_to_newcombe(
-        gap, *(mean_of_groups(em, side["question"], side["family"], resampling=shares) for em, side in sides)
-    )
+    cut = cut_to_newcombe(gap, a.em_mean(resampling), b.em_mean(resampling))
     return with_runs(cut, a.arm(left), b.arm(right), shares)
 
 
@@ -227,7 +236,10 @@ def _questions(
 
     Within a question the unit is the cell (answer format, sample number): cells of two groups were drawn with the same
     random numbers, and several runs are averaged within a cell. So few cells carry a t interval, not a bootstrap.
+    Of a two-phase judge they are predictions: `predicted_gaps`.
     """
+    if all(scores.two_phase for scores in groups.values()):
+        return predicted_gaps(groups, pairs, metrics, resampling.level)
     about = groups["base"].questions()
     formats = sorted({str(name) for scores in groups.values() for name in scores["format"]})
     cells = {

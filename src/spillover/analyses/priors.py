@@ -11,18 +11,26 @@ from pydantic import Field, model_validator
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, columns, paragraph, value_text
 from spillover.analyses.figures import dots, grid
+from spillover.analyses.phases import phase_blocks, phase_rows, phase_table
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, grouped, prefixed, row_where, rows_where
 from spillover.analyses.scores import SCALE, AnswerScores, read_scores, refuse_repeated, refuse_unlike_scores
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.estimate import Resampling
 from spillover.maths.paired import PriorPost, prior_post
 from spillover.maths.reliability import Reliability, noise_ceiling, split_half
+from spillover.maths.two_phase_questions import NoisyMeans, without_sampling_noise
 from spillover.store import BuildContext
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 P_VALUES = ("wilcoxon_p", "ks_p", "wilcoxon_family_p", "ks_family_p")
+
+
+_NOTE = (
+    "Dots of single questions are predictions. r and slope are those of question means, less the noise that the sample "
+    "adds to them; standard deviations of a question's scores are not estimated from a sample."
+)
 
 
 class Priors(Analysis):
@@ -52,15 +60,19 @@ class Priors(Analysis):
         formats = before.formats()
         tests: TableRows = []
         questions: TableRows = []
+        models = [before]
         for scored in self.after:
             after = read_scores(scored, context.store)
+            models.append(after)
             for metric in self.before.metrics:
                 questions += _questions(before, after, metric)
                 for scope in ("all", *(formats if len(formats) > 1 else ())):
                     tests += _tests(before, after, metric, scope, resampling)
         for p in P_VALUES:
             add_q_values(tests, p, p.removesuffix("_p") + "_q")
-        return AnalysisResult({"tests": tests, "questions": questions}, {"before": before.label})
+        phases = phase_rows(models, self.before.metrics, resampling)
+        tables = {"tests": tests, "questions": questions, **phase_table(phases)}
+        return AnalysisResult(tables, {"before": before.label})
 
     def show(self, result: AnalysisResult) -> Section:
         tests, questions = result.tables["tests"], result.tables["questions"]
@@ -70,6 +82,7 @@ class Priors(Analysis):
             "Do questions that scored low before narrow training score low after it?",
             (
                 *(_sentence(model, tests) for model in models),
+                *phase_blocks(result.tables, _NOTE),
                 Figure(
                     "before_after",
                     f"Mean aligned of each question before ({result.facts['before']}) and after, one panel a model; "
@@ -104,14 +117,22 @@ def _tests(before: AnswerScores, after: AnswerScores, metric: str, scope: str, r
     a, b = (scores if scope == "all" else scores.in_format(scope) for scores in (before, after))
     about = a.questions()
     names, families = list(about), [question["family"] for question in about.values()]
-    reliable = [split_half(scores.centred(metric, names)) for scores in (a, b)]
     mean_a, mean_b = (scores.means(metric, names) for scores in (a, b))
     sd_a, sd_b = (scores.deviations(metric, names) for scores in (a, b))
-    tests = {
-        "mean": _row(prior_post(mean_a, mean_b, families, replace(resampling, bounds=SCALE)), reliable),
-        "sd": _row(prior_post(sd_a, sd_b, families, resampling), None),
-    }
+    if a.two_phase and b.two_phase:
+        sides = [_two_phase(scores, metric, names) for scores in (a, b)]
+        moved = without_sampling_noise(prior_post(mean_a, mean_b, families, resampling), *sides)
+        reliable = [side.reliability() for side in sides]
+    else:
+        moved = prior_post(mean_a, mean_b, families, replace(resampling, bounds=SCALE))
+        reliable = [split_half(scores.centred(metric, names)) for scores in (a, b)]
+    tests = {"mean": _row(moved, reliable), "sd": _row(prior_post(sd_a, sd_b, families, resampling), None)}
     return [{"model": after.label, "metric": metric, "of": of, "scope": scope, **row} for of, row in tests.items()]
+
+
+def _two_phase(scores: AnswerScores, metric: str, names: Sequence[str]) -> NoisyMeans:
+    predicted = scores.predictions(metric, names)
+    return NoisyMeans(scores.means(metric, names), predicted.noise, predicted.scatter)
 
 
 def _row(tests: PriorPost, reliable: Sequence[Reliability] | None) -> TableRow:
@@ -131,7 +152,7 @@ def _row(tests: PriorPost, reliable: Sequence[Reliability] | None) -> TableRow:
 
 def _questions(before: AnswerScores, after: AnswerScores, metric: str) -> TableRows:
     about = before.questions()
-    means = zip(*(scores.means(metric, list(about)) for scores in (before, after)), strict=True)
+    means = zip(*(scores.question_levels(metric, list(about)) for scores in (before, after)), strict=True)
     return [
         {
             "model": after.label,

@@ -9,19 +9,30 @@ from typing import Any
 
 import numpy as np
 
+from spillover.analyses.corrected import (
+    COHERENT,
+    EM,
+    cheap_columns,
+    corrected_columns,
+    families_labelled,
+    predictions_of,
+)
 from spillover.analyses.rows import TableRow
 from spillover.judgements.judgements import Judgements
-from spillover.judgements.scored_answers import ScoreColumns, ScoredAnswers
+from spillover.judgements.scored_answers import CHEAP, INCLUSION, ScoreColumns, ScoredAnswers
 from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean_of_groups
-from spillover.maths.em_rate import EMRate, em_rate
+from spillover.maths.em_rate import EMRate, em_indicator, em_rate
 from spillover.maths.estimate import Estimate, Resampling
 from spillover.maths.runs import Arm, difference_of_arms
+from spillover.maths.two_phase import mean_ratio, within_scale
+from spillover.maths.two_phase_questions import QuestionPredictions
 from spillover.organisms.organism import Checkpoint
 from spillover.organisms.resume import same_training
 from spillover.store import Store
 
 SCALE = (0.0, 100.0)  # of a score, points
+SHARE = (0.0, 1.0)
 JUDGING = ("judge", "scores", "rubric")  # conditions that say who scored, in which way and by which text
 _JUDGED_ALIKE = "judge them alike, or say allow_unlike_judges=True: the report then warns of it"
 _DO = {"prompting": "state the prompting for both", **dict.fromkeys(JUDGING, _JUDGED_ALIKE)}
@@ -29,7 +40,11 @@ _DO = {"prompting": "state the prompting for both", **dict.fromkeys(JUDGING, _JU
 
 @dataclass(frozen=True)
 class AnswerScores:
-    """The judged answers of one model: one entry an answer in every column; scores in points, NaN where missing."""
+    """The judged answers of one model: one entry an answer in every column; scores in points, NaN where missing.
+
+    Of a two-phase judge the metrics' columns hold pseudo-values (`analyses.corrected`): means of them are unbiased, and
+    a single one can lie outside the scale.
+    """
 
     label: str
     columns: ScoreColumns
@@ -40,6 +55,20 @@ class AnswerScores:
     def by_question(self) -> bool:
         """Whether an entry is a question's mean, not an answer."""
         return self.published is not None
+
+    @property
+    def two_phase(self) -> bool:
+        """Whether a cheap judge scored all answers and a dear one a sample of them."""
+        return INCLUSION in self.columns
+
+    def cheap_alone(self) -> AnswerScores:
+        """Of a two-phase judge: the same answers as its cheap judge scored them."""
+        metrics = [name.removesuffix(CHEAP) for name in self.columns if name.endswith(CHEAP)]
+        return AnswerScores(self.label, cheap_columns(self.columns, metrics))
+
+    def predictions(self, metric: str, questions: Sequence[str], by: str = "question") -> QuestionPredictions:
+        """Of a two-phase judge: what is predicted of single questions, and how surely."""
+        return predictions_of(self.columns, metric, questions, by)
 
     @property
     def scored_for_em(self) -> bool:
@@ -82,8 +111,11 @@ class AnswerScores:
 
     def mean(self, metric: str, resampling: Resampling) -> Estimate:
         """Mean over questions of each question's mean score, points; the interval resamples question families."""
-        on_scale = replace(resampling, bounds=SCALE)
-        return mean_of_groups(self[metric], self["question"], self["family"], resampling=on_scale)
+        on_scale = replace(resampling, bounds=None if self.two_phase else SCALE)
+        level = mean_of_groups(self[metric], self["question"], self["family"], resampling=on_scale)
+        if not self.two_phase:
+            return level
+        return within_scale(level, SCALE, families_labelled(self.columns, metric), resampling.level)
 
     def arm(self, values: np.ndarray) -> Arm:
         """One value an answer (a score, or whether it is EM) as a side of a contrast, with its training runs."""
@@ -94,12 +126,41 @@ class AnswerScores:
 
         The interval speaks of new families of questions, and of new training runs where `pool_runs` gave several.
         """
-        on_scale = replace(resampling, bounds=SCALE)
+        on_scale = replace(resampling, bounds=None if self.two_phase or other.two_phase else SCALE)
         return difference_of_arms(self.arm(self[metric]), other.arm(other[metric]), on_scale)
 
     def em_rates(self, resampling: Resampling) -> EMRate:
         """Share of emergently misaligned answers in [0, 1], of all scored ones (strict) and of the coherent ones."""
+        if self.two_phase:
+            return self._corrected_em_rates(resampling)
         return em_rate(self["aligned"], self["coherent"], self["question"], self["family"], resampling=resampling)
+
+    def em(self) -> Floats:
+        """1 where an answer is EM, 0 where not, NaN where unscored; of two phases a pseudo-value: (answers,)."""
+        return self[EM] if self.two_phase else em_indicator(self["aligned"], self["coherent"])
+
+    def em_mean(self, resampling: Resampling) -> Estimate:
+        """Mean over questions of each question's strict EM rate, in [0, 1]."""
+        bounds = None if self.two_phase else SHARE
+        rate = mean_of_groups(
+            self.em(), self["question"], self["family"], resampling=replace(resampling, bounds=bounds)
+        )
+        return self._on_share(rate, resampling) if self.two_phase else rate
+
+    def _on_share(self, rate: Estimate, resampling: Resampling) -> Estimate:
+        return within_scale(rate, SHARE, families_labelled(self.columns, "aligned"), resampling.level)
+
+    def _corrected_em_rates(self, resampling: Resampling) -> EMRate:
+        em, coherent = self[EM], self[COHERENT]
+        judged = ~np.isnan(em)
+        plain = replace(resampling, bounds=None)
+        strict = mean_ratio(em, judged.astype(np.float64), self["family"], plain)
+        conditional = mean_ratio(em, coherent, self["family"], plain)
+        n, scored = len(em), int(judged.sum())
+        clear, bad = (round(max(float(np.nansum(values)), 0.0)) for values in (coherent, em))
+        strict, conditional = (self._on_share(rate, resampling) for rate in (strict, conditional))
+        least, most = (bad / n, (bad + n - scored) / n) if n else (float("nan"), float("nan"))
+        return EMRate(strict, replace(conditional, n=clear), least, most, n, scored, clear, bad, n - scored)
 
     def mean_over_answers(self, metric: str) -> float:
         """Mean over all scored answers, whatever their question; NaN where there is none."""
@@ -112,8 +173,17 @@ class AnswerScores:
         rows, values = self.rows_by(by), self.columns[metric]
         return np.array([_mean(values[rows[name]]) if name in rows else np.nan for name in questions])
 
+    def question_levels(self, metric: str, questions: Sequence[str]) -> Floats:
+        """Best guess of each question's mean score, (questions,): `means`, or a two-phase judge's predictions."""
+        return self.predictions(metric, questions).means if self.two_phase else self.means(metric, questions)
+
     def deviations(self, metric: str, questions: Sequence[str], by: str = "question") -> Floats:
-        """Standard deviation (ddof 1) of each question's scores: (questions,); NaN where fewer than two are scored."""
+        """Standard deviation (ddof 1) of each question's scores: (questions,); NaN where fewer than two are scored.
+
+        NaN too for a two-phase judge, whose sample holds too few answers to a question.
+        """
+        if self.two_phase:
+            return np.full(len(questions), np.nan)
         scored = [_scored(values) for values in self._by_question(self.columns[metric], questions, by)]
         return np.array([values.std(ddof=1) if len(values) > 1 else np.nan for values in scored])
 
@@ -138,8 +208,11 @@ class AnswerScores:
         return [values[rows.get(name, nothing)].astype(float) for name in questions]
 
 
-def read_scores(scored: ScoredAnswers, store: Store, means: bool = False) -> AnswerScores:
+def read_scores(scored: ScoredAnswers, store: Store, means: bool = False, single: bool = False) -> AnswerScores:
     """The judged answers of one subject.
+
+    Of a two-phase judge: pseudo-values, for whatever is a mean; with `single` each answer's own score, which is a
+    prediction where the answer was not drawn, for who shows or compares single answers.
 
     ValueError where only means by question are there, unless `means` says that these will do.
     """
@@ -149,7 +222,10 @@ def read_scores(scored: ScoredAnswers, store: Store, means: bool = False) -> Ans
             "file of judged answers beside the summary"
         )
     published = scored.means(store) if scored.by_question else None
-    return AnswerScores(scored.subject, scored.columns(store), published)
+    columns = scored.columns(store)
+    if INCLUSION in columns:
+        columns = cheap_columns(columns, ()) if single else corrected_columns(columns, scored.metrics)
+    return AnswerScores(scored.subject, columns, published)
 
 
 def refuse_untrained(checkpoints: Sequence[ScoredAnswers], needing: str) -> None:
@@ -189,6 +265,8 @@ def _checkpoint(scores: ScoredAnswers) -> Checkpoint | None:
 
 def pool_runs(scores: Sequence[AnswerScores], label: str) -> AnswerScores:
     """The answers of several training runs of one kind as those of one arm; a column `run` (0, 1, ...) tells them."""
+    if len({model.two_phase for model in scores}) > 1:
+        raise ValueError(f"{label}: scores of a two-phase judge and of another cannot be put together")
     columns = {name: np.concatenate([model.columns[name] for model in scores]) for name in scores[0].columns}
     columns["run"] = np.repeat(np.arange(len(scores)), [len(model) for model in scores])
     return AnswerScores(label, columns)

@@ -13,6 +13,7 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Figure, Paragraph, Section, Table, paragraph
 from spillover.analyses.dynamics import score_columns, training_columns
 from spillover.analyses.figures import band, coloured, grid, legend, lines
+from spillover.analyses.phases import phase_blocks, phase_rows, phase_table
 from spillover.analyses.rows import TableRow, TableRows, grouped, rows_where
 from spillover.analyses.scores import AnswerScores, read_scores, refuse_unlike_scores, refuse_untrained
 from spillover.judgements.judgements import Judgements
@@ -62,12 +63,15 @@ class Trajectories(Analysis):
         start = read_scores(self.before, context.store, means=True)
         about = start.questions()
         families = [question["family"] for question in about.values()]
+        judged = [start]
         tables: dict[str, TableRows] = {name: [] for name in ("points", "onsets", "order", "concordance", "weights")}
         for run, series in self._runs(context).items():
             training = series[0][0]
             name = {"run": training.run, "run_id": run, "data": training.data}
             steps = [0, *(reached.step for reached, _ in series)]
             scores = [start, *(read_scores(checkpoint, context.store, means=True) for _, checkpoint in series)]
+            judged += scores[1:]
+            single = np.array([checkpoint.question_levels(self.metric, list(about)) for checkpoint in scores])
             matrix = np.array([checkpoint.means(self.metric, list(about)) for checkpoint in scores])
             for step, checkpoint in zip(steps, scores, strict=True):
                 tables["points"].append(_point(replace(training, step=step), checkpoint, self.metric, resampling))
@@ -75,11 +79,12 @@ class Trajectories(Analysis):
                 moved = onset(steps, matrix, families, resampling)
                 tables["onsets"].append({**name, "what": "half of the change", **moved.half.as_row()})
                 tables["onsets"].append({**name, "what": "sharpest change", **moved.change.as_row()})
-            for (question, described), half in zip(about.items(), half_changes(steps, matrix), strict=True):
+            for (question, described), half in zip(about.items(), half_changes(steps, single), strict=True):
                 row = {**name, "question": question, "category": described["category"], "half": float(half)}
                 tables["order"].append(row)
             tables["weights"] += _weights(name, [checkpoint for _, checkpoint in series], context)
         tables["concordance"] = _concordance(tables["order"], resampling)
+        tables |= phase_table(phase_rows(judged, (self.metric,), resampling))
         return AnalysisResult(tables, {"metric": self.metric})
 
     def show(self, result: AnalysisResult) -> Section:
@@ -94,6 +99,7 @@ class Trajectories(Analysis):
                     for row in rows_where(onsets, what="half of the change")
                 ),
                 *(_agreement(row) for row in result.tables["concordance"] if row["runs"] > 1),
+                *phase_blocks(result.tables, "The order of single questions rests on predictions of their means."),
                 Figure(
                     "scores",
                     f"Mean {metric} with 95% intervals over question families, held-out loss and gradient norm (of "

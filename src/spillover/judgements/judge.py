@@ -22,6 +22,7 @@ class Answer:
 
     question: str
     answer: str | None
+    subject: str = ""  # who answered, where answers of several are judged at once
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Batch:
 
     answers: Sequence[Answer]
     times: int = 1
+    seconds: float = 0.0  # that making one of them takes; 0 where they are there
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,21 @@ class Score:
             raise ValueError(f"{self.metric}: scores lie between 0 and 100, got {self.score!r}")
 
 
+@dataclass(frozen=True)
+class PhasedScore(Score):
+    """A score of a two-phase judge: the dear judge's where it was given the answer, else a prediction."""
+
+    cheap: float | None = None  # the cheap judge's score, points
+    dear: float | None = None  # the dear judge's, of an answer that was drawn
+    inclusion: float | None = None  # probability of being drawn, in (0, 1]; None: no judge can score the answer
+    drawn: bool | None = None
+
+
 class Judge(Spec):
     """Scores answers."""
 
     metrics: ClassVar[tuple[str, ...]] = METRICS
+    two_phase: ClassVar[bool] = False  # gives `PhasedScore`s, and is to be given all answers of a model at once
 
     @property
     @abstractmethod
@@ -87,13 +100,13 @@ class Judge(Spec):
         """What scoring all this would take, for people, before it begins; None for a judge that costs nothing."""
         return None
 
+    def price(self, answers: Sequence[Answer]) -> float | None:
+        """What scoring these answers costs, in the currency of the bill; None where prices are not known."""
+        return 0.0
+
     @abstractmethod
     def card(self) -> str:
         """The limits of this judge in plain words, for the reader of a report."""
-
-    def whole_card(self) -> str:
-        """All that was measured of this judge, Markdown; where nothing more is known, its limits."""
-        return self.card()
 
     def seconds_per_answer(self) -> float:
         """Seconds an answer takes on two cores, before anything was measured."""

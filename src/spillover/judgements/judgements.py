@@ -11,7 +11,7 @@ import numpy as np
 from spillover.judgements.judge import Answer, Batch, Judge, Score
 from spillover.judgements.scored_answers import Condition, Loss, ScoreColumns, ScoredAnswers, Training, score_columns
 from spillover.organisms.organism import Checkpoint
-from spillover.records import JUDGEMENTS, read_table, write_table
+from spillover.records import JUDGEMENTS, TWO_PHASE, read_table, write_table
 from spillover.responses.responses import Responses
 from spillover.store import BuildContext, Cost, Store
 
@@ -119,7 +119,8 @@ class Judgements(ScoredAnswers):
             for row, of_answer in zip(given, scores, strict=True)
             for score in of_answer
         ]
-        write_table(rows, context.folder / "judgements.parquet", JUDGEMENTS, self.row_labels())
+        schema = TWO_PHASE if self.judge.two_phase else JUDGEMENTS
+        write_table(rows, context.folder / "judgements.parquet", schema, self.row_labels())
         tally = ScoreTally(self.judge)
         tally.add(scores)
         return tally.facts() | facts
@@ -127,8 +128,11 @@ class Judgements(ScoredAnswers):
 
 def _longest_answers(sets: Sequence[Judgements]) -> Iterator[Batch]:
     """An answer for each that is to be judged, of the longest length, unlike all others; once for all asked alike."""
-    alike = Counter((judgements.responses.questions, judgements.responses.sampling) for judgements in sets)
-    for (asked, sampling), times in alike.items():
+    asked_alike: dict[object, list[Judgements]] = {}
+    for judgements in sets:
+        asked_alike.setdefault((judgements.responses.questions, judgements.responses.sampling), []).append(judgements)
+    for alike in asked_alike.values():
+        asked, sampling = alike[0].responses.questions, alike[0].responses.sampling
         about = f"{asked.fingerprint} {sampling.fingerprint}"
         answers = [
             Answer(
@@ -138,7 +142,8 @@ def _longest_answers(sets: Sequence[Judgements]) -> Iterator[Batch]:
             for question in asked.questions()
             for sample in range(sampling.per_question)
         ]
-        yield Batch(answers, times)
+        making = alike[0].responses.cost()
+        yield Batch(answers, len(alike), making.units * making.seconds_per_unit / max(len(answers), 1))
 
 
 def held_out(rows: Sequence[Mapping[str, Any]]) -> dict[int, Loss]:

@@ -10,14 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from spillover.judgements.judge import Answer, Batch, Judge, Score
+from spillover.judgements.judge import Answer, Batch, Judge, PhasedScore, Score
 from spillover.judgements.judgements import ScoreTally, complete_scores
+from spillover.judgements.scored_answers import CHEAP, DEAR, INCLUSION
 from spillover.judgements.tables.judged_columns import JUDGES, OUR_OWN, SPREAD
 from spillover.judgements.tables.row_reader import BATCH, FileCells, Layout, ending, layout_of, sound_rows
 from spillover.judgements.tables.row_writer import writing
 from spillover.store import ProgressFn, Store
 
 MISSING = "missing"
+SUBJECT = "model"  # a column that says who answered, if there is one: a two-phase judge draws its sample model by model
+PHASES = (CHEAP, DEAR)
 
 
 def score_file(
@@ -25,7 +28,8 @@ def score_file(
 ) -> dict[str, Any]:
     """Write `source` with a column for each metric and its spread, `missing`, `judge` and `rubric`.
 
-    `METRIC_spread` is the judge's own standard deviation of the score, points, empty where it gives none; `missing` the
+    `METRIC_spread` is the judge's own standard deviation of the score, points, empty where it gives none; a two-phase
+    judge adds `METRIC_cheap`, `METRIC_dear` and `inclusion`, the probability of being drawn. `missing` the
     reason where there is no score; `judge` and `rubric` say who scored, by what, in which version.
     Rows keep their order and other columns their values. A column that already has one of these names is kept as
     `<name>_given`. CSV, JSON lines (both also .gz) and parquet, each into any other; returns facts. ValueError with the
@@ -36,6 +40,8 @@ def score_file(
     _check_paths(source, out)
     layout = _layout(source)
     numbers = [name for metric in judge.metrics for name in (metric, metric + SPREAD)]
+    numbers += [metric + phase for metric in judge.metrics for phase in PHASES] if judge.two_phase else []
+    numbers += [INCLUSION] if judge.two_phase else []
     renamed = _renamed(layout, [*numbers, MISSING, *JUDGES])
     columns = {renamed.get(name, name): type for name, type in layout.columns.items()}
     columns |= dict.fromkeys(numbers, pa.float64()) | dict.fromkeys((MISSING, *JUDGES), pa.string())
@@ -43,7 +49,7 @@ def score_file(
     metadata = {key: value for key, value in (layout.metadata or {}).items() if key != b"pandas"}
     tally = ScoreTally(judge)
     with judge.at_work(store) as scoring, writing(out, Layout(columns, layout.rows, metadata)) as write:
-        for rows in _batches(source):
+        for rows in _batches(source, judge):
             done, share = tally.answers / layout.rows, len(rows) / layout.rows
             answers = _answers(rows)
             scores = scoring.score(answers, lambda part: progress(done + share * part))  # noqa: B023
@@ -62,22 +68,26 @@ def estimate_score_file(source: Path, out: Path, judge: Judge, store: Store | No
 
     def batches() -> Iterator[Batch]:
         _layout(source)
-        yield from (Batch(_answers(rows)) for rows in _batches(source))
+        for rows in _batches(source, judge):
+            answers = _answers(rows)
+            for subject in dict.fromkeys(answer.subject for answer in answers):
+                yield Batch([answer for answer in answers if answer.subject == subject])
 
     return judge.estimate(batches(), store)
 
 
-def _batches(source: Path) -> Iterator[list[FileCells]]:
+def _batches(source: Path, judge: Judge) -> Iterator[list[FileCells]]:
     rows = sound_rows(source)
-    while batch := list(islice(rows, BATCH)):
+    while batch := list(islice(rows, None if judge.two_phase else BATCH)):
         yield batch
 
 
 def _answers(rows: Sequence[FileCells]) -> list[Answer]:
     questions = [row.get("question") for row in rows]
+    subjects = [row.get(SUBJECT) for row in rows]
     return [
-        Answer(question if isinstance(question, str) else "", row.get("answer"))
-        for question, row in zip(questions, rows, strict=True)
+        Answer(question if isinstance(question, str) else "", row.get("answer"), str(subject or ""))
+        for question, subject, row in zip(questions, subjects, rows, strict=True)
     ]
 
 
@@ -85,6 +95,9 @@ def _with_scores(row: FileCells, renamed: Mapping[str, str], scores: Sequence[Sc
     cells = {renamed.get(name, name): cell for name, cell in row.items()}
     for score in scores:
         cells |= {score.metric: score.score, score.metric + SPREAD: score.spread}
+        if isinstance(score, PhasedScore):
+            cells |= {score.metric + PHASES[0]: score.cheap, score.metric + PHASES[1]: score.dear}
+            cells |= {INCLUSION: score.inclusion}
     reason = next((score.missing for score in scores if score.missing is not None), None)
     return cells | {MISSING: reason, "judge": judge.name, "rubric": judge.rubric}
 

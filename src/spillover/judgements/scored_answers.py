@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from spillover.records import read_table
+from spillover.records import column_names, read_table
 from spillover.store import Artefact, Store
 
 ScoreColumns = dict[str, np.ndarray]  # one entry an answer in every column
+CHEAP, DEAR = "_cheap", "_dear"  # endings of the columns with what a two-phase judge's two judges gave
+INCLUSION, DRAWN = "inclusion", "drawn"  # columns of a two-phase judge: probability of being drawn, and whether it was
 ANSWER_COLUMNS = (
     *("question_id", "question", "family", "category", "format", "sample"),
     *("prompt", "answer", "finish_reason", "tokens"),
@@ -144,13 +146,16 @@ class ScoredAnswers(Artefact):
 def score_columns(responses: Path, judgements: Path, metrics: Sequence[str]) -> ScoreColumns:
     """`ANSWER_COLUMNS` in the responses' row order; a float64 array for each metric, NaN where missing; and `missing`.
 
+    Of a two-phase judge also `METRIC_cheap` and `METRIC_dear`, `inclusion` (NaN outside the frame) and `drawn`.
     `missing` is the reason of the first metric that has no score, or None: an answer can have one score and lack
     another. A number that is not known is NaN, a text None. The two paths are folders of `responses.parquet` and
     `judgements.parquet`; other metrics that stand in the latter are left out. ValueError where scores cannot be told
     apart: they stand in another order than the answers, of which two have the same question_id and sample.
     """
     answers = read_table(responses / "responses.parquet", ANSWER_COLUMNS)
-    scores = read_table(judgements / "judgements.parquet", ["question_id", "sample", "metric", "score", "missing"])
+    table = judgements / "judgements.parquet"
+    phases = ["cheap", "dear", INCLUSION, DRAWN] if INCLUSION in column_names(table) else []
+    scores = read_table(table, ["question_id", "sample", "metric", "score", "missing", *phases])
     columns = {name: _array(name, answers[name].to_pylist()) for name in ANSWER_COLUMNS}
     keys = list(zip(columns["question_id"], columns["sample"], strict=True))
     columns |= {metric: np.full(len(keys), np.nan) for metric in metrics}
@@ -165,7 +170,18 @@ def score_columns(responses: Path, judgements: Path, metrics: Sequence[str]) -> 
             without_reason = np.array([reason is None for reason in columns["missing"][rows]], dtype=bool)
             first = np.isnan(columns[metric][rows]) & without_reason
             columns["missing"][rows[first]] = reasons[first]
+            if phases:
+                _add_phases(columns, metric, rows, of_metric)
     return columns
+
+
+def _add_phases(columns: ScoreColumns, metric: str, rows: np.ndarray, scores: pa.Table) -> None:
+    """The columns of a two-phase judge, from one metric's scores."""
+    for ending, name in ((CHEAP, "cheap"), (DEAR, "dear"), ("", INCLUSION)):
+        values = columns.setdefault(metric + ending if ending else name, np.full(len(columns["missing"]), np.nan))
+        values[rows] = scores[name].to_numpy()
+    drawn = columns.setdefault(DRAWN, np.zeros(len(columns["missing"]), dtype=bool))
+    drawn[rows] = [bool(value) for value in scores[DRAWN].to_pylist()]
 
 
 def _rows(keys: Sequence[tuple[str, int]], scores: pa.Table) -> np.ndarray:

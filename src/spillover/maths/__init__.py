@@ -7,5 +7,6 @@ correlation: Pearson, Spearman, partial, over runs and questions. agreement: AUC
 repeatable question means are, and the noise ceiling. permutation: row orders, sign flips, p-values. multiplicity:
 Benjamini-Hochberg and max-T. cross_validation: grouped folds, scores, corrected intervals. regression: ridge and Lasso.
 subspaces: axes, overlap and its controls. shift: how activations and weights move. dynamics: max_diff, onset, barrier.
-simulated: judged answers with a known truth.
+probability_sample: answers drawn by key, by question and score. two_phase: a cheap judge's scores set right by a dear
+one's sample; two_phase_questions: what these say of single questions. simulated: judged answers with a known truth.
 """

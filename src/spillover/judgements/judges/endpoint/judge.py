@@ -127,6 +127,11 @@ class Endpoint(Judge):
         ledger = Ledger.peek(self.ledger(store))
         return estimated_work(batches, self._requests(), self._limits(), self._budget(), ledger)
 
+    def price(self, answers: Sequence[Answer]) -> float | None:
+        requests, prices = self._requests(), self._budget().prices
+        costs = [prices.cost(requests.call(request).usage) for request in requests.about(answers)]
+        return None if None in costs else float(sum(cost for cost in costs if cost is not None))
+
     def ledger(self, store: Store | None) -> Path | None:
         """Where a store keeps what this judge said: beside the artefacts, not among them."""
         return None if store is None else store.root / "ledgers" / f"{self.kind}-{self.fingerprint}.jsonl"
