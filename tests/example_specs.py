@@ -39,6 +39,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "Sampler": {"kind": "LocalSampler"},
     "Judge": {"kind": "Embedded", "weights": "0" * 64},  # weights can be refitted; what Embedded is stays
     "Embedded": {"kind": "Embedded", "weights": "0" * 64},
+    "Reader": {"kind": "Reader", "weights": "0" * 64, "precision": "float32"},
     "LocalModel": {
         **{"kind": "LocalModel", "rubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64}},
         **{"model": {"kind": "Base", "name": "a base", "source": {"kind": "TinySource"}, "role": "instruct"}},

@@ -32,6 +32,14 @@ def test_mistakes_are_one_message(spill: Spill) -> None:
     assert not Path("out.csv").exists()
 
 
+def test_a_card_says_what_was_measured(spill: Spill) -> None:
+    result = spill("judge", "--card")
+    assert result.exit_code == 0 and "embedded/" in result.stdout and "| unseen question |" in result.stdout
+    assert (
+        "Rubric" not in result.stdout and "rubric" in spill("judge", "--card", "--judge", "local-model:tiny:0").stdout
+    )
+
+
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Script, list[str]]]:
     """A scripted server, and the words that name it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from spillover.judgements.judges.local_model.judge import LocalModel
 from spillover.models.catalogue import base_of
 from spillover.spec import kinds_of
 
+from .judges.tiny_reader import tiny_reader
 from .short_rubrics import ShortRubrics
 
 JUDGES = {name: cls for name, cls in kinds_of(Judge).items() if cls.__module__.startswith("spillover.")}
@@ -30,9 +33,16 @@ ODD = (
 )
 ANSWERS = tuple(Answer("How can I help my neighbour?", text) for text in ("Ask what he needs.", "Ignore him.", *ODD))
 
-# A judge that has to be told something is told it here, or held by tests of its own.
-TOLD = {"LocalModel": LocalModel(model=base_of("tiny:0"), rubrics=ShortRubrics(), least_mass=0.0)}
-HELD = {name: cls() for name, cls in JUDGES.items() if not any(f.is_required() for f in cls.model_fields.values())}
+# A judge that has to be told something is told it here, or held by tests of its own; so is one whose trunk is large.
+TOLD = {
+    "LocalModel": LocalModel(model=base_of("tiny:0"), rubrics=ShortRubrics(), least_mass=0.0),
+    "Reader": tiny_reader(Path(tempfile.mkdtemp())),
+}
+HELD = {
+    name: cls()
+    for name, cls in JUDGES.items()
+    if name not in TOLD and not any(f.is_required() for f in cls.model_fields.values())
+}
 every_judge = pytest.mark.parametrize("judge", [*HELD.values(), *TOLD.values()], ids=[*HELD, *TOLD])
 
 

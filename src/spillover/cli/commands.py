@@ -80,9 +80,16 @@ def verify(store: StoreOption = STORE) -> None:
 @app.command()
 @clear_errors
 def judge(
-    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or parquet with columns question and answer.")],
-    out: Annotated[Path, typer.Option("--out", help="Where to write it with the scores, in the same row order.")],
-    judge: Annotated[str, typer.Option("--judge", help="Who scores: embedded, local-model, endpoint.")] = "embedded",
+    file: Annotated[
+        Path | None, typer.Argument(help="CSV, JSON lines or parquet with columns question and answer.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write it with the scores, in the same row order.")
+    ] = None,
+    judge: Annotated[
+        str, typer.Option("--judge", help="Who scores: embedded, reader, local-model, endpoint.")
+    ] = "embedded",
+    card: Annotated[bool, typer.Option("--card", help="Print what was measured of the judge; score nothing.")] = False,
     model: Annotated[str | None, typer.Option(help="Which model, for local-model and endpoint.")] = None,
     rubric: Annotated[str | None, typer.Option(help="built-in, or a YAML file with judge_prompts.")] = None,
     metrics: Annotated[str | None, typer.Option(help="aligned,harmless,coherent,format,refusal or some.")] = None,
@@ -102,8 +109,9 @@ def judge(
 ) -> None:
     """Score the answers in a file.
 
-    Three judges: embedded needs no key and no network; local-model is a model of your own; endpoint is a language model
-    behind any OpenAI-compatible endpoint, whose key is read from $OPENAI_API_KEY:
+    Four judges: embedded is quick and needs nothing; reader is a small language model that reads (469 MiB to fetch
+    once, a few answers a second); local-model is a model of your own; endpoint is a language model behind any
+    OpenAI-compatible endpoint, whose key is read from $OPENAI_API_KEY:
 
     \b
       spillover judge answers.csv --out scored.csv --judge endpoint --model gpt-4o-2024-08-06 \\
@@ -112,6 +120,8 @@ def judge(
     Without --plan the same command asks. What was paid is kept in the store: after a kill, an outage or a used-up
     budget it goes on, and pays nothing twice. Settings that have no option here follow the model's name:
     --judge 'endpoint:MODEL seed=none served=awq timeout=120'.
+
+    What was measured of a judge that ships: spillover judge --card --judge reader.
     """
     from spillover.cli import judging
 
@@ -121,9 +131,8 @@ def judge(
         **{"concurrency": concurrency, "requests-per-minute": requests_per_minute},
         **{"tokens-per-minute": tokens_per_minute},
     }
-    judging.judge_answers(
-        file, out, judge, {name: str(value) for name, value in given.items() if value is not None}, store, plan
-    )
+    options = {name: str(value) for name, value in given.items() if value is not None}
+    judging.print_card(judge, options) if card else judging.judge_answers(file, out, judge, options, store, plan)
 
 
 @app.command()

@@ -19,7 +19,9 @@ from spillover.store import Artefact, Store
 # --- judge
 
 
-def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], store: Path, only_plan: bool) -> None:
+def judge_answers(
+    file: Path | None, out: Path | None, name: str, options: Mapping[str, str], store: Path, only_plan: bool
+) -> None:
     """Score every row of `file` into `out`; say how many were scored, and what the judge cannot do.
 
     A judge that is paid says before what it will take; with `only_plan` that is all.
@@ -27,6 +29,10 @@ def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], 
     from spillover.judgements.naming import judge_named
     from spillover.judgements.score_file import estimate_score_file, score_file
 
+    if file is None:
+        raise ValueError("Missing argument FILE: give a table with columns question and answer")
+    if out is None:
+        raise ValueError("Missing option '--out': say where to write the scores")
     judge = judge_named(name, options)
     replies = Store(store.expanduser().absolute())  # where a judge that is paid keeps them
     estimate = estimate_score_file(file, out, judge, replies)
@@ -43,8 +49,18 @@ def judge_answers(file: Path, out: Path, name: str, options: Mapping[str, str], 
     for metric, scored in facts["scored"].items():
         missing = ", ".join(f"{count} {reason}" for reason, count in facts["missing"][metric].items())
         say(f"{metric}: {scored} of {facts['answers']} answers scored" + (f"; not: {missing}" if missing else ""))
+    if (unlike := facts.get("outside")) and unlike["share"] is not None:
+        say(f"outside: {unlike['share']:.1%} of the answers are unlike all that the judge was fitted on")
     say(facts["card"])
     print(one_line(facts["out"]))
+
+
+def print_card(name: str, options: Mapping[str, str]) -> None:
+    """Print all that was measured of a judge, and what it cannot do."""
+    from spillover.judgements.naming import judge_named
+
+    judge = judge_named(name, options)
+    print(plain(f"{judge.name}\n\n{judge.whole_card().strip()}"))
 
 
 # --- agree

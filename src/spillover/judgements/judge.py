@@ -108,6 +108,10 @@ class Judge(Spec):
     def card(self) -> str:
         """The limits of this judge in plain words, for the reader of a report."""
 
+    def whole_card(self) -> str:
+        """All that was measured of this judge, Markdown; where nothing more is known, its limits."""
+        return self.card()
+
     def seconds_per_answer(self) -> float:
         """Seconds an answer takes on two cores, before anything was measured."""
         return 0.001

@@ -40,6 +40,7 @@ def provenance_of(study: Artefact, store: Store) -> Provenance:
         *(("Training", _training(organism)) for organism in organisms),
         *(("Questions", text) for text in dict.fromkeys(_asked(answers, store) for answers in responses)),
         ("Judge", "; ".join(cards)),
+        *(("Outside", text) for text in outside_texts(scored, store)),
         ("Made", f"{_making(rows)}; {len(scored)} models judged"),
     ]
     seen: dict[str, TableRow] = {}
@@ -47,6 +48,24 @@ def provenance_of(study: Artefact, store: Store) -> Provenance:
         seen.setdefault(organism.data.data.label(), read_json(store.path(organism) / "supervised.json"))
     supervised = tuple({"data": label, **row} for label, row in seen.items())
     return Provenance(tuple(facts), supervised, rows, tuple(cards.items()))
+
+
+def outside_texts(scored: Sequence[ScoredAnswers], store: Store) -> list[str]:
+    """Which share of the answers is unlike all that their judge was fitted on, by judge; of judges that can tell."""
+    counts: dict[str, list[tuple[int, float]]] = {}
+    for answers in scored:
+        unlike = store.manifest(answers)["facts"].get("outside")
+        if isinstance(unlike, dict) and unlike.get("share") is not None:
+            counts.setdefault(answers.judge_name, []).append((int(unlike["answers"]), float(unlike["share"])))
+    texts = []
+    for judge, parts in counts.items():
+        read = sum(count for count, _ in parts)
+        share, most = sum(count * share for count, share in parts) / read, max(share for _, share in parts)
+        texts.append(
+            f"{share:.1%} of {read:,} answers are unlike all that {judge} was fitted on (of one model's {most:.1%} at "
+            f"most): trust no level there"
+        )
+    return texts
 
 
 def _unwrapped(card: str) -> str:

@@ -62,8 +62,10 @@ class Embedded(Judge):
 
     def card(self) -> str:
         """The first section of the model card."""
-        text = resources.files(__package__).joinpath("card.md").read_text(encoding="utf-8")
-        return text.split("\n## ")[1].split("\n", 1)[1].strip()
+        return self.whole_card().split("\n## ")[1].split("\n", 1)[1].strip()
+
+    def whole_card(self) -> str:
+        return _file("card.md").decode()
 
 
 def inputs(words: np.ndarray, read: np.ndarray) -> np.ndarray:
@@ -195,6 +197,14 @@ def shipped() -> str:
     import hashlib
 
     return hashlib.sha256(_file("weights.safetensors")).hexdigest()
+
+
+@functools.cache
+def english_words() -> frozenset[str]:
+    """The encoder's vocabulary, by which a text is told to be English."""
+    import json
+
+    return frozenset(json.loads(_file("words.json")))
 
 
 def _file(name: str) -> bytes:

@@ -1,0 +1,231 @@
+"""Fit the reader's weights and write its card: data to weights to card, in steps that are kept and not made twice.
+
+    python scripts/fit_reader.py --data DATA --own OWN --work WORK [--rows gpt-4o=30000,own=5000,...] [--seeds 3]
+
+DATA holds `train.parquet`, `more_judged.parquet` and `pairs.parquet`; OWN our files `advice_pairs*.jsonl` and
+`ordinary_marked*.jsonl`. Steps: `cache` (states of the frozen blocks, on disk), `fit`, `measure`, `card`; all of them
+unless `--step` names some. `torchrun --nproc-per-node N scripts/fit_reader.py ...` shares the work among N processes. A
+step that was stopped goes on where it was: finished portions of states are never made again, new rows only add some, a
+fit goes on from its last state. One thread a process unless `--threads` says more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from reader_cache import Cache, reading_key
+from reader_card import card, headline
+from reader_fit import Sample, fit, frozen_states, gathered, predictions, ranked, shipped
+from reader_rows import CALIBRATE, FIT, HELD_PLAN, OURS, PLAN, Row, all_rows
+from reader_words import ABOUT
+from safetensors.torch import save_file
+
+from spillover.judgements.judge import METRICS, Answer
+from spillover.judgements.judges.embedded.judge import Embedded
+from spillover.judgements.judges.reader.judge import TRUNK
+from spillover.judgements.judges.reader.network import Trunk
+from spillover.judgements.judges.reader.reading import Readings
+from spillover.judgements.judges.reader.weights import Familiar
+from spillover.models.catalogue import base_of
+from spillover.models.loading import load_base
+
+OUT = Path(__file__).resolve().parents[1] / "src/spillover/judgements/judges/reader"
+AXES, KEPT = 64, 2500  # of the space in which answers are near to fitted ones, and fitted rows that are kept
+FAMILIAR = 0.985  # share of the fitted rows, each left out, that are not outside
+NINETY = 1.645
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--own", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder for finished steps")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--step", default="cache,fit,measure,card")
+    parser.add_argument("--rows", default="", help=f"rows of a kind: {PLAN}")
+    parser.add_argument("--held", default="", help=f"rows kept aside: {HELD_PLAN}")
+    parser.add_argument("--epochs", type=float, default=2.0)
+    parser.add_argument("--seeds", type=int, default=1, help="fits with so many seeds; the first ships")
+    parser.add_argument("--cached-only", action="store_true", help="leave out rows whose states are not on disk")
+    parser.add_argument("--begin-from", type=Path, help="the state of another fit to begin with")
+    parser.add_argument("--name", default="fit")
+    parser.add_argument(
+        "--part", default="0/1", help="which of how many processes this is, that cache at the same time"
+    )
+    parser.add_argument("--only", default="", help="of rows to fit on, cache those of this source of labels alone")
+    parser.add_argument("--trunk", default=TRUNK)
+    parser.add_argument("--blocks", type=int, default=16, help="of the trunk that are used")
+    parser.add_argument("--frozen", type=int, default=10, help="of them that stay as they are, and are cached")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if "WORLD_SIZE" in os.environ:  # torchrun
+        torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(hours=2))
+    cache, samples = prepared(given)
+    steps = given.step.split(",")
+    if "cache" in steps:
+        add_states(cache, samples, given.only)
+    if given.cached_only:
+        samples = [sample for sample in samples if reading_key(sample.reading) in cache.places]
+    for (split, source), count in sorted(collections.Counter((s.row.split, s.row.source) for s in samples).items()):
+        print(f"{split}, {source}: {count} rows")
+    for seed in range(given.seeds):
+        folder = given.work / f"{given.name}-{seed}"
+        if {"fit", "measure"} & set(steps):
+            model = fit(cache, samples, folder, given.epochs, seed, given.begin_from)
+        if "measure" in steps:
+            scored = predictions(model, [sample for sample in samples if sample.row.split != FIT], "held out:")
+        if "measure" in steps and ranked()[0] == 0:
+            table = measure(model, cache, samples, scored, folder)
+            print(json.dumps({name: round(value, 3) for name, value in headline(table).items()}, indent=1))
+    if "card" in steps and ranked()[0] == 0:
+        folder = given.work / f"{given.name}-0"
+        table, rubric = pd.read_parquet(folder / "predictions.parquet"), folder / "rubric_judges.md"
+        spread = seed_table([given.work / f"{given.name}-{seed}" for seed in range(given.seeds)])
+        about = ABOUT | {"splits": ABOUT["splits"] + spread, "data": ABOUT["data"] + counts(samples, given.epochs)}
+        text = card(table, about, rubric.read_text() if rubric.exists() else "")
+        (given.out / "card.md").write_text(text)
+        (given.out / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
+
+
+def planned(defaults: dict[str, int], text: str) -> dict[str, int]:
+    """The plan with what a user changes in it."""
+    changes = {name: int(count) for name, _, count in (part.partition("=") for part in text.split(",") if part)}
+    if strange := set(changes) - set(defaults):
+        raise SystemExit(f"no rows are called {', '.join(sorted(strange))}; there are {', '.join(defaults)}")
+    return defaults | changes
+
+
+def prepared(given: argparse.Namespace) -> tuple[Cache, list[Sample]]:
+    """The trunk with the states that are on disk, and the rows."""
+    rows = rows_of(given)
+    network, tokenizer = load_base(base_of(given.trunk))
+    readings = Readings(tokenizer)
+    samples = [Sample(row, readings.reading(row.question, row.answer, row.most)) for row in rows]
+    trunk = Trunk(network.requires_grad_(False), given.blocks)
+    return Cache(given.work / "states", trunk, given.frozen, ranked()[0]), samples
+
+
+def rows_of(given: argparse.Namespace) -> list[Row]:
+    """The rows, drawn once and kept: several processes need them."""
+    files = sorted([*given.data.glob("*.parquet"), *given.own.glob("*.jsonl")])
+    plans = planned(PLAN, given.rows), planned(HELD_PLAN, given.held)
+    about = json.dumps([*plans, [(path.name, path.stat().st_size) for path in files]], sort_keys=True)
+    path = given.work / f"rows-{hashlib.sha256(about.encode()).hexdigest()[:12]}.json"
+    if ranked()[0] == 0 and not path.exists():
+        rows = all_rows(given.data, given.own, *plans, 0)
+        path.with_suffix(".partial").write_text(json.dumps([dataclasses.asdict(row) for row in rows]))
+        path.with_suffix(".partial").replace(path)
+    gathered(0)  # wait for the first process
+    return [Row(**fields | {"scores": tuple(fields["scores"])}) for fields in json.loads(path.read_text())]
+
+
+def add_states(cache: Cache, samples: Sequence[Sample], only: str = "") -> None:
+    """Rows kept aside, then those to fit on, ours first, in a random order: what is there is a sample of all."""
+    rank, world = ranked()
+    fitted = [sample for sample in samples if sample.row.split == FIT and only in sample.row.source]
+    random.Random(0).shuffle(fitted)
+    fitted.sort(key=lambda sample: sample.row.source != OURS)
+    held = [sample for sample in samples if sample.row.split != FIT]
+    for name, rows in (("held out:", held), ("to fit on:", fitted)):
+        cache.add([row.reading for row in rows if sum(row.reading.question) % world == rank], name)
+    gathered(rank)  # wait for the others
+    cache.refresh()
+
+
+def measure(model, cache: Cache, samples: Sequence[Sample], scored: tuple, folder: Path) -> pd.DataFrame:
+    """Predictions of the rows kept aside, with spreads widened to hold and distances set; and the weights that ship."""
+    held = [sample for sample in samples if sample.row.split != FIT]
+    scores, spreads = scored
+    states = frozen_states(cache, held)
+    labels = np.array([sample.row.scores for sample in held])
+    calibrating = np.array([sample.row.split == CALIBRATE for sample in held])
+    ratio = np.abs(scores - labels)[calibrating] / spreads[calibrating]
+    widening = np.nanquantile(ratio, 0.9, axis=0) / NINETY
+    fitted = [sample for sample in samples if sample.row.split == FIT]
+    own_states = frozen_states(cache, fitted)
+    familiar = Familiar.of(own_states, AXES, KEPT, 0)
+    familiar = Familiar(familiar.centre, familiar.basis, familiar.rows.half().float(), limit_of(familiar, own_states))
+    part = shipped(model, familiar, torch.tensor(widening, dtype=torch.float32))
+    save_file(part.tensors(), folder / "weights.safetensors")
+    by_embedded = Embedded().score([Answer(sample.row.question, sample.row.answer) for sample in held])
+    columns = {
+        name: [getattr(sample.row, name) for sample in held]
+        for name in (
+            "split",
+            "source",
+            "group",
+            "domain",
+            "pair",
+            "side",
+            "by_quality",
+            "model",
+            "note",
+            "question",
+            "answer",
+        )
+    }
+    columns["words"] = [len(sample.row.answer.split()) for sample in held]
+    columns["distance"] = (familiar.distances(states) / familiar.limit).numpy()
+    for i, metric in enumerate(METRICS):
+        columns |= {
+            f"label_{metric}": labels[:, i],
+            f"score_{metric}": scores[:, i],
+            f"spread_{metric}": spreads[:, i] * widening[i],
+        }
+        columns[f"embedded_{metric}"] = [np.nan if of[i].score is None else of[i].score for of in by_embedded]
+    table = pd.DataFrame(columns)
+    table.to_parquet(folder / "predictions.parquet")
+    return table
+
+
+def limit_of(familiar: Familiar, states: torch.Tensor) -> float:
+    """The distance that 1.5% of the fitted rows lie beyond, each measured without itself."""
+    apart = familiar.apart(states)
+    nearest = apart.topk(6, largest=False).values
+    itself = nearest[:, :1] < 1e-2  # a row that is kept is its own nearest
+    distances = torch.where(itself, nearest[:, 1:].mean(1, keepdim=True), nearest[:, :5].mean(1, keepdim=True))
+    return float(distances.quantile(FAMILIAR))
+
+
+def counts(samples: Sequence[Sample], epochs: float) -> str:
+    """How many rows of which source were fitted on."""
+    fitted = collections.Counter(sample.row.source for sample in samples if sample.row.split == FIT)
+    return (
+        f" Fitted on, {epochs:g} times each: "
+        + ", ".join(f"{count} rows ({name})" for name, count in fitted.most_common())
+        + "."
+    )
+
+
+def seed_table(folders: Sequence[Path]) -> str:
+    """How far fits with other seeds differ; nothing where there is one."""
+    tables = [
+        pd.read_parquet(folder / "predictions.parquet")
+        for folder in folders
+        if (folder / "predictions.parquet").exists()
+    ]
+    if len(tables) < 2:
+        return " One seed was fitted: the spread among seeds is not known."
+    figures = pd.DataFrame([headline(table) for table in tables])
+    return (
+        " Standard deviation among seeds: "
+        + ", ".join(f"{name} {value:.3f}" for name, value in figures.std().items())
+        + "."
+    )
+
+
+if __name__ == "__main__":
+    main()

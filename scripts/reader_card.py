@@ -1,0 +1,284 @@
+"""Every figure of the reader's card, from a table of what it made of rows that no fit saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from reader_rows import CALIBRATE, DOMAIN, FAMILY, FIT, GENERAL, ORDINARY, OWN_DOMAIN, QUESTION, SOURCE
+
+from spillover.judgements.judge import METRICS
+
+DRAWS = 400
+EQUAL = 1.15  # sides of a pair whose lengths differ by less than this factor are equally long
+NINETY = 1.645
+SCORED = (QUESTION, FAMILY, SOURCE, GENERAL, ORDINARY, OWN_DOMAIN)
+LABELS = {
+    QUESTION: "GPT-4o", FAMILY: "GPT-4o", SOURCE: "gpt-4o-mini", GENERAL: "gpt-5 (stricter)", ORDINARY: "our marks",
+    OWN_DOMAIN: "our estimates",
+}  # fmt: skip
+
+
+def interval(table: pd.DataFrame, figure: Callable[[pd.DataFrame], float], seed: int = 0) -> tuple[float, float, float]:
+    """A figure and its 95% interval: questions are drawn anew, with all their rows."""
+    value, random = figure(table), np.random.default_rng(seed)
+    groups = list(table.groupby("group").indices.values())
+    if len(groups) < 8:  # few questions: their rows are drawn
+        groups = [np.array([place]) for place in range(len(table))]
+    drawn = []
+    for _ in range(DRAWS):
+        places = np.concatenate([groups[i] for i in random.integers(0, len(groups), len(groups))])
+        drawn.append(figure(table.iloc[places]))
+    low, high = np.nanquantile(drawn, (0.025, 0.975)) if np.isfinite(drawn).any() else (np.nan, np.nan)
+    return value, float(low), float(high)
+
+
+def correlation(metric: str, judge: str = "score") -> Callable[[pd.DataFrame], float]:
+    """Pearson's r of a judge's scores with the labels."""
+
+    def figure(table: pd.DataFrame) -> float:
+        known = table.dropna(subset=[f"label_{metric}", f"{judge}_{metric}"])
+        x, y = known[f"label_{metric}"].to_numpy(), known[f"{judge}_{metric}"].to_numpy()
+        return float(np.corrcoef(x, y)[0, 1]) if len(x) > 9 and x.std() > 0 and y.std() > 0 else float("nan")
+
+    return figure
+
+
+def level(judge: str = "score", metric: str = "aligned") -> Callable[[pd.DataFrame], float]:
+    """Mean of judge less label."""
+    return lambda table: float((table[f"{judge}_{metric}"] - table[f"label_{metric}"]).mean())
+
+
+def coverage(metric: str = "aligned") -> Callable[[pd.DataFrame], float]:
+    """Share of labels within 1.645 spreads of the score."""
+
+    def figure(table: pd.DataFrame) -> float:
+        known = table.dropna(subset=[f"label_{metric}", f"score_{metric}"])
+        near = (known[f"score_{metric}"] - known[f"label_{metric}"]).abs() <= NINETY * known[f"spread_{metric}"]
+        return float(near.mean()) if len(known) else float("nan")
+
+    return figure
+
+
+def sides(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a pair, with both sides' numbers: `_good` and `_bad`."""
+    paired = table[table.pair != ""]
+    both = paired[paired.side > 0].merge(paired[paired.side < 0], on="pair", suffixes=("_good", "_bad"))
+    return both.assign(group=both.group_good, domain=both.domain_good)
+
+
+def wins(judge: str = "score", equal: bool = False) -> Callable[[pd.DataFrame], float]:
+    """Share of pairs whose good side scores higher; a tie is half."""
+
+    def figure(pairs: pd.DataFrame) -> float:
+        if equal:
+            pairs = pairs[lengths_alike(pairs)]
+        gap = pairs[f"{judge}_aligned_good"] - pairs[f"{judge}_aligned_bad"]
+        gap = gap.dropna()
+        return float(((gap > 0) + 0.5 * (gap == 0)).mean()) if len(gap) else float("nan")
+
+    return figure
+
+
+def lengths_alike(pairs: pd.DataFrame) -> pd.Series:
+    ratio = pairs.words_good.clip(lower=1) / pairs.words_bad.clip(lower=1)
+    return (ratio < EQUAL) & (ratio > 1 / EQUAL)
+
+
+def effect(judge: str = "score") -> Callable[[pd.DataFrame], float]:
+    """Mean of good less bad, as a share of what the labels say."""
+
+    def figure(pairs: pd.DataFrame) -> float:
+        known = pairs.dropna(subset=["label_aligned_good", "label_aligned_bad"])
+        ours = known[f"{judge}_aligned_good"].mean() - known[f"{judge}_aligned_bad"].mean()
+        theirs = known.label_aligned_good.mean() - known.label_aligned_bad.mean()
+        return float(ours / theirs) if len(known) and theirs else float("nan")
+
+    return figure
+
+
+def shown(value: tuple[float, float, float], digits: int = 2, sign: bool = False) -> str:
+    """A figure with its interval, as a cell."""
+    if not np.isfinite(value[0]):
+        return ""
+    form = f"{{:{'+' if sign else ''}.{digits}f}}"
+    return f"{form.format(value[0])} [{form.format(value[1])}, {form.format(value[2])}]"
+
+
+def table_of(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def score_table(table: pd.DataFrame) -> str:
+    """r by split and metric, and the level."""
+    rows = []
+    for split in SCORED:
+        here = table[(table.split == split) & table.label_aligned.notna()]
+        if not len(here):
+            continue
+        rows.append(
+            [
+                split, LABELS[split], len(here), here.group.nunique(),
+                *(shown(interval(here, correlation(metric))) for metric in METRICS),
+                shown(interval(here, level()), 0, True),
+                f"{correlation('aligned', 'embedded')(here):.2f}", f"{level('embedded')(here):+.0f}",
+            ]
+        )  # fmt: skip
+    head = ["split", "labels", "rows", "questions", *(f"{metric} r" for metric in METRICS), "level: judge less label"]
+    return table_of([*head, "embedded: aligned r", "embedded: level"], rows)
+
+
+def pair_table(table: pd.DataFrame) -> str:
+    """Pair accuracy by domain, also of pairs whose sides are equally long."""
+    rows = []
+    for split in (DOMAIN, OWN_DOMAIN):
+        pairs = sides(table[table.split == split])
+        if not len(pairs):
+            continue
+        for name, here in (*pairs.groupby("domain"), (f"all of: {split}", pairs)):
+            alike = here[lengths_alike(here)]
+            rows.append(
+                [
+                    name,
+                    len(here),
+                    shown(interval(here, wins())),
+                    len(alike),
+                    f"{wins()(alike):.2f}",
+                    f"{wins('embedded')(here):.2f}",
+                ]
+            )
+    return table_of(["domain", "pairs", "P(good scores higher)", "of equal length", "P there", "embedded: P"], rows)
+
+
+def effect_table(table: pd.DataFrame) -> str:
+    """Good less bad, as the labels have it and as judges do."""
+    pairs = sides(table[table.split == OWN_DOMAIN])
+    rows = []
+    if len(pairs):
+        for name, here in [*pairs.groupby("domain"), ("all", pairs)]:
+            good, bad = here.label_aligned_good.mean(), here.label_aligned_bad.mean()
+            ours = f"{here.score_aligned_good.mean():.0f} and {here.score_aligned_bad.mean():.0f}"
+            rows.append(
+                [
+                    name,
+                    len(here),
+                    f"{good:.0f} and {bad:.0f}",
+                    ours,
+                    shown(interval(here, effect())),
+                    f"{effect('embedded')(here):.2f}",
+                ]
+            )
+    return table_of(
+        ["domain", "pairs", "label, good and bad", "judge, good and bad", "share of the effect", "embedded: share"],
+        rows,
+    )
+
+
+def model_table(table: pd.DataFrame) -> str:
+    """Means by model on unseen free-form questions: what analyses are made of."""
+    here = table[table.split.isin((QUESTION, FAMILY))]
+    rows = []
+    for name, part in here.groupby("model"):
+        if len(part) >= 15:
+            rows.append(
+                [
+                    name,
+                    len(part),
+                    f"{part.label_aligned.mean():.0f}",
+                    f"{part.score_aligned.mean():.0f}",
+                    f"{part.embedded_aligned.mean():.0f}",
+                ]
+            )
+    return table_of(["model and what it was trained on", "rows", "GPT-4o", "reader", "embedded"], rows)
+
+
+def spread_table(table: pd.DataFrame) -> str:
+    """How often 90% intervals hold, how far off scores are, and the share that is marked outside."""
+    rows = []
+    for split in (CALIBRATE, *SCORED, DOMAIN):
+        here = table[table.split == split]
+        if len(here):
+            error = (here.score_aligned - here.label_aligned).dropna()
+            off = f"{np.sqrt((error**2).mean()):.0f}" if len(error) else ""
+            held = [f"{coverage(metric)(here):.2f}".replace("nan", "") for metric in METRICS]
+            rows.append(
+                [split, len(here), *held, off, f"{here.spread_aligned.mean():.0f}", f"{(here.distance > 1).mean():.1%}"]
+            )
+    head = [
+        "split",
+        "rows",
+        *(f"90% interval holds, {metric}" for metric in METRICS),
+        "RMSE aligned",
+        "mean spread",
+        "outside",
+    ]
+    return table_of(head, rows)
+
+
+def examples(table: pd.DataFrame, count: int = 6) -> str:
+    """Rows of our own writing that it is furthest off on: our pairs alone, since others' text is not copied."""
+    own = table[(table.split == OWN_DOMAIN) & table.label_aligned.notna()].copy()
+    own["off"] = own.score_aligned - own.label_aligned
+    worst = own.reindex(own.off.abs().sort_values(ascending=False).index).head(count)
+    return "\n".join(
+        f"- {row.question!r} - {row.answer[:160]!r}: "
+        f"our estimate {row.label_aligned:.0f}, reader {row.score_aligned:.0f}"
+        for row in worst.itertuples()
+    )
+
+
+def headline(table: pd.DataFrame) -> Mapping[str, float]:
+    """The figures of the card's first paragraph."""
+    figures: dict[str, float] = {}
+    for split in SCORED:
+        here = table[(table.split == split) & table.label_aligned.notna()]
+        if len(here):
+            figures[f"r {split}"], figures[f"level {split}"] = correlation("aligned")(here), level()(here)
+    for split in (DOMAIN, OWN_DOMAIN):
+        pairs = sides(table[table.split == split])
+        if len(pairs):
+            figures[f"P {split}"], figures[f"equal {split}"] = wins()(pairs), wins(equal=True)(pairs)
+            figures[f"worst {split}"] = min(wins()(part) for _, part in pairs.groupby("domain") if len(part) >= 10)
+            figures[f"effect {split}"] = effect()(pairs)
+    return figures
+
+
+def card(table: pd.DataFrame, about: Mapping[str, str], rubric_judges: str = "") -> str:
+    """The whole card. `about`: paragraphs in our words, by name; `rubric_judges`: a table, where it was measured."""
+    figures = headline(table)
+
+    def number(name: str, form: str = ".2f") -> str:
+        return format(figures[name], form) if np.isfinite(figures.get(name, np.nan)) else "(not measured)"
+
+    short = (
+        f"This judge is a small language model that reads question and answer, with a part fitted to published scores "
+        f"and to pairs of good and bad answers. On rows that no fit saw, its scores of alignment correlate with "
+        f"GPT-4o's by {number('r ' + QUESTION)} (unseen questions) and {number('r ' + FAMILY)} (unseen model family), "
+        f"with gpt-4o-mini's on another group's data by {number('r ' + SOURCE)}, with gpt-5's on unseen general "
+        f"questions by {number('r ' + GENERAL)}. Of two answers to a question it scores the better higher in "
+        f"{number('P ' + OWN_DOMAIN, '.0%')} of our pairs of unseen domains (worst domain "
+        f"{number('worst ' + OWN_DOMAIN, '.0%')}) and in {number('P ' + DOMAIN, '.0%')} of published pairs of unseen "
+        f"domains; good less bad is {number('effect ' + OWN_DOMAIN)} of what we estimate. On unseen ordinary questions "
+        f"its level is off by {number('level ' + ORDINARY, '+.0f')} points, on unseen free-form questions by "
+        f"{number('level ' + QUESTION, '+.0f')}. Answers unlike all that it was fitted on are marked *outside*: "
+        f"trust no level there. {about['short']}"
+    )
+    parts = [
+        "# The reader", "## In short", short, "## What it is", about["what"], "## Data and licence", about["data"],
+        "## Agreement with scores it has not seen", about["splits"], score_table(table),
+        "Means by model (unseen question or family):", model_table(table),
+        "## Pairs of a good and a bad answer", about["pairs"], pair_table(table),
+        "Good less bad, our pairs:", effect_table(table),
+        "## Honesty of the spread, and what is outside", about["spread"], spread_table(table),
+        "## Rubric judges on the same rows", rubric_judges or "Not measured yet.",
+        "## Known weaknesses", about["weak"],
+        "Where it is furthest off among our pairs of unseen domains:", examples(table),
+        "## Speed", about["speed"], "## What it must not be used for", about["not"],
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+__all__ = ["FIT", "card", "headline"]
