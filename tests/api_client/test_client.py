@@ -12,7 +12,7 @@ import pytest
 
 from spillover.api_client import client
 from spillover.api_client.client import ApiClient, ApiLimits, CallFailed, NoMoreCalls
-from spillover.api_client.service import RejectedRequest, RetryableError, ServiceAddress, ServiceDown
+from spillover.api_client.service import RejectedRequest, RetryableError, ServiceAddress, ServiceDown, without_key
 from spillover.responses.samplers.api_sampler import AnswerJournal, ServedAnswer
 
 ADDRESS = ServiceAddress("http://127.0.0.1:9/v1", "SPILLOVER_TEST_KEY", 1.0)
@@ -66,10 +66,16 @@ def test_a_service_that_asks_for_no_wait_is_not_asked_in_a_loop(monkeypatch: pyt
     assert len(times) == 3
 
 
-def test_a_longer_wait_than_our_own_is_kept_and_is_no_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "TRIES", 2)
+def test_a_wait_that_a_service_names_is_the_least_and_each_is_a_try(monkeypatch: pytest.MonkeyPatch) -> None:
     gaps = call(new_client(), *[RetryableError("status 429", wait=0.03)] * 5)
-    assert len(gaps) == 5 and all(0.03 <= gap < 0.5 for gap in gaps)
+    assert len(gaps) == 5 and all(gap >= max(0.03, 0.005 * 2**n) for n, gap in enumerate(gaps))
+    monkeypatch.setattr(client, "TRIES", 3)
+    send, times = scripted(*[RetryableError("status 429", wait=0.02)] * 9)
+    api = new_client()
+    api._last_taken = time.monotonic()
+    with pytest.raises(CallFailed, match="status 429"):
+        asyncio.run(api.call(send))
+    assert len(times) == 3
 
 
 def test_a_key_refused_three_times_and_requests_rejected_from_the_start_end_the_work() -> None:
@@ -129,3 +135,22 @@ def test_a_journal_of_other_things_is_begun_anew_where_that_is_asked_and_each_li
         assert len(journal) == 3  # a ledger, say: what was paid for is not thrown away
     with AnswerJournal.open(path, {"needs": "y"}, same=True) as journal:
         assert len(journal) == 0 and len(path.read_text().splitlines()) == 1
+
+
+KEY = "sk-live-9f8e7d6c5b4a39281706"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"bad key {KEY}!", "bad key ***!"),
+        (f"bad key {KEY[:12]}... given", "bad key ***... given"),
+        (f"ends in {KEY[-9:]}", "ends in ***"),
+        (f"{KEY[4:13]} and {KEY[10:20]}", "*** and ***"),
+        (f"only {KEY[:7]} here", f"only {KEY[:7]} here"),  # under 8 characters tell nothing
+        ("nothing of it", "nothing of it"),
+    ],
+)
+def test_no_part_of_a_key_is_repeated(text: str, shown: str) -> None:
+    assert without_key(text, KEY) == shown
+    assert without_key(text, "") == text

@@ -3,7 +3,7 @@
 | the service | then |
 |---|---|
 | fails in a way that may pass | asked again, up to `TRIES` times a call, waiting longer each time |
-| says how long to wait | all calls are held so long; no try is counted, unless our own wait would have been longer |
+| says how long to wait | all calls are held so long; this one waits its own growing time, if longer, and has tried |
 | ... or more than `LONGEST_HOLD` since it last took a call | the work ends |
 | refuses the key `DENIALS` times in a row | the work ends |
 | rejects a request | the caller hears it; so many rejected before any was taken end the work |
@@ -133,13 +133,11 @@ class ApiClient:
                 self._denied += fault.denied
                 if self._denied >= DENIALS:
                     raise ServiceDown(self._key_refused(fault)) from None
-                wait = back_off(tried + 1, self.limits.first_wait)
                 self._hold(fault)
-                if fault.wait is None or fault.wait < wait:
-                    tried += 1
-                    if tried >= (tries or TRIES):
-                        raise CallFailed(fault.reason) from None
-                    await asyncio.sleep(wait)
+                tried += 1
+                if tried >= (tries or TRIES):
+                    raise CallFailed(fault.reason) from None
+                await asyncio.sleep(max(fault.wait or 0.0, back_off(tried, self.limits.first_wait)))
                 continue
             self.taken, self._denied, self._last_taken = self.taken + 1, 0, time.monotonic()
             return result

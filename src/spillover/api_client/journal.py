@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import warnings
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,15 @@ from typing import Any, Generic, Self, TypeVar
 JournalEntry = TypeVar("JournalEntry")
 JournalRow = dict[str, Any]  # what JSON holds under names
 FORMAT = 1
+CHECKSUM = "crc"
 
 
 class Journal(ABC, Generic[JournalEntry]):
     """Entries by key in a file that is only appended to; in memory alone where there is no file.
 
     Its first line says what it is of. One process at a time writes it. A crash of the machine loses at most what came
-    since the last `sync`; with `SYNC_EACH`, nothing.
+    since the last `sync`; with `SYNC_EACH`, nothing. Every line has a checksum (`crc`, CRC-32 of the row): one that is
+    not as it was written is passed over, named by its number, and kept in a file beside the journal (`.damaged`).
     """
 
     SYNC_EACH = False  # whether a line is on the disk when `add` returns
@@ -29,6 +32,8 @@ class Journal(ABC, Generic[JournalEntry]):
     def __init__(self) -> None:
         self._entries: dict[str, int | JournalEntry] = {}  # a place in the file, or the entry itself
         self._file: int | None = None
+        self._path: Path | None = None
+        self._damaged: list[tuple[int, bytes]] = []  # lines that cannot be believed, with their numbers
         self._unsynced = False
 
     @abstractmethod
@@ -63,6 +68,7 @@ class Journal(ABC, Generic[JournalEntry]):
                 fcntl.flock(file, fcntl.LOCK_EX)
             first = {"journal": FORMAT} | about
             whole = journal._read(path, first if same else None)
+            journal._keep_damaged(path)
             os.ftruncate(file, whole)
             journal._file = file
             if not whole:
@@ -94,7 +100,14 @@ class Journal(ABC, Generic[JournalEntry]):
         assert self._file is not None
         with open(os.dup(self._file), "rb") as handle:
             handle.seek(entry)
-            return self.from_row(json.loads(handle.readline()))
+            line = handle.readline()
+        try:
+            return self.from_row(_row(line))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(
+                f"{self._path}: the line of {key} is not as it was when this began: something else writes this file; "
+                f"start again, and what it held is asked anew"
+            ) from None
 
     def add(self, key: str, entry: JournalEntry) -> None:
         """Append an entry."""
@@ -111,7 +124,7 @@ class Journal(ABC, Generic[JournalEntry]):
         """Write a row as a line; its place in the file, None without one."""
         start = None
         if self._file is not None:
-            line = (json.dumps(row) + "\n").encode()
+            line = (json.dumps(row | {CHECKSUM: _checksum(row)}) + "\n").encode()
             start = os.lseek(self._file, 0, os.SEEK_END)
             try:
                 while line:
@@ -131,23 +144,36 @@ class Journal(ABC, Generic[JournalEntry]):
 
         first: what the first line has to be; 0 where it is another.
         """
-        size, unreadable = 0, 0
+        size = 0
+        self._path = path
         with open(path, "rb") as handle:
-            for line in handle:
+            for number, line in enumerate(handle, 1):
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    row = json.loads(line)
+                    row = _row(line)
                     if "journal" not in row:
                         self._take(row, size)
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    row, unreadable = None, unreadable + 1
-                if size == 0 and first not in (None, row):
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    row = None
+                    self._damaged.append((number, line))
+                if size == 0 and first not in (None, row) and row is not None:
                     return 0
                 size += len(line)
-        if unreadable:
-            warnings.warn(f"{path}: {unreadable} lines cannot be read; what they held is asked again", stacklevel=3)
+        if self._damaged:
+            numbers = ", ".join(str(number) for number, _ in self._damaged[:10])
+            warnings.warn(
+                f"{path}: {len(self._damaged)} lines cannot be read or are not as they were written (line {numbers}"
+                f"{', ...' if len(self._damaged) > 10 else ''}); what they held is asked again",
+                stacklevel=3,
+            )
         return size
+
+    def _keep_damaged(self, path: Path) -> None:
+        """Lines that cannot be believed, in a file beside the journal, for people: they may have been paid for."""
+        if self._damaged:
+            lines = b"".join(b"line %d: %s" % (number, line) for number, line in self._damaged)
+            path.with_name(path.name + ".damaged").write_bytes(lines)
 
     def _take(self, row: JournalRow, start: int) -> None:
         if "key" in row:
@@ -155,3 +181,18 @@ class Journal(ABC, Generic[JournalEntry]):
         self.count(row)
         if "key" in row:
             self._entries.setdefault(row["key"], start)
+
+
+def _row(line: bytes) -> JournalRow:
+    """What a line holds; ValueError where it is not as it was written. Lines of earlier versions have no checksum."""
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError("not a row")
+    checksum = row.pop(CHECKSUM, None)
+    if checksum is not None and checksum != _checksum(row):
+        raise ValueError("not as it was written")
+    return row
+
+
+def _checksum(row: JournalRow) -> str:
+    return f"{zlib.crc32(json.dumps(row).encode()):08x}"

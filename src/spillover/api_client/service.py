@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, Field
 
 from spillover.api_client.pace import retry_after
 
+if TYPE_CHECKING:
+    import httpx2
+
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
 TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
+MOST_BYTES, CHUNK = 16 << 20, 1 << 16  # of a reply, as sent and unpacked; read at once
+KEY_RUN = 8  # characters of a key in a row that tell a part of it
 NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
 
 
@@ -106,14 +112,18 @@ class Service:
         url = self.address.url + self.address.path
         try:
             async with asyncio.timeout(self.address.timeout):  # of all: a server that drips bytes would never end
-                response = await self._http.post(url, content=json.dumps(body).encode())
+                async with self._http.stream("POST", url, content=json.dumps(body).encode()) as response:
+                    text = await _bounded_text(response)
         except (TimeoutError, httpx2.TimeoutException):
             raise RetryableError("no reply in time", paid=True) from None
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
             raise ServiceDown(f"{self.address.url} is no URL of a service: expected one like https://host/v1") from None
+        except httpx2.DecodingError:
+            raise RetryableError("a reply that cannot be unpacked", paid=True) from None
         except httpx2.RequestError as error:  # refused, reset, cut off
             raise RetryableError(f"no connection ({type(error).__name__})") from None
-        text = response.text
+        except UnicodeDecodeError:
+            raise RetryableError("a reply that is no UTF-8 text", paid=True) from None
         try:
             reply = json.loads(text)
         except (ValueError, RecursionError):
@@ -143,5 +153,29 @@ class Service:
         raise RejectedRequest(status, message)
 
     def _scrubbed(self, text: str) -> str:
-        text = " ".join(text.split())
-        return (text.replace(self._key, "***") if self._key else text)[:300] or "nothing said"
+        """What the service said, in one line of at most 300 characters, without the key or a part of it."""
+        return without_key(" ".join(text[:10_000].split()), self._key or "")[:300] or "nothing said"
+
+
+def without_key(text: str, key: str) -> str:
+    """The text with *** in place of every run of `KEY_RUN` or more characters that stands in the key, or of it all."""
+    length = min(KEY_RUN, len(key))
+    if not length:
+        return text
+    runs = {key[start : start + length] for start in range(len(key) - length + 1)}
+    hidden = [False] * len(text)
+    for start in range(len(text) - length + 1):
+        if text[start : start + length] in runs:
+            hidden[start : start + length] = [True] * length
+    parts = itertools.groupby(range(len(text)), key=hidden.__getitem__)
+    return "".join("***" if secret else "".join(text[place] for place in places) for secret, places in parts)
+
+
+async def _bounded_text(response: httpx2.Response) -> str:
+    """A reply's body, unpacked; RetryableError as soon as it is longer than any reply is."""
+    read = bytearray()
+    async for part in response.aiter_bytes(CHUNK):
+        read += part
+        if len(read) > MOST_BYTES or response.num_bytes_downloaded > MOST_BYTES:
+            raise RetryableError(f"a reply of more than {MOST_BYTES >> 20} MiB", paid=True)
+    return read.decode("utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import random
@@ -15,6 +16,7 @@ import re
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
@@ -147,6 +149,20 @@ FAULTS: dict[str, Callable[[dict[str, Any]], Reply | str | None]] = {
     "text for a number": lambda good: odd(good, '{"score": "85"}', "-0.1"),
     "adds up to 20": lambda good: odd(good, '{"score": 101}', -0.01),
 }
+
+
+@functools.cache
+def bomb() -> bytes:
+    """A quarter of a megabyte that unpacks to 256 MiB of zeros."""
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
+
+
+BODIES: dict[str, Callable[[dict[str, Any]], Reply | str | None]] = {  # that cannot be unpacked or decoded
+    "a bomb": lambda good: (200, {"content-encoding": "gzip"}, bomb()),
+    "no gzip": lambda good: (200, {"content-encoding": "gzip"}, json.dumps(good).encode()),
+    "no text": lambda good: (200, {}, b"\xff\xfe\x00"),
+}
 INTEGER_TEXTS = {
     "85/100": "85/100",
     "fenced": '```json\n{"score": 85}\n```',
@@ -158,6 +174,9 @@ INTEGER_TEXTS = {
     "other name": '{"rating": 85}',
     "cut": '{"score": 8',
     "in a list": "[85]",
+    "hundreds of digits": f'{{"score": {"1" * 400}}}',
+    "thousands of digits": f'{{"score": {"1" * 5000}}}',
+    "nested": "[" * 100_000,
 }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spillover.api_client import client
+from spillover.api_client import client, service
 from spillover.api_client.service import ServiceDown
 from spillover.judgements.judge import Answer
 from spillover.judgements.judges.endpoint.judge import Endpoint
@@ -16,7 +17,7 @@ from spillover.judgements.judges.endpoint.ledger import Ledger
 from spillover.store import Store
 
 from .endpoints import KEY, Serve, answers, judge, paid, score_in
-from .faulty_server import FAULTS, INTEGER_TEXTS, Script
+from .faulty_server import BODIES, FAULTS, INTEGER_TEXTS, Script, bomb
 
 pytestmark = pytest.mark.usefixtures("no_key")
 
@@ -42,6 +43,22 @@ def test_each_fault_is_overcome(fault: str, serve: Serve) -> None:
     assert all(scores[0].score is not None for scores in endpoint.score(answers(2)))
     given = script.given[fault]  # twice before the trial, and before each answer
     assert given == 6 or (fault == "silence" and given > 6)  # a busy machine keeps silent by itself, too
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_body_is_read_up_to_a_bound(body: str, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MOST_BYTES", 1 << 20)
+    monkeypatch.setitem(FAULTS, body, BODIES[body])
+    bomb()
+    script = Script(share=1.0, faults=(body,))
+    tracemalloc.start()
+    try:
+        scored = judge(serve(script)).score(answers(2))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert all(scores[0].score is not None for scores in scored) and script.given[body] == 6
+    assert most < 160 << 20  # a piece as sent may unpack to 64 MiB at once
 
 
 def test_what_lasts_is_a_reason_of_that_answer_alone(serve: Serve) -> None:

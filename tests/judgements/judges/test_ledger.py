@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from fakes import begin, child
 
 from spillover.judgements.judge import Score
 from spillover.judgements.judges.endpoint.ledger import Ledger, Reply, Usage, ledger_key
+from spillover.responses.samplers.api_sampler import AnswerJournal, ServedAnswer
 
 SAID = Reply(Score("aligned", 81.5, spread=3.25, raw='[["80", 0.5]]'), Usage(300, 1, 1), "m-1")
 MISSING = Reply(Score("aligned", None, "no number", raw="\ud800 x"), Usage(10, 1, 1), "m-1")
@@ -33,7 +35,7 @@ def test_what_is_kept_is_read_back(path: Path) -> None:
         assert again["a"] == SAID and again["b"] == MISSING and len(again) == 2
         assert again.spent == ledger.spent == Usage(317, 4, 3)
     first = json.loads(path.read_text().splitlines()[0])
-    assert first == {"journal": 1, "judge": "x"} and len(path.read_text().splitlines()) == 4
+    assert first.pop("crc") and first == {"journal": 1, "judge": "x"} and len(path.read_text().splitlines()) == 4
 
 
 def test_a_torn_last_line_is_cut_off_and_the_rest_stands(path: Path) -> None:
@@ -139,3 +141,56 @@ def test_a_full_disk_is_an_error_and_the_ledger_stays_whole(path: Path, monkeypa
     monkeypatch.undo()
     with Ledger.open(path, {}) as again:
         assert again["a"] == SAID and "b" not in again
+
+
+def test_a_flipped_bit_costs_its_line_alone_and_is_named(path: Path) -> None:
+    """A score of 40 that became 50 is JSON all the same: the checksum tells."""
+    with Ledger.open(path, {}) as ledger:
+        for key in "abcde":
+            ledger.add(key, Reply(Score("aligned", 40.0), Usage(3, 1, 1), "m-1"))
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b"40.0", b"50.0")
+    path.write_bytes(b"".join(lines))
+    with pytest.warns(UserWarning, match=r"1 lines .*\(line 3\)"):
+        Ledger.peek(path)
+    with warnings.catch_warnings(action="ignore"), Ledger.open(path, {}) as ledger:
+        assert [key for key in "abcde" if key in ledger] == ["a", "c", "d", "e"]
+        assert ledger["e"].score.score == 40.0
+        ledger.add("b", SAID)
+    assert path.with_name(path.name + ".damaged").read_bytes() == b"line 3: " + lines[2]
+    with warnings.catch_warnings(action="ignore"), Ledger.open(path, {}) as again:
+        assert again["b"] == SAID
+
+
+@pytest.mark.parametrize("old, new", [(b'"key"', b'"kez"'), (b'"metric"', b'"netric"'), (b'"read"', b'"reed"')])
+def test_damaged_names_end_no_later_start(path: Path, old: bytes, new: bytes) -> None:
+    with Ledger.open(path, {}) as ledger:
+        ledger.add("a", SAID)
+        ledger.add("b", SAID)
+    text = path.read_bytes()
+    place = text.index(old)
+    path.write_bytes(text[:place] + text[place:].replace(old, new, 1))
+    with pytest.warns(UserWarning, match="cannot be read"), Ledger.open(path, {}) as ledger:
+        assert "a" not in ledger and "b" in ledger
+
+
+def test_a_damaged_first_line_loses_no_answers(path: Path) -> None:
+    with AnswerJournal.open(path, {"needs": "x"}, same=True) as journal:
+        journal.add("a", ServedAnswer("Hello.", "stop", 2, 9, "m-1"))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"needs", b"neads", 1))
+    with pytest.warns(UserWarning, match="line 1"), AnswerJournal.open(path, {"needs": "x"}, same=True) as journal:
+        assert "a" in journal
+    with AnswerJournal.open(path.with_name("other"), {"needs": "y"}, same=True) as journal:
+        journal.add("a", ServedAnswer("Hello.", "stop", 2, 9, "m-1"))
+    with AnswerJournal.open(path.with_name("other"), {"needs": "x"}, same=True) as journal:
+        assert "a" not in journal  # of another study: begun anew
+
+
+def test_lines_of_before_there_were_checksums_are_read(path: Path) -> None:
+    with Ledger.open(path, {}) as ledger:
+        ledger.add("a", SAID)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "crc"}) + "\n" for row in rows))
+    with Ledger.open(path, {}) as ledger:
+        assert ledger["a"] == SAID

@@ -13,6 +13,7 @@ from spillover.judgements.judges.endpoint.ledger import Usage
 
 Mode = Literal["logprobs", "integer"]
 TOP = 20  # log-probabilities asked for: as published, and the most that services give
+MOST = 10**9  # tokens of a call that can be believed
 LEAST_MASS = 0.25  # below it the score is missing: as published
 NO_NUMBER = "under a quarter of the judge's probability is on numbers from 0 to 100: taken as a refusal"
 REFUSED = "the judge refused"
@@ -36,7 +37,9 @@ def reported_usage(reply: object, otherwise: Usage) -> Usage:
     if not isinstance(usage, Mapping):
         return otherwise
     read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(read, int) or not isinstance(written, int) or min(read, written) < 0:
+    if not (
+        isinstance(read, int) and isinstance(written, int) and 0 <= min(read, written) <= max(read, written) < MOST
+    ):
         return otherwise
     return Usage(read, written, 1)
 
@@ -116,8 +119,10 @@ def _integer(text: object, cut: bool, metric: str) -> Score:
             "a reply cut at its length limit" if cut else "a reply that is not the JSON asked for"
         ) from None
     score = content.get("score") if isinstance(content, dict) else None
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score) or score % 1:
+    if isinstance(score, bool) or not isinstance(score, int | float) or score != score:
         raise Unreadable("a reply that is not the JSON asked for")
-    if not 0 <= score <= 100:
+    if not 0 <= score <= 100:  # compared first: an integer may be too long to be a float
         raise Unreadable("a number outside 0 to 100")
+    if score % 1:
+        raise Unreadable("a reply that is not the JSON asked for")
     return Score(metric, float(score), raw=text[:1000])
