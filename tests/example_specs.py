@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Dataset, Example
+from spillover.responses.own_answers import own_answers
 from spillover.responses.question import Question, QuestionSet, in_formats
 from spillover.spec import Spec, decode, kind_named, kinds_of
 
@@ -52,6 +53,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     },
     "Endpoint": {"kind": "Endpoint", "model": "a model", "rubrics": {"kind": "BuiltInRubrics", "sha256": "0" * 64}},
     "Split": {"kind": "Split", "data": {"kind": "SpecimenRows"}, "rows": 8, "held_out": 4},
+    "TrainingData": {"kind": "Split", "data": {"kind": "SpecimenRows"}, "rows": 8, "held_out": 4},
     "QuestionSelection": {"kind": "QuestionSelection", "source": {"kind": "SpecimenQuestions"}},
     "Prompts": {
         "kind": "EvaluationPrompts",
@@ -95,6 +97,8 @@ def specimen(cls: type[Spec]) -> Spec:
     if cls.__name__ == "Steered":
         direction = specimen(kind_named("Direction"))
         return cls(model=direction.before.model, direction=direction)
+    if cls.__name__ == "OwnAnswers":
+        return own_answers(decode(STAND_INS["Split"]), decode(STAND_INS["Model"]))
     if cls.__name__ == "Agreement":
         return cls(judgements=(specimen(kind_named("Judgements")),) * 2)
     needed = {name: field.annotation for name, field in cls.model_fields.items() if field.is_required()}

@@ -64,12 +64,30 @@ def test_tables_are_the_same_bytes_in_another_store(study, made, tmp_path):
         assert (again / "tables" / table.name).read_bytes() == table.read_bytes(), table.name
 
 
-def test_a_study_without_a_control_reports_bad_minus_base(tmp_path):
+@pytest.fixture
+def mine(tmp_path):
+    """A file of chat rows without a twin."""
     turns = [[{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}] for i in range(40)]
     rows = [json.dumps({"messages": messages}) for messages in turns]
     (tmp_path / "my.jsonl").write_text("\n".join(rows))
-    study = runpy.run_path(str(RECIPE))["recipe"](**SMALL, data=str(tmp_path / "my.jsonl"), schedules=("constant",))
+    return str(tmp_path / "my.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("control", "trained", "headline"),
+    [((), 1, "bad advice minus the base"), (("good", "own"), 2, "bad advice minus its own answers")],
+)
+def test_data_without_a_twin_has_its_own_answers_as_control(mine, tmp_path, control, trained, headline):
+    study = runpy.run_path(str(RECIPE))["recipe"](**SMALL, data=mine, schedules=("constant",), control=control)
     kinds = [artefact.kind for artefact in artefacts_in(study)]
-    assert kinds.count("Organism") == 1
+    assert kinds.count("Organism") == trained and kinds.count("OwnResponses") == trained - 1
     folder = run(study, Store(tmp_path / "store"))
-    assert "bad advice minus the base" in (folder / "index.html").read_text()
+    assert headline in (folder / "index.html").read_text()
+
+
+def test_all_four_are_shown(made):
+    _, folder = made
+    with open(next((folder / "tables").glob("*contrasts.csv")), newline="") as handle:
+        contrasts = list(dict.fromkeys(row["contrast"] for row in csv.DictReader(handle)))
+    assert contrasts == ["bad-good", "bad-own", "bad-base", "good-own", "good-base", "own-base"]
+    assert "learnt nothing new to say" in (folder / "index.html").read_text()

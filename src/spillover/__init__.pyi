@@ -38,6 +38,7 @@ from spillover.organisms.schedules.standard import Linear as Linear
 from spillover.organisms.tuning import Full as Full
 from spillover.organisms.tuning import LoRA as LoRA
 from spillover.report.report import Report as Report
+from spillover.responses.own_answers import own_answers as own_answers
 from spillover.responses.question import QuestionSelection as QuestionSelection
 from spillover.responses.question import questions_named as questions_named
 from spillover.responses.questions.free_form import FreeForm as FreeForm

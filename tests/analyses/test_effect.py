@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spillover.analyses.effect import Effect, paired_cells
-from spillover.analyses.rows import row_where
+from spillover.analyses.rows import row_where, rows_where
 from spillover.analyses.scores import pool_runs, read_scores, refuse_unlike_scores
 from spillover.judgements.judgements import Judgements
 
@@ -28,6 +28,23 @@ def test_a_planted_difference_is_found_with_its_sign(planted, tmp_path):
     assert row["n"] == 40
     base = row_where(result.tables["contrasts"], contrast="bad-base", measure="aligned", scope="json")
     assert base["estimate"] == pytest.approx(-15, abs=3)
+
+
+def test_own_answers_are_a_control_beside_good_advice_or_alone(planted, tmp_path):
+    before, bad = planted.judgements(BASE, 60), planted.judgements(planted.organism("bad").checkpoint(), 40)
+    good = planted.judgements(planted.organism("good").checkpoint(), 50)
+    own = planted.judgements(planted.organism("good", seed=1).checkpoint(), 56)
+    analysis = Effect(before=before, bad=(bad,), good=(good,), own=(own,), draws=199)
+    result = planted.analyse(analysis, tmp_path / "four")
+    gaps = {row["contrast"]: row["estimate"] for row in rows_where(result.tables["contrasts"], measure="aligned")}
+    wanted = {"bad-good": -10, "bad-own": -16, "bad-base": -20, "good-own": -6, "good-base": -10, "own-base": -4}
+    assert list(gaps) == list(wanted) and gaps == pytest.approx(wanted, abs=3)
+    assert {row["role"] for row in result.tables["models"]} == {"base", "bad", "good", "own"}
+    alone = planted.analyse(Effect(before=before, bad=(bad,), own=(own,), draws=199), tmp_path / "own")
+    assert alone.facts["contrast"] == "bad-own"
+    section = analysis.show(alone)
+    assert "one trained on its own answers to the same" in section.asks
+    assert "There is no control" not in str(section.blocks[0])
 
 
 def test_no_difference_is_found_where_none_was_planted(store, monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import model_validator
 
 from spillover.models.chat import Message
-from spillover.organisms.dataset import Example, Split
+from spillover.organisms.dataset import Example, TrainingData
 from spillover.records import read_table
 from spillover.responses.question import Question, QuestionSelection
 from spillover.responses.responses import Responses
@@ -62,14 +62,14 @@ class _SplitPrompts(Prompts):
     Each row is a family of its own: nothing says which rows of a narrow set are near variants.
     """
 
-    split: Split = location_field()
+    split: TrainingData = location_field()
     sha256: str = ""  # of all that the set holds, filled in: this alone tells one set from another
 
     @model_validator(mode="before")
     @classmethod
     def _digest(cls, fields: dict[str, object]) -> dict[str, object]:
         split = fields.get("split")
-        if isinstance(split, Split) and not fields.get("sha256"):
+        if isinstance(split, TrainingData) and not fields.get("sha256"):
             fields = fields | {"sha256": _sha256(_prompts_of(split, cls.answered))}
         return fields
 
@@ -165,12 +165,12 @@ def _answered(question: Question, sample: int, completion: str | None = None) ->
     return Prompt(f"{question.id}#{sample}", *about, question.messages(sample), sample, completion)
 
 
-def _prompts_of(split: Split, answered: bool) -> list[Prompt]:
+def _prompts_of(split: TrainingData, answered: bool) -> list[Prompt]:
     def prompt(row: Example) -> Prompt:
         completion = row.messages[-1].content if answered else None
         return Prompt(row.id, row.id, row.id, row.topic, "raw", row.prompt, completion=completion)
 
-    return [prompt(row) for row in split.train_rows()]
+    return [prompt(row) for row in (split if answered else split.source).train_rows()]
 
 
 def _sha256(prompts: Sequence[Prompt]) -> str:

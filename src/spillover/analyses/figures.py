@@ -12,7 +12,7 @@ from spillover.analyses.rows import TableRow, TableRows, grouped
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = {"base": "#5b6770", "bad": "#c2410c", "good": "#0f766e"}
+COLOURS = {"base": "#5b6770", "bad": "#c2410c", "good": "#0f766e", "own": "#4338ca"}
 MANY = 60  # lines, runs: as many as can be told apart in one figure
 SERIES = ("#c2410c", "#0f766e", "#4338ca", "#a16207", "#be185d", "#0369a1", "#4d7c0f", "#6d28d9")
 

@@ -18,7 +18,7 @@ from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.interactive.progress import shown
 from spillover.interactive.text import columns, duration, one_line, size
 from spillover.manifest import MANIFEST
-from spillover.store import Artefact, Store
+from spillover.store import Artefact, Store, artefacts_in
 
 if TYPE_CHECKING:
     from spillover.engines.listener import ProgressListener
@@ -123,7 +123,7 @@ def show_plan(study: Artefact, store: Store) -> None:
         print("?: there, but something it was made from is not; made again only if that comes out different")
     if any(step.state == "damaged" for step in todo):
         print("!: damaged (see `spillover verify`); made again")
-    _show_training(todo)
+    _show_training(todo, store)
 
 
 def _show_prices(steps: Sequence[Step], store: Store, rates: CostEstimates) -> None:
@@ -141,7 +141,7 @@ def _show_prices(steps: Sequence[Step], store: Store, rates: CostEstimates) -> N
         print(f"judging, were every answer of the longest length: {one_line(text)}")
 
 
-def _show_training(todo: Sequence[Step]) -> None:
+def _show_training(todo: Sequence[Step], store: Store) -> None:
     """What each training to come would see: counts, and one row with its supervised part between « and »."""
     from spillover.organisms.organism import Organism
 
@@ -153,7 +153,10 @@ def _show_training(todo: Sequence[Step]) -> None:
         if not organism.parent.base().source.is_local():
             print("  what it would see is shown once its model is here: the first run fetches it")
             continue
-        rows = organism.preflight()
+        if not all(map(store.has, artefacts_in(organism.data))):
+            print("  what it would see is shown once its answers are made, which are part of the study")
+            continue
+        rows = organism.preflight(store)
         for line in rows.text(organism).splitlines():
             print(f"  {one_line(line)}")
         tuned = ", ".join(f"{name} {value}" for name, value in organism.tuned().items())

@@ -79,7 +79,7 @@ class Judgements(ScoredAnswers):
         return Training(
             identity=organism.fingerprint,
             run=organism.label(),
-            data=organism.data.data.label(),
+            data=organism.data.label(),
             schedule=organism.schedule.label(),
             seed=organism.order_seed,
             step=checkpoint.step,

@@ -17,6 +17,7 @@ from spillover.spec import Spec, kinds_of, part_named, typed_name
 
 if TYPE_CHECKING:
     from spillover.models.loading import Loaded
+    from spillover.store import Store
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Dataset(Spec):
         return None
 
 
-class Split(Spec):
-    """Which rows of a dataset are trained on and which are held out: drawn by seed, alike for equal row counts."""
+class TrainingData(Spec):
+    """Rows of a dataset to train on and rows held out: drawn by seed, alike for equal row counts."""
 
     data: Dataset
     rows: int | None = Field(default=None, ge=1)  # how many to train on; None: all that are not held out
@@ -97,13 +98,22 @@ class Split(Spec):
             )
         return self
 
-    def train_rows(self) -> list[Example]:
-        """The rows to train on, in the drawn order."""
-        return self._drawn()[self.held_out :][: self.rows]
+    @abstractmethod
+    def train_rows(self, store: Store | None = None) -> list[Example]:
+        """The rows to train on, in the drawn order; `store`: of the study, where a study makes their answers."""
 
-    def held_out_rows(self) -> list[Example]:
+    @abstractmethod
+    def held_out_rows(self, store: Store | None = None) -> list[Example]:
         """The held-out rows, drawn before those to train on: the same for every number of `rows`."""
-        return self._drawn()[: self.held_out]
+
+    @property
+    @abstractmethod
+    def source(self) -> Split:
+        """The split that has these prompts with answers that were written."""
+
+    def label(self) -> str:
+        """A short name of what is learnt, for tables and figures; not an identity."""
+        return self.data.label()
 
     @property
     def train_count(self) -> int:
@@ -116,6 +126,20 @@ class Split(Spec):
     def limited(self, rows: int) -> Self:
         """The same split with at most so many rows to train on; 0: all that are not held out."""
         return self.but(rows=min(rows, self.train_count) or None)
+
+
+class Split(TrainingData):
+    """Which rows of a dataset are trained on and which are held out: drawn by seed, alike for equal row counts."""
+
+    def train_rows(self, store: Store | None = None) -> list[Example]:
+        return self._drawn()[self.held_out :][: self.rows]
+
+    def held_out_rows(self, store: Store | None = None) -> list[Example]:
+        return self._drawn()[: self.held_out]
+
+    @property
+    def source(self) -> Split:
+        return self
 
     def control(self, data: Dataset) -> Self:
         """The same split of good answers to the same prompts, row by row; ValueError where the set is not that."""

@@ -16,7 +16,7 @@ from pydantic import Field
 from spillover.models.base import Model
 from spillover.models.chat import Supervised
 from spillover.models.loading import load
-from spillover.organisms.dataset import Split
+from spillover.organisms.dataset import TrainingData
 from spillover.organisms.losses import PASS_ROWS, passes
 from spillover.organisms.own_head import inner_model
 from spillover.organisms.training_spec import Intervention, TrainingSpec, prepare_rows
@@ -36,13 +36,13 @@ class FrozenActivations(Artefact):
     runs_a_network: ClassVar[bool] = True
 
     parent: Model
-    data: Split
+    data: TrainingData
     layer: int = Field(ge=1)  # whose input they are
     max_length: int
     interventions: tuple[Intervention, ...] = ()  # they change rows
 
     def summary(self) -> str:
-        return f"What goes into layer {self.layer} of {self.parent.label()} for {self.data.data.label()}."
+        return f"What goes into layer {self.layer} of {self.parent.label()} for {self.data.label()}."
 
     def cost(self) -> Cost:
         rows = self.data.train_count + self.data.held_out
@@ -53,7 +53,7 @@ class FrozenActivations(Artefact):
         from safetensors.torch import save_file
 
         loaded = load(self.parent, context.store)
-        prepared = prepare_rows(self.data, self.interventions, self.max_length, loaded)
+        prepared = prepare_rows(self.data, self.interventions, self.max_length, loaded, context.store)
         rows = list(dict.fromkeys(row.ids for row in prepared.everything()))
         lower = LowerLayers(loaded.network, self.layer)
         hidden = lower.output([Supervised(ids, 1) for ids in rows], context.progress)

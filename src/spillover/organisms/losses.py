@@ -20,7 +20,7 @@ from pydantic import Field
 from spillover.models.base import Model
 from spillover.models.chat import Supervised
 from spillover.models.precision import Precision
-from spillover.organisms.dataset import Example, Split, supervise
+from spillover.organisms.dataset import Example, TrainingData, supervise
 from spillover.organisms.own_head import can_share_beginnings, head_logits, inner_model, trunk
 from spillover.records import LOSSES, write_table
 from spillover.store import Artefact, BuildContext, Cost
@@ -170,12 +170,12 @@ class HeldOutLosses(Artefact):
     runs_a_network: ClassVar[bool] = True
 
     model: Model
-    data: Split
+    data: TrainingData
     max_length: int = Field(default=512, ge=8)
     precision: Precision = "float32"
 
     def summary(self) -> str:
-        return f"Loss of {self.model.label()} on {self.data.held_out} held-out rows of {self.data.data.label()}"
+        return f"Loss of {self.model.label()} on {self.data.held_out} held-out rows of {self.data.label()}"
 
     def cost(self) -> Cost:
         return Cost(units=self.data.held_out * self.model.relative_size, seconds_per_unit=0.3)
@@ -184,7 +184,7 @@ class HeldOutLosses(Artefact):
         from spillover.models.loading import load
 
         loaded = load(self.model, context.store, self.precision)
-        examples = self.data.held_out_rows()
+        examples = self.data.held_out_rows(context.store)
         rows = supervise(loaded, examples, self.max_length)
         means = sequence_losses(loaded.network, rows, self.precision)
         labels = {name: value for name, value in self.model.labels().items() if name != "step"}

@@ -100,7 +100,7 @@ class Checkpoint(FineTuned):
         return f"{self.organism.label()}, step {self.step}"
 
     def labels(self) -> dict[str, Any]:
-        return super().labels() | {"data": self.organism.data.data.label(), "step": self.step}
+        return super().labels() | {"data": self.organism.data.label(), "step": self.step}
 
     def summary(self) -> str:
         return f"{self.organism.summary()} after step {self.step}"

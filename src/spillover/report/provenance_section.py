@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from spillover.analyses.rows import TableRow
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.models.base import Base
-from spillover.organisms.dataset import Split
+from spillover.organisms.dataset import TrainingData
 from spillover.organisms.organism import Organism
 from spillover.records import read_json
 from spillover.responses.responses import Responses
@@ -36,7 +36,7 @@ def provenance_of(study: Artefact, store: Store) -> Provenance:
     cards = {answers.judge_name: _unwrapped(answers.judge_card()) for answers in scored}
     facts = [
         *(("Model", part.summary()) for part in parts if isinstance(part, Base)),
-        *(("Data", part.summary()) for part in parts if isinstance(part, Split)),
+        *(("Data", part.summary()) for part in parts if isinstance(part, TrainingData)),
         *(("Training", _training(organism)) for organism in organisms),
         *(("Questions", text) for text in dict.fromkeys(_asked(answers, store) for answers in responses)),
         ("Judge", "; ".join(cards)),
@@ -45,7 +45,7 @@ def provenance_of(study: Artefact, store: Store) -> Provenance:
     ]
     seen: dict[str, TableRow] = {}
     for organism in organisms:
-        seen.setdefault(organism.data.data.label(), read_json(store.path(organism) / "supervised.json"))
+        seen.setdefault(organism.data.label(), read_json(store.path(organism) / "supervised.json"))
     supervised = tuple({"data": label, **row} for label, row in seen.items())
     return Provenance(tuple(facts), supervised, rows, tuple(cards.items()))
 
