@@ -9,8 +9,9 @@ import pytest
 
 from spillover.judgements.judge import Answer, Judge, Score, unscored
 from spillover.judgements.judgements import Judgements
+from spillover.judgements.judges.two_phase.judge import TwoPhase
 from spillover.models.base import Base
-from spillover.records import JUDGEMENTS, RESPONSES, read_table, write_table
+from spillover.records import JUDGEMENTS, RESPONSES, TWO_PHASE, read_table, write_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
@@ -138,3 +139,65 @@ def test_a_judge_that_leaves_something_out_is_refused(judge: Judge, responses: G
 def test_a_score_is_a_number_in_range_or_a_reason(score: float | None, missing: str | None) -> None:
     with pytest.raises(ValueError, match="aligned"):
         Score("aligned", score, missing)
+
+
+class WordyJudge(CountingJudge):
+    """Counts twice as many words."""
+
+    def _one(self, answer: Answer) -> list[Score]:
+        return [
+            Score(score.metric, score.score and 2 * score.score, score.missing) for score in super()._one(answer)[:1]
+        ]
+
+    metrics: ClassVar[tuple[str, ...]] = ("words",)
+
+
+def test_two_phases_are_kept_answer_by_answer(responses: GivenResponses, store: Store) -> None:
+    judge = TwoPhase(cheap=WordyJudge(), dear=CountingJudge(), share=0.5)
+    made = Judgements(responses=responses, judge=judge)
+    rows = read_table(store.get(made) / "judgements.parquet")
+    assert rows.schema.names == TWO_PHASE.names and set(rows["metric"].to_pylist()) == {"words"}
+    assert rows["cheap"].to_pylist() == [6.0, None, 10.0, None]
+    drawn = [bool(value) for value in rows["drawn"].to_pylist()]
+    assert sum(drawn) == 1 and [rows["dear"][at].as_py() is not None for at in range(4)] == drawn
+    assert rows["inclusion"].to_pylist() == [0.5, None, 0.5, None]
+    columns = made.columns(store)
+    np.testing.assert_array_equal(columns["words_cheap"], [6, np.nan, 10, np.nan])
+    np.testing.assert_array_equal(columns["drawn"], drawn)
+    assert {"words_dear", "inclusion"} <= set(made.value(store).column_names)
+    facts = store.manifest(made)["facts"]["two_phase"]["words"]
+    assert facts["answers"] == 2 and facts["labelled"] == 1
+
+
+def test_a_pilot_in_the_store_says_how_wide_other_shares_would_be(tiny: Base, store: Store) -> None:
+    asked = QuestionSelection(source=FreeForm(), count=8, formats=("raw",))
+    responses = ManyResponses(model=tiny, questions=asked, sampling=Sampling(per_question=6))
+    judge = TwoPhase(cheap=WordyJudge(), dear=CountingJudge(), share=0.5)
+    assert (
+        "judged by both"
+        not in str(Judgements.paid_work([Judgements(responses=responses, judge=judge)], store)[0]).split(";")[-2]
+    )
+    store.get(Judgements(responses=responses, judge=judge))
+    (text,) = Judgements.paid_work([Judgements(responses=responses, judge=judge.but(share=0.1))], store)
+    assert "by 24 answers judged by both (r 1.00)" in text and "10% in" in text and "100% in" in text
+    assert "most precision for the time" in text
+
+
+class ManyResponses(Responses):
+    """Answers of different lengths."""
+
+    def make(self, context: BuildContext) -> dict[str, Any]:
+        rows = [
+            dict.fromkeys(RESPONSES.names)
+            | {"question_id": q.id, "question": q.question, "family": q.family, "category": q.category}
+            | {
+                "format": q.format,
+                "sample": n,
+                "prompt": q.messages(n)[-1].content,
+                "answer": f"{q.id} {'a ' * (n + 2)}",
+            }
+            for q in self.questions.questions()
+            for n in range(self.sampling.per_question)
+        ]
+        write_table(rows, context.folder / "responses.parquet", RESPONSES)
+        return {}
