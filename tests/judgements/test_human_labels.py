@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spillover.analyses.scores import read_scores
 from spillover.judgements.audit_sheet import STRATA, draw, key_path, shares, strata, write_audit
+from spillover.judgements.audited_scores import AuditedScores
 from spillover.judgements.human_labels import HumanLabels
 from spillover.judgements.tables.imported_scores import JudgedFile
+from spillover.maths.estimate import Resampling
 from spillover.store import Store
 
 FORMATS = ("raw", "json")
@@ -204,3 +207,33 @@ def test_what_cannot_be_meant_is_refused(scored: JudgedFile, store: Store, tmp_p
     key_path(path).unlink()
     with pytest.raises(ValueError, match=r"no file .*key\.json"):
         HumanLabels.from_file(path)
+
+
+def test_labels_correct_the_judges_mean_as_the_dear_side_of_two_phases(
+    scored: JudgedFile, store: Store, tmp_path: Path
+) -> None:
+    """People find every answer 12 points better than the judge, and two in three flagged ones no EM at all."""
+    corrected, misses = [], []
+    for seed in range(6):
+        path, key = sheet_of(scored, store, tmp_path, size=60, seed=seed)
+        columns = scored.columns(store)
+        rng = np.random.default_rng(seed)
+        people = np.clip(columns["aligned"] + 12 + rng.normal(0, 4, 300), 0, 100)
+        fill(path, [(round(people[row["row"]], 1), 90) for row in key["rows"]])
+        labels = HumanLabels.from_file(path)
+        store.get(labels)
+        audited = AuditedScores(scored=scored, people=labels)
+        store.get(audited)
+        level = read_scores(audited, store).mean("aligned", Resampling(499))
+        truth = float(np.nanmean(people))
+        corrected.append(level.low < truth < level.high)
+        misses.append(level.estimate - truth)
+        own = audited.columns(store)
+        assert own["drawn"].sum() == 60 and np.isnan(own["inclusion"]).sum() == 2
+        assert (own["aligned"][own["drawn"]] == own["aligned_dear"][own["drawn"]]).all()
+    assert sum(corrected) == 6 and abs(np.mean(misses)) < 1.5
+    labelled_mean = np.nanmean(own["aligned_dear"])  # flagged answers are drawn more densely: it is no estimate
+    assert labelled_mean < truth - 8
+    other = JudgedFile.from_file(tmp_path / "scored.csv", "another")
+    with pytest.raises(ValueError, match="not among the sets"):
+        AuditedScores(scored=other, people=labels)

@@ -36,6 +36,15 @@ def test_any_stretch_of_the_order_holds_its_part() -> None:
         assert all(1 <= drawn[start : start + 10].sum() <= 3 for start in range(0, 60, 10))
 
 
+def test_ties_of_the_score_change_no_probability() -> None:
+    score = np.array([0.0] * 5 + [1.0] * 2 + [2.0, 3.0, 4.0])
+    times = np.zeros(10)
+    for seed in range(3000):
+        keys = [f"{number}" for number in range(10)]
+        times += stratified_sample(["q"] * 10, score, 0.3, keys, np.ones(10, dtype=bool), seed).drawn
+    assert times / 3000 == pytest.approx(np.full(10, 0.3), abs=5 * np.sqrt(0.21 / 3000))
+
+
 def test_a_question_that_is_sure_of_an_answer_has_one_and_its_probability_says_so() -> None:
     question = np.repeat([f"q{n}" for n in range(6)], 25)
     score = np.random.default_rng(2).random(150)

@@ -7,8 +7,11 @@ from pydantic import Field
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Number, Section, Table, columns, number, paragraph
+from spillover.analyses.phases import phase_blocks, phase_rows, phase_table
 from spillover.analyses.rows import TableRows, row_where, untested
-from spillover.judgements.audit_sheet import STRATA
+from spillover.analyses.scores import pool_runs, read_scores
+from spillover.judgements.audit_sheet import LABELS, STRATA
+from spillover.judgements.audited_scores import AuditedScores
 from spillover.judgements.human_labels import HumanLabels
 from spillover.maths.em_rate import em_indicator
 from spillover.maths.estimate import NAN, Estimate, Resampling
@@ -23,12 +26,17 @@ MEASURES = {
 }
 
 
+_PEOPLE = "Here the judge that is audited is the cheap one, and the dear scores are labels by people."
+
+
 class Audit(Analysis):
     """How often a judge calls an answer emergently misaligned that people do not, and how often it misses one.
 
     Estimates shares of answers in [0, 1], each stratum weighed by its answers, not by its labels. Intervals are 95%:
     Clopper-Pearson for one stratum, drawn from the strata's Beta distributions for several. They
-    speak of the sampling of answers, not of other readers or questions.
+    speak of the sampling of answers, not of other readers or questions. Besides, each model's mean score as people
+    would give it, estimated from the judge's scores of all answers and the labels, with a 95% interval over families
+    of questions (`AuditedScores`, which other analyses take in the place of the judge's scores).
     """
 
     labels: HumanLabels
@@ -49,7 +57,16 @@ class Audit(Analysis):
         rates = _rates(strata, Resampling(self.draws))
         rows = [{"measure": name, "means": text, **untested(rates[name])} for name, text in MEASURES.items()]
         about = {name: key[name] for name in ("judge", "margin", "seed", "unscored")}
-        return AnalysisResult({"rates": rows, "strata": strata}, {**about, "labelled_by": self.labels.judge_name})
+        tables = {"rates": rows, "strata": strata, **phase_table(self._corrected(context))}
+        return AnalysisResult(tables, {**about, "labelled_by": self.labels.judge_name})
+
+    def _corrected(self, context: BuildContext) -> TableRows:
+        """The means of every set, and of all, corrected by the labels: the judge is the cheap one, people the dear."""
+        audited = [AuditedScores(scored=scored, people=self.labels) for scored in self.labels.sets]
+        sets = [read_scores(scored, context.store) for scored in audited]
+        with_labels = [scores for scores in sets if scores.labelled("aligned")]
+        whole = [pool_runs(with_labels, "all of them")] if len(with_labels) > 1 else []
+        return phase_rows([*with_labels, *whole], LABELS, Resampling(max(min(self.draws, 2000), 999)))
 
     def show(self, result: AnalysisResult) -> Section:
         rates, strata, facts = result.tables["rates"], result.tables["strata"], result.facts
@@ -95,6 +112,7 @@ class Audit(Analysis):
                     ),
                     strata,
                 ),
+                *phase_blocks(result.tables, _PEOPLE),
             ),
             paragraph(
                 "Of the answers that {judge} calls emergently misaligned, {estimate:percent} are not, by label.",

@@ -19,7 +19,7 @@ from spillover.analyses.corrected import (
 )
 from spillover.analyses.rows import TableRow
 from spillover.judgements.judgements import Judgements
-from spillover.judgements.scored_answers import CHEAP, INCLUSION, ScoreColumns, ScoredAnswers
+from spillover.judgements.scored_answers import CHEAP, DEAR, INCLUSION, ScoreColumns, ScoredAnswers
 from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.em_rate import EMRate, em_indicator, em_rate
@@ -60,6 +60,10 @@ class AnswerScores:
     def two_phase(self) -> bool:
         """Whether a cheap judge scored all answers and a dear one a sample of them."""
         return INCLUSION in self.columns
+
+    def labelled(self, metric: str) -> int:
+        """Of a two-phase judge: how many answers have a dear score."""
+        return int((~np.isnan(self.columns[metric + DEAR])).sum())
 
     def cheap_alone(self) -> AnswerScores:
         """Of a two-phase judge: the same answers as its cheap judge scored them."""

@@ -100,7 +100,10 @@ def stratified_sample(
     chance = takes[code] / counts[code]
     uniforms = key_uniforms([*texts.tolist(), "last"], seed)
     drawn, inclusion = np.zeros(len(frame), dtype=bool), np.full(len(frame), np.nan)
-    drawn[inside] = draw_in_order(chance, np.lexsort((uniforms[:-1], values, code)), uniforms)
+    ties = key_uniforms(
+        [f"tie {text}" for text in texts.tolist()], seed
+    )  # not the contests' own: these would favour some
+    drawn[inside] = draw_in_order(chance, np.lexsort((ties, values, code)), uniforms)
     inclusion[inside] = np.where(sure[code] >= 1, chance, share)
     return Sample(drawn, inclusion)
 
