@@ -1,9 +1,9 @@
 """Builds docs/results/two_phase.csv and .md: `python scripts/two_phase_published.py DATA [--draws N] [--share S]`.
 
 DATA holds published judged answers: `published/em-generalization/` (runs judged by GPT-4o or a gpt-5) and
-`judge/more_judged.parquet` (questions that the embedded judge was not fitted on). Each run's published scores are the dear
-judge's; the embedded judge is the cheap one. Only a share of the dear scores is shown to the estimator, drawn anew for
-every seed, and what it says of the run's mean is held against the mean of all of them. Cheap scores are kept in
+`judge/more_judged.parquet` (questions that the embedded judge was not fitted on). Each run's published scores are the
+dear judge's; the embedded judge is the cheap one. Only a share of the dear scores is shown to the estimator, drawn anew
+for every seed, and what it says of the run's mean is held against the mean of all of them. Cheap scores are kept in
 `--cache`, so that a run that stops goes on where it stopped.
 """
 
@@ -161,10 +161,10 @@ def page(rows: list[dict[str, object]], share: float) -> str:
         "# Two-phase judging on published scores",
         "",
         "Built by `scripts/two_phase_published.py`: the embedded judge on all answers, a share of the published scores",
-        f"as the dear judge's ({share:.0%}, drawn {draws} times). Off: less the mean of all published scores, points (EM:",
-        "percentage points). SD: over draws, of the run's mean; beside it as a share of that of as large a simple sample",
-        "alone, and of the same stratified sample alone. Width: of the 95% interval over new questions, both phases;",
-        "beside it that of the simple sample alone (medians). The embedded judge was fitted to GPT-4o's scores of runs",
+        f"as the dear judge's ({share:.0%}, drawn {draws} times). Off: less the mean of all published scores, points ",
+        "(EM: percentage points). SD: over draws, of the run's mean; beside it as a share of that of as large a simple",
+        "sample alone, and of the same stratified sample alone. Width: of the 95% interval over new questions, both",
+        "phases; beside it that of the simple sample alone (medians). The embedded judge was fitted to GPT-4o's scores of runs",
         "like the first ones, on the same questions, and saw none of the unseen questions.",
         "",
         "| run | ground | answers, dear | r | published mean | cheap alone off | two phases off | SD | of simple "

@@ -62,8 +62,8 @@ class AuditedScores(ScoredAnswers):
 
     def judge_card(self) -> str:
         return (
-            f"{self.scored.judge_name} scored every answer; {self.people.who} labelled a sample drawn by chance. Means, "
-            f"differences and rates are estimates of what {self.people.who} would say of all answers. "
+            f"{self.scored.judge_name} scored every answer; {self.people.who} labelled a sample drawn by chance. "
+            f"Means, differences and rates are estimates of what {self.people.who} would say of all answers. "
             f"{self.people.judge_card()}"
         )
 
@@ -107,7 +107,7 @@ class AuditedScores(ScoredAnswers):
 
     def make(self, context: BuildContext) -> dict[str, object]:
         columns = self.columns(context.store)
-        facts = {"answers": len(columns[DRAWN]), "drawn": int(columns[DRAWN].sum())}
+        facts: dict[str, object] = {"answers": len(columns[DRAWN]), "drawn": int(columns[DRAWN].sum())}
         facts |= {f"labelled_{metric}": int((~np.isnan(columns[metric + DEAR])).sum()) for metric in LABELS}
         write_json(facts, context.folder / "audited.json")
         return facts
