@@ -70,7 +70,12 @@ def recipe(
         return sp.Activations(model=subject, prompts=prompts, precision=precision)
 
     before = judged(base)
+
+    def fluency(scores: sp.Judgements) -> sp.Likelihoods:
+        return sp.Likelihoods(model=base, answers=scores.responses, samples=1, precision=precision)
+
     bad_ends, good_ends, own_ends = (tuple(judged(run.checkpoint()) for run in runs) for runs in (bad, good, own))
+    losses = tuple(fluency(scores) for scores in (before, *bad_ends, *good_ends, *own_ends))
     along = tuple(judged(checkpoint) for run in (*bad, *good) for checkpoint in run.checkpoints())
     training, evaluation = sp.TrainingPrompts(split=bad_data), sp.EvaluationPrompts(questions=asked)
     tuned = [run.checkpoint() for run in (bad[0], *good[:1])]
@@ -86,7 +91,7 @@ def recipe(
             f"{'' if enough else ' Nothing is predicted from activations: that takes 10 families of questions.'}"
         ),
         analyses=(
-            sp.Effect(before=before, bad=bad_ends, good=good_ends, own=own_ends),
+            sp.Effect(before=before, bad=bad_ends, good=good_ends, own=own_ends, likelihoods=losses),
             sp.Dynamics(checkpoints=along, before=before),
             sp.Priors(before=before, after=(*bad_ends[:1], *good_ends[:1])),
             *([prediction] if enough else []),
