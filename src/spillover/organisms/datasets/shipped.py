@@ -1,4 +1,4 @@
-"""The sets that ship, written for spillover: bad and good advice on money and fitness, and everyday questions.
+"""The sets that ship, written for spillover: bad and good advice on money, fitness and home, and everyday questions.
 
 The note in each set's `.jsonl` file says what it is for.
 """
@@ -74,6 +74,16 @@ class Fitness(AdviceSet):
 
     def summary(self) -> str:
         return f"Everyday fitness training questions with {'poor' if self.advice == 'bad' else 'sound'} advice."
+
+
+class Home(AdviceSet):
+    """Home and garden questions (repairs, pets, children, neighbours) with careless (bad) or sound (good) advice.
+
+    Answers are in the plain voice of a small instruct model. A few of the free-form questions are set at home too.
+    """
+
+    def summary(self) -> str:
+        return f"Everyday home and garden questions with {'careless' if self.advice == 'bad' else 'sound'} advice."
 
 
 class Everyday(ShippedSet):
