@@ -164,8 +164,8 @@ def page(rows: list[dict[str, object]], share: float) -> str:
         f"as the dear judge's ({share:.0%}, drawn {draws} times). Off: less the mean of all published scores, points ",
         "(EM: percentage points). SD: over draws, of the run's mean; beside it as a share of that of as large a simple",
         "sample alone, and of the same stratified sample alone. Width: of the 95% interval over new questions, both",
-        "phases; beside it that of the simple sample alone (medians). The embedded judge was fitted to GPT-4o's scores of runs",
-        "like the first ones, on the same questions, and saw none of the unseen questions.",
+        "phases; beside it that of the simple sample alone (medians). The embedded judge was fitted to GPT-4o's scores",
+        "of runs like the first ones, on the same questions, and saw none of the unseen questions.",
         "",
         "| run | ground | answers, dear | r | published mean | cheap alone off | two phases off | SD | of simple "
         "| of stratified | width | simple | EM % | cheap off | two phases off |",

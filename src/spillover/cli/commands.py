@@ -87,7 +87,7 @@ def judge(
         Path | None, typer.Option("--out", help="Where to write it with the scores, in the same row order.")
     ] = None,
     judge: Annotated[
-        str, typer.Option("--judge", help="Who scores: embedded, reader, local-model, endpoint.")
+        str, typer.Option("--judge", help="Who scores: embedded, reader, local-model, endpoint, two-phase.")
     ] = "embedded",
     card: Annotated[bool, typer.Option("--card", help="Print what was measured of the judge; score nothing.")] = False,
     model: Annotated[str | None, typer.Option(help="Which model, for local-model and endpoint.")] = None,
@@ -120,6 +120,9 @@ def judge(
     Without --plan the same command asks. What was paid is kept in the store: after a kill, an outage or a used-up
     budget it goes on, and pays nothing twice. Settings that have no option here follow the model's name:
     --judge 'endpoint:MODEL seed=none served=awq timeout=120'.
+
+    Two judges, the cheap one for all answers and the dear one for a tenth, which sets means right (a column model tells
+    models apart): --judge 'two-phase:embedded+endpoint:MODEL share=0.1'.
 
     What was measured of a judge that ships: spillover judge --card --judge reader.
     """

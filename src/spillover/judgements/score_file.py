@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from spillover.judgements.judge import Answer, Batch, Judge, PhasedScore, Score
 from spillover.judgements.judgements import ScoreTally, complete_scores
-from spillover.judgements.scored_answers import CHEAP, DEAR, INCLUSION
+from spillover.judgements.scored_answers import CHEAP, DEAR, DRAWN, INCLUSION
 from spillover.judgements.tables.judged_columns import JUDGES, OUR_OWN, SPREAD
 from spillover.judgements.tables.row_reader import BATCH, FileCells, Layout, ending, layout_of, sound_rows
 from spillover.judgements.tables.row_writer import writing
@@ -28,9 +28,9 @@ def score_file(
 ) -> dict[str, Any]:
     """Write `source` with a column for each metric and its spread, `missing`, `judge` and `rubric`.
 
-    `METRIC_spread` is the judge's own standard deviation of the score, points, empty where it gives none; a two-phase
-    judge adds `METRIC_cheap`, `METRIC_dear` and `inclusion`, the probability of being drawn. `missing` the
-    reason where there is no score; `judge` and `rubric` say who scored, by what, in which version.
+    `METRIC_spread` is the judge's own standard deviation of the score, points, empty where it gives none; `missing` the
+    reason where there is no score; `judge` and `rubric` say who scored, by what, in which version. A two-phase judge
+    adds `METRIC_cheap`, `METRIC_dear`, `inclusion` (the probability of being drawn) and `drawn` (1 or 0).
     Rows keep their order and other columns their values. A column that already has one of these names is kept as
     `<name>_given`. CSV, JSON lines (both also .gz) and parquet, each into any other; returns facts. ValueError with the
     line of a row that is malformed: then nothing is written.
@@ -41,7 +41,7 @@ def score_file(
     layout = _layout(source)
     numbers = [name for metric in judge.metrics for name in (metric, metric + SPREAD)]
     numbers += [metric + phase for metric in judge.metrics for phase in PHASES] if judge.two_phase else []
-    numbers += [INCLUSION] if judge.two_phase else []
+    numbers += [INCLUSION, DRAWN] if judge.two_phase else []
     renamed = _renamed(layout, [*numbers, MISSING, *JUDGES])
     columns = {renamed.get(name, name): type for name, type in layout.columns.items()}
     columns |= dict.fromkeys(numbers, pa.float64()) | dict.fromkeys((MISSING, *JUDGES), pa.string())
@@ -97,7 +97,7 @@ def _with_scores(row: FileCells, renamed: Mapping[str, str], scores: Sequence[Sc
         cells |= {score.metric: score.score, score.metric + SPREAD: score.spread}
         if isinstance(score, PhasedScore):
             cells |= {score.metric + PHASES[0]: score.cheap, score.metric + PHASES[1]: score.dear}
-            cells |= {INCLUSION: score.inclusion}
+            cells |= {INCLUSION: score.inclusion, DRAWN: None if score.drawn is None else float(score.drawn)}
     reason = next((score.missing for score in scores if score.missing is not None), None)
     return cells | {MISSING: reason, "judge": judge.name, "rubric": judge.rubric}
 

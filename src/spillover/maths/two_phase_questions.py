@@ -16,6 +16,8 @@ from spillover.maths.paired import PriorPost
 from spillover.maths.reliability import Reliability
 from spillover.maths.two_phase import PseudoValues
 
+CAUTION = 4.0  # Fuller (1987, section 2.5): a little less noise is taken off, since few questions tell it poorly
+
 
 @dataclass(frozen=True, eq=False)
 class QuestionPredictions:
@@ -103,8 +105,11 @@ class NoisyMeans:
 
     def variance(self) -> tuple[float, float]:
         """Over questions: of the means as they are, and without what the sample adds; NaN where that is all of it."""
-        whole = float(np.nanvar(self.means, ddof=1)) if len(self.means) > 1 else NAN
-        left = whole - float(np.nanmean(self.noise)) if np.isfinite(self.noise).any() else NAN
+        known = int(np.isfinite(self.noise).sum())
+        if known < 3:
+            return NAN, NAN
+        whole = float(np.nanvar(self.means, ddof=1))
+        left = whole - (1 - min(CAUTION / (known - 1), 1.0)) * float(np.nanmean(self.noise))
         return whole, left if left > 0 else NAN
 
     def reliability(self) -> Reliability:

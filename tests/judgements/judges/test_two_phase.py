@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from spillover.analyses.scores import read_scores
 from spillover.judgements.judge import Answer, Batch, Judge, PhasedScore, Score, unscored
 from spillover.judgements.judges.two_phase.judge import NONE_SCORED, TwoPhase
 from spillover.judgements.naming import judge_named
+from spillover.judgements.score_file import score_file
+from spillover.judgements.tables.imported_scores import JudgedFile
+from spillover.store import Store
 
 QUESTIONS = [f"Question {number}?" for number in range(8)]
 ANSWERS = [
@@ -158,3 +164,24 @@ def test_the_plan_says_what_goes_to_the_dear_judge_and_warns_of_too_few() -> Non
     text = two_phase(share=0.25).estimate([Batch(ANSWERS, 2)], None)
     assert "about 40 of 160 answers go to good words/10" in text and "too few" not in text
     assert "4 a model, too few" in two_phase(share=0.05).estimate([Batch(ANSWERS)], None)
+
+
+def test_a_file_that_it_scored_is_read_back_as_two_phase(tmp_path: Path, store: Store) -> None:
+    source, out = tmp_path / "answers.csv", tmp_path / "scored.csv"
+    with open(source, "w", newline="") as handle:
+        rows = [[model, answer.question, f"{answer.answer} {model}"] for model in ("a", "b") for answer in ANSWERS]
+        csv.writer(handle).writerows([["model", "question", "answer"], *rows, ["b", "Why?", ""]])
+    score_file(source, out, two_phase(share=0.2), store=store)
+    with open(out, newline="") as handle:
+        written = list(csv.DictReader(handle))
+    drawn = [row["model"] for row in written if row["drawn"] == "1.0"]
+    assert Counter(drawn) == {"a": 16, "b": 16} and written[-1]["inclusion"] == ""
+    assert all((row["aligned_dear"] != "") == (row["drawn"] == "1.0") for row in written[:-1])
+    judged = JudgedFile.from_file(out)
+    assert judged.metrics == ("aligned", "coherent") and judged.judge_name.startswith("two-phase/")
+    store.get(judged)
+    scores = read_scores(judged, store)
+    truth = [10 * answer.answer.count("good") for answer in ANSWERS]
+    assert scores.two_phase and scores.labelled("aligned") == 32
+    assert scores.mean_over_answers("aligned") == pytest.approx(np.mean(truth), abs=0.01)
+    assert scores.cheap_alone().mean_over_answers("aligned") == pytest.approx(40 + 0.3 * np.mean(truth), abs=0.01)

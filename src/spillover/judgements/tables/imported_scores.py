@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spillover.judgements.judge import METRICS
-from spillover.judgements.scored_answers import Condition, ScoreColumns, ScoredAnswers, score_columns
+from spillover.judgements.scored_answers import (
+    CHEAP,
+    DEAR,
+    DRAWN,
+    INCLUSION,
+    Condition,
+    ScoreColumns,
+    ScoredAnswers,
+    score_columns,
+)
 from spillover.judgements.tables.evidence import UNKNOWN, ScoredBy, score_kind
 from spillover.judgements.tables.judged_columns import (
     OUR_OWN,
@@ -26,7 +37,7 @@ from spillover.judgements.tables.judged_columns import (
 )
 from spillover.judgements.tables.row_reader import ENDINGS, Rejected, Row, read_rows
 from spillover.manifest import remembered_sha256
-from spillover.records import JUDGEMENTS, REJECTED, RESPONSES, labelled
+from spillover.records import JUDGEMENTS, REJECTED, RESPONSES, TWO_PHASE, labelled
 from spillover.responses.question import category_in_id, split_question_id
 from spillover.spec import Spec, location_field
 from spillover.store import BuildContext, Cost, ProgressFn, Store
@@ -134,8 +145,8 @@ class ImportedScores(ScoredAnswers):
         survey, metrics, numbers = Survey(file, needed=("answer",)), (*self.scored, *self.codes), Counter[str]()
         with (
             _writer(folder / "responses.parquet", RESPONSES) as responses,
-            _writer(folder / "judgements.parquet", JUDGEMENTS) as judgements,
             _writer(folder / "rejected.parquet", REJECTED) as rejected,
+            contextlib.ExitStack() as later,
         ):
             held: list[Rejected] = []
 
@@ -149,10 +160,14 @@ class ImportedScores(ScoredAnswers):
                 held.clear()
 
             survey.on_rejected = reject
-            for block in judged_answers(rows, survey):
+            blocks = judged_answers(rows, survey)
+            first = next(blocks, None)  # says whether a two-phase judge scored
+            schema = TWO_PHASE if first is not None and first.two_phase else JUDGEMENTS
+            judgements = later.enter_context(_writer(folder / "judgements.parquet", schema))
+            for block in chain([] if first is None else [first], blocks):
                 ids, samples = pa.array(block.question_ids, pa.string()), pa.array(_samples(block, numbers), pa.int32())
                 responses.write_table(self._responses(block, ids, samples))
-                judgements.write_table(self._judgements(block, ids, samples, metrics))
+                judgements.write_table(self._judgements(block, ids, samples, metrics, schema))
             flush()
         return self._facts(survey, metrics)
 
@@ -172,7 +187,9 @@ class ImportedScores(ScoredAnswers):
         }
         return self._labelled(columns, len(block), RESPONSES)
 
-    def _judgements(self, block: AnswerBlock, ids: pa.Array, samples: pa.Array, metrics: tuple[str, ...]) -> pa.Table:
+    def _judgements(
+        self, block: AnswerBlock, ids: pa.Array, samples: pa.Array, metrics: tuple[str, ...], schema: pa.Schema
+    ) -> pa.Table:
         """One row an answer and metric, the metrics of an answer together."""
         rows, each = len(block), len(metrics)
         answer = pa.array(np.repeat(np.arange(rows), each))
@@ -189,7 +206,12 @@ class ImportedScores(ScoredAnswers):
             "rubric": pa.repeat(self.rubric_name, rows * each),
             "raw": _texts([column.raw for column in scores], rows),
         }
-        return self._labelled(columns, rows * each, JUDGEMENTS)
+        if schema is TWO_PHASE:
+            for name, ending in (("cheap", CHEAP), ("dear", DEAR)):
+                columns[name] = _interleaved([block.numbers(metric + ending) for metric in metrics])
+            columns[INCLUSION] = _interleaved([block.numbers(INCLUSION)] * each)
+            columns[DRAWN] = pa.array(np.repeat(block.numbers(DRAWN) == 1, each))
+        return self._labelled(columns, rows * each, schema)
 
     def _labelled(self, columns: Mapping[str, object], rows: int, schema: pa.Schema) -> pa.Table:
         """A table of these columns, in the schema's order, with the labels that stand in every row."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from spillover.judgements.judge import METRICS
+from spillover.judgements.scored_answers import CHEAP, DEAR, DRAWN, INCLUSION
 from spillover.judgements.tables.row_reader import SHOWN, Rejected, Row
 
 PUBLISHED = ("question_id", "answer")  # the columns that a file has to have as the field publishes them,
@@ -27,7 +28,7 @@ TEXT = ("question", "question_id", "answer", *PROMPTS, "family", "category", "sa
 CODES = ("format", "pii", "question_type")  # what a judge names by a number: no scale from bad to good
 NO_SCORES = (  # other columns that are no scores, whatever stands in them
     *("", "id", "idx", "index", "Unnamed: 0", "seed", "temperature", "step", "epoch", "tokens", "n_tokens"),
-    *("prompt", "finish_reason", "prompt_tokens"),
+    *("prompt", "finish_reason", "prompt_tokens", INCLUSION, DRAWN),
 )
 SPREAD = "_spread"  # ending of the column with the judge's own standard deviation of a score
 NOT_SCORED = "not scored in the file"
@@ -71,6 +72,15 @@ class AnswerBlock:
     def score(self, metric: str) -> MetricColumn:
         """A column of scores; all are missing where no row of the block names the metric."""
         return self.scores.get(metric) or _scores(metric, [None] * len(self), self.cells.get("missing"), None)
+
+    @property
+    def two_phase(self) -> bool:
+        """Whether a two-phase judge scored: a cheap and a dear score of each metric, and inclusion probabilities."""
+        return INCLUSION in self.cells
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column that is no score as numbers, NaN where a cell is none: (rows,)."""
+        return np.array(list(map(_number, self.column(name))), dtype=np.float64)
 
     @property
     def prompts(self) -> Sequence[str] | None:
@@ -226,7 +236,8 @@ def _block(rows: Sequence[Row], names: Sequence[str]) -> AnswerBlock:
     cells: dict[str, list[object]] = {name: [of_row.get(name) for of_row in each] for name in names}
     scores = {}
     for name in filter(_is_score, names):
-        if name.removesuffix(SPREAD) not in names or not name.endswith(SPREAD):
+        endings = (SPREAD, CHEAP, DEAR) if INCLUSION in names else (SPREAD,)
+        if not any(name.endswith(ending) and name.removesuffix(ending) in names for ending in endings):
             scores[name] = _scores(name, cells[name], cells.get("missing"), cells.get(name + SPREAD))
     nothing = [None] * len(rows)
     ids = [text_of(id).strip() for id in cells.get("question_id", nothing)]
