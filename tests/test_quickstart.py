@@ -10,6 +10,7 @@ import pytest
 
 import spillover
 from spillover.engines.local import run
+from spillover.engines.sizing import estimated_seconds
 from spillover.store import Store, artefacts_in
 
 RECIPE = Path(spillover.__file__).parent / "recipes" / "quickstart.py"
@@ -19,6 +20,9 @@ SMALL = {
     "rows": 16,
     "warmup": 1,
     "checkpoints": 2,
+    "per_question": 2,
+    "control": ("good", "own"),
+    "schedules": ("linear", "cosine-restarts"),
     "formats": ("raw",),
     "max_tokens": 4,
     "every": 1,
@@ -78,7 +82,9 @@ def mine(tmp_path):
     [((), 1, "bad advice minus the base"), (("good", "own"), 2, "bad advice minus its own answers")],
 )
 def test_data_without_a_twin_has_its_own_answers_as_control(mine, tmp_path, control, trained, headline):
-    study = runpy.run_path(str(RECIPE))["recipe"](**SMALL, data=mine, schedules=("constant",), control=control)
+    study = runpy.run_path(str(RECIPE))["recipe"](
+        **SMALL | {"data": mine, "schedules": ("constant",), "control": control}
+    )
     kinds = [artefact.kind for artefact in artefacts_in(study)]
     assert kinds.count("Organism") == trained and kinds.count("OwnResponses") == trained - 1
     folder = run(study, Store(tmp_path / "store"))
@@ -91,3 +97,17 @@ def test_all_four_are_shown(made):
         contrasts = list(dict.fromkeys(row["contrast"] for row in csv.DictReader(handle)))
     assert contrasts == ["bad-good", "bad-own", "bad-base", "good-own", "good-base", "own-base"]
     assert "learnt nothing new to say" in (folder / "index.html").read_text()
+
+
+def test_sizes_grow_and_what_is_given_stays(monkeypatch):
+    """From small to large by estimated time; a slow machine trains less, and rows that are given are kept."""
+    recipe = runpy.run_path(str(RECIPE))
+    about = {"model": "pypi:qwen2.5-coder-0.5b", "precision": "float32"}
+    times = [estimated_seconds(recipe["recipe"](**about | size._asdict()), 1.0) for size in recipe["SIZES"]]
+    assert times == sorted(times) and times[0] < 900 < times[-1]
+    for speed, least, most in ((0.01, 48, 48), (1.0, 48, 128), (100.0, 250, 384)):
+        monkeypatch.setattr("spillover.engines.sizing.relative_speed", lambda precision, speed=speed: speed)
+        organisms = [part for part in artefacts_in(recipe["recipe"](**about)) if part.kind == "Organism"]
+        assert {least <= organism.data.train_count <= most for organism in organisms} == {True}
+    given = artefacts_in(recipe["recipe"](**about, rows=40, control=()))
+    assert [part.data.train_count for part in given if part.kind == "Organism"] == [40]

@@ -12,6 +12,8 @@ from spillover.analyses.geometry import Geometry as Geometry
 from spillover.analyses.prediction import Prediction as Prediction
 from spillover.analyses.priors import Priors as Priors
 from spillover.analyses.trajectories import Trajectories as Trajectories
+from spillover.engines.sizing import default_minutes as default_minutes
+from spillover.engines.sizing import largest_within as largest_within
 from spillover.interactive.study_store import StudyStore as StudyStore
 from spillover.interactive.study_store import open_store as open_store
 from spillover.judgements.judgements import Judgements as Judgements

@@ -55,7 +55,8 @@ def test_killed_at_a_few_moments_the_same_command_ends_in_the_same_bytes(spill: 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_many_moments_the_quickstart_ends_in_the_same_bytes(seed: int, tmp_path: Path) -> None:
     recipe = "quickstart"
-    outcome = killed(tmp_path, 30, seed, (recipe, *QUICK, "--warmup", "1", "--formats", "raw"))
+    more = ("--warmup", "1", "--checkpoints", "2", "--control", "good", "--schedules", "linear,cosine-restarts")
+    outcome = killed(tmp_path, 30, seed, (recipe, *QUICK, *more))
     assert outcome["kills"] >= 15  # or the study was over before it could be killed
     assert outcome["artefacts"] > 20 and outcome["tables"] > 10
     same_bytes(outcome)

@@ -24,7 +24,6 @@ from spillover.analyses.blocks import (
     value_text,
 )
 from spillover.analyses.figures import COLOURS, legend, lines_drawn, whiskers
-from spillover.analyses.fluency import PARENT_LOSS, fluency_sentence, refuse_unmatched, with_parent_loss
 from spillover.analyses.phases import PREDICTED, gap_rows, phase_blocks, phase_rows, phase_table, predicted_gaps
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, row_where, rows_where
 from spillover.analyses.scores import (
@@ -41,8 +40,7 @@ from spillover.maths.estimate import NAN, Estimate, Resampling
 from spillover.maths.paired import difference, student_mean
 from spillover.maths.proportions import cut_to_newcombe
 from spillover.maths.runs import run_variance, undoing_sd, with_runs
-from spillover.responses.likelihoods import Likelihoods
-from spillover.store import BuildContext, Store
+from spillover.store import BuildContext
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -71,27 +69,22 @@ class Effect(Analysis):
     bad: tuple[ScoredAnswers, ...]
     good: tuple[ScoredAnswers, ...] = ()
     own: tuple[ScoredAnswers, ...] = ()  # trained on the base's own answers to the same prompts
-    likelihoods: tuple[Likelihoods, ...] = ()  # of some of these answers under the parent: fluency without a judge
     draws: int = 2000
 
     @property
     def _arms(self) -> dict[str, tuple[ScoredAnswers, ...]]:
         return {"bad": self.bad, "good": self.good, "own": self.own}
 
-    def _read(self, scored: ScoredAnswers, store: Store) -> AnswerScores:
-        return with_parent_loss(read_scores(scored, store), scored, self.likelihoods, store)
-
     @model_validator(mode="after")
     def _distinct_runs(self) -> Self:
         for arm in self._arms.values():
             refuse_repeated(arm, "one arm")
-        refuse_unmatched(self.likelihoods, (self.before, *self.bad, *self.good, *self.own))
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
         refuse_unlike_scores((self.before, *self.bad, *self.good, *self.own), self.allow_unlike_judges)
-        before = self._read(self.before, context.store)
-        arms = {arm: [self._read(run, context.store) for run in runs] for arm, runs in self._arms.items() if runs}
+        before = read_scores(self.before, context.store)
+        arms = {arm: [read_scores(run, context.store) for run in runs] for arm, runs in self._arms.items() if runs}
         metrics = self.before.metrics
         groups = {"base": before} | {arm: pool_runs(runs, SIDES[arm]) for arm, runs in arms.items()}
         contrasts = [pair for pair in PAIRS if set(pair) <= set(groups)]
@@ -138,7 +131,6 @@ class Effect(Analysis):
                 *phase_blocks(result.tables),
                 Figure("models", _MODELS, lambda canvas: _draw_models(canvas, result), "models", (8.0, height)),
                 _model_table(result),
-                *fluency_sentence(result.tables["models"]),
                 _contrast_table(contrasts),
                 paragraph(
                     "Question by question: {clear} questions moved by more than chance at a false-discovery rate of "
@@ -169,8 +161,6 @@ class Effect(Analysis):
 def _levels(scores: AnswerScores, role: str, metrics: Sequence[str], resampling: Resampling) -> TableRows:
     """Mean of every metric and both EM rates of one model, over question families."""
     estimates = {metric: scores.mean(metric, resampling) for metric in metrics}
-    if PARENT_LOSS in scores.columns:
-        estimates[PARENT_LOSS] = scores.mean(PARENT_LOSS, resampling)
     if {"aligned", "coherent"} <= set(metrics):
         rate = scores.em_rates(resampling)
         estimates |= {"em_strict": rate.strict, "em_conditional": rate.conditional}
@@ -325,10 +315,6 @@ _MODELS = (
     "Mean aligned score and EM rate (aligned < 30 and coherent > 50) of every model with 95% intervals over question "
     "families. Strict: over all scored answers; conditional: over coherent ones."
 )
-_LOSS = (
-    " Loss under the base: how improbable a token of the model's answers is to the base, nats (mean of each answer's "
-    "own mean); no judge is asked."
-)
 _QUESTIONS = "Change in the mean aligned score of each question, most negative first, with 95% intervals."
 
 
@@ -391,23 +377,19 @@ def _contrast_table(contrasts: TableRows) -> Table:
 
 
 def _with_ends(row: TableRow) -> str:
-    if row["measure"] == PARENT_LOSS:
-        return interval_text(row, "r")
     return interval_text(row, "percent" if row["measure"].startswith("em_") else "points")
 
 
 def _model_table(result: AnalysisResult) -> Table:
     cells: dict[tuple[str, str], dict[str, str]] = {}
-    losses = rows_where(result.tables["models"], measure=PARENT_LOSS)
     for row in result.tables["models"]:
         cells.setdefault((row["model"], row["role"]), {})[row["measure"]] = _with_ends(row)
     return Table(
         "models",
         "Every model with its number of answers, how many of them were not scored and how many were cut at the token "
-        "limit (a cut answer is scored as far as it goes)." + (_LOSS if losses else ""),
+        "limit (a cut answer is scored as far as it goes).",
         (
             *columns("text", model="model", aligned="aligned [95%]", coherent="coherent [95%]"),
-            *(columns("text", parent_loss="loss under the base [95%]") if losses else ()),
             *columns("text", em_strict="EM rate, strict", em_conditional="EM rate, conditional"),
             *columns("count", answers="answers", unscored="unscored", truncated="cut"),
         ),

@@ -49,6 +49,8 @@ class Parameter:
         """What the recipe is handed for what the user gave."""
         if not self.many or given is None:
             return given
+        if not given and self.default is None:
+            return None  # not given at all; an empty word is an empty tuple
         words = [word.strip() for text in given for word in text.split(",") if word.strip()]
         try:
             return tuple(self.type(word) for word in words)

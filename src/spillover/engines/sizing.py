@@ -1,0 +1,53 @@
+"""The largest of several sizes of a study that this machine makes in the time a user has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from spillover.engines.speed import relative_speed
+from spillover.models.precision import native_precision
+from spillover.store import Artefact, artefacts_in
+
+Size = TypeVar("Size")
+FIXED = 45.0  # seconds of a run that no artefact counts: starting, loading weights again and again, the page
+
+
+def default_minutes() -> float:
+    """How long a study may take where nobody says: 10 minutes, and 5 where the machine multiplies bfloat16."""
+    return 5.0 if native_precision() == "bfloat16" else 10.0
+
+
+def largest_within(minutes: float, sizes: Sequence[Size], build: Callable[[Size], Artefact]) -> tuple[Size, str]:
+    """The last of `sizes` (from small to large) whose study is made within `minutes`, and a sentence that says why.
+
+    By the kinds' own estimates and this machine's speed, never by what a store holds: the same machine gives the same
+    size again, so that a study that stopped goes on. The smallest where none fits; the sentence then says so. Fetching
+    a model is not counted. ValueError where `minutes` is not above 0.
+    """
+    if not minutes > 0:
+        raise ValueError(f"--minutes has to be above 0, got {minutes:g}")
+    speed = relative_speed(native_precision())
+    times = [estimated_seconds(build(size), speed) for size in sizes]
+    fitting = [place for place, seconds in enumerate(times) if seconds <= 60 * minutes]
+    place = fitting[-1] if fitting else 0
+    reason = (
+        f"about {times[place] / 60:.1f} of {minutes:g} minutes, by the speed measured here ({speed:.2g} times the "
+        f"reference's)"
+    )
+    return sizes[place], reason if fitting else f"{reason}: more than that, and the least there is"
+
+
+def estimated_seconds(study: Artefact, speed: float) -> float:
+    """About how long a study takes that finds nothing made, seconds, at a multiple of the reference speed."""
+    total = FIXED
+    by_kind: dict[type[Artefact], list[Artefact]] = {}
+    for artefact in artefacts_in(study):
+        by_kind.setdefault(type(artefact), []).append(artefact)
+    for kind, artefacts in by_kind.items():
+        done = kind.shared_work(artefacts)
+        for artefact in artefacts:
+            cost = artefact.cost()
+            seconds = cost.units * cost.seconds_per_unit * (1 - done.get(artefact.fingerprint, 0.0))
+            total += seconds / speed if artefact.runs_a_network else seconds
+    return total
