@@ -86,19 +86,22 @@ def phase_blocks(tables: Mapping[str, TableRows], note: str = "") -> tuple[Block
     shown = rows_where(rows, metric=metric)
     worst = max(shown, key=lambda row: abs(row["off"] or 0.0))
     least = min(shown, key=lambda row: row["dear"])
+    drawn, scored = (sum(row[name] for row in shown) for name in ("drawn", "dear"))
+    lost = f" {drawn - scored:,} of {drawn:,} drawn answers have no dear score, and are taken as a random part."
     few = f" {least['what']} has {least['dear']} dear scores: with fewer than {FEW}, intervals can be too short."
     return (
         paragraph(
             "Two judges: a cheap one scored all answers, a dear one a sample drawn by chance with known probabilities. "
             "Means, differences and rates here are those of the dear judge's scores, estimated from both. The cheap "
             "judge alone would have said {alone} points of {metric} for {what}, where both together say {corrected}: "
-            "it is off by {off}.{few} {note}",
+            "it is off by {off}.{few}{lost} {note}",
             alone=number(worst, "phases", name="cheap_alone"),
             corrected=number(worst, "phases", name="corrected"),
             off=number(worst, "phases", name="off"),
             metric=metric,
             what=worst["what"],
             few=few if least["dear"] < FEW else "",
+            lost=lost if scored < drawn else "",
             note=note,
         ),
         Table(

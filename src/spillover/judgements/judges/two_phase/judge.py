@@ -166,7 +166,9 @@ class _Phases(Scoring):
         return [list(scores) for scores in zip(*columns, strict=True)] if answers else []
 
     def facts(self) -> dict[str, object]:
-        return {"two_phase": self._seen, "cheap": self._cheap.facts(), "dear": self._dear.facts()}
+        phases = {"cheap": self._cheap.facts(), "dear": self._dear.facts()}
+        outside = next((facts["outside"] for facts in phases.values() if "outside" in facts), None)
+        return {"two_phase": self._seen, **phases} | ({} if outside is None else {"outside": outside})
 
     def _drawn(self, answers: Sequence[Answer], cheap: Sequence[dict[str, Score]]) -> Sample:
         """The sample, subject by subject."""
