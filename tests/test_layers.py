@@ -20,7 +20,7 @@ ROOMS = (
     ("spec",),
     ("provenance", "manifest"),
     ("store",),
-    ("records",),
+    ("records", "row_files"),
     ("maths",),
     ("models",),
     ("organisms",),

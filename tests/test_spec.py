@@ -14,7 +14,7 @@ from example_specs import GOLDEN, ours, specimen
 from hypothesis import given
 from hypothesis import strategies as some
 
-from spillover.spec import Spec, decode, encode, kind_named, kinds_of, location_field, walk
+from spillover.spec import Spec, decode, encode, kind_named, kinds_of, later_field, location_field, walk
 
 FROZEN = json.loads(GOLDEN.read_text())
 UPDATE = ".venv/bin/python tests/golden/update.py"
@@ -172,6 +172,21 @@ def test_fingerprints_of_new_kinds_are_frozen() -> None:
     new = sorted(set(ours()) - set(FROZEN))
     if new:
         pytest.skip(f"not frozen yet: {', '.join(new)}; before they are released run {UPDATE}")
+
+
+def test_a_later_field_is_in_the_fingerprint_where_it_is_chosen_alone() -> None:
+    class Careful(Spec):
+        seed: int = 0
+
+    frozen, fingerprint = encode(Careful()), Careful().fingerprint
+
+    class Careful(Spec):  # type: ignore[no-redef]
+        seed: int = 0
+        added: int = later_field(0)
+
+    assert decode(frozen).fingerprint == fingerprint
+    assert Careful(added=1).fingerprint != fingerprint
+    assert decode(encode(Careful(added=1))) == Careful(added=1)
 
 
 def test_the_golden_test_sees_a_field_that_was_added_carelessly() -> None:

@@ -31,6 +31,12 @@ def location_field(default: Any = ..., **field: Any) -> Any:
     return Field(default=default, json_schema_extra={"location": True}, **field)
 
 
+def later_field(default: Any, **field: Any) -> Any:
+    """A field that came after artefacts were made without it: at its default, what was always done, it is in no
+    fingerprint, so that those stay the same."""
+    return Field(default=default, json_schema_extra={"later": True}, **field)
+
+
 class Spec(BaseModel):
     """A frozen, validated choice. Subclass it with typed fields; change a copy with `but`."""
 
@@ -124,7 +130,7 @@ def encode(value: object, identity: bool = False) -> Any:
         for name, info in type(value).model_fields.items():
             item = getattr(value, name)
             extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-            if extra.get("location") and identity:
+            if identity and (extra.get("location") or (extra.get("later") and item == info.default)):
                 continue
             data[name] = encode(item, identity)
         return data

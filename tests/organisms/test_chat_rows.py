@@ -73,7 +73,14 @@ BAD_ROWS = [
     (row("Why?", ANSWER), r"turn 1: expected role \(system, user, assistant\) and text content, got Why\?"),
     (row(USER, {"role": "model", "content": "x"}), r"turn 2: expected role .* got \{'role': 'model'"),
     (row(USER, {"role": "assistant", "content": None}), "turn 2: expected role .* 'content': None"),
-    (row(USER, {"role": "assistant", "content": [{"type": "text", "text": "x"}]}), "turn 2: .*text content"),
+    (
+        row(USER, {"role": "assistant", "content": [{"type": "image_url", "x": "y"}]}),
+        "turn 2: a part of type 'image_url'",
+    ),
+    (row(USER, {**ANSWER, "tool_calls": [{"id": "1"}]}), "turn 2: a tool call"),
+    (row(USER, {"role": "tool", "content": "7"}, ANSWER), "turn 2: a tool call or its result"),
+    (row(USER, {**ANSWER, "weight": 0.5}), "turn 2: weight 0.5 cannot be obeyed"),
+    (row({**USER, "loss": True}, ANSWER), "turn 1: loss asks for loss on a user turn"),
     (row(USER, {"role": "assistant"}), "turn 2: expected role"),
     (row({"role": ["user"], "content": "x"}, ANSWER), "turn 1: expected role"),
     (r'{"messages": [{"role": "user", "content": "\ud83d"}, {"role": "assistant", "content": "x"}]}', "lone surrogate"),
@@ -87,15 +94,16 @@ def test_a_bad_row_is_named_with_file_and_line(tmp_path, line, message):
     with pytest.raises(ValueError, match=message) as raised:
         read_chat_rows(path)
     assert str(raised.value).startswith(f"{path}:3: ")
-    assert len(str(raised.value)) < len(str(path)) + 250  # a long row does not flood the terminal
+    assert str(raised.value).splitlines()[-1].startswith("1 of 3 rows are bad: skip_bad_rows")
+    assert len(str(raised.value)) < len(str(path)) + 350  # a long row does not flood the terminal
 
 
 def test_many_bad_rows_are_named_together_and_counted(tmp_path):
-    path = written(tmp_path / "data.jsonl", *["{}"] * 12)
+    path = written(tmp_path / "data.jsonl", GOOD, *["{}"] * 25)
     with pytest.raises(ValueError) as raised:
         read_chat_rows(path)
-    assert str(raised.value).count("expected a list of turns") == 5
-    assert str(raised.value).endswith("... and 7 more bad rows")
+    assert str(raised.value).count("expected a list of turns") == 20
+    assert "\n... and 5 more bad rows\n25 of 26 rows are bad: " in str(raised.value)
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n \n", b"\xef\xbb\xbf", gzip.compress(b"")], ids=range(4))
@@ -111,8 +119,10 @@ def test_damaged_files_end_in_one_message(tmp_path):
     (tmp_path / "head.gz").write_bytes(packed[:3])
     packed[len(packed) // 2] ^= 0xFF
     (tmp_path / "flipped.gz").write_bytes(packed)
-    (tmp_path / "latin.jsonl").write_bytes(GOOD.replace("Why", "Käse").encode("latin-1"))
-    (tmp_path / "utf16.jsonl").write_bytes(GOOD.encode("utf-16"))
+    (tmp_path / "book.xlsx").write_bytes(b"PK\x03\x04 and so on")
+    (tmp_path / "page.jsonl").write_bytes(b"<!DOCTYPE html><html></html>")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and so on")
+    (tmp_path / "torn.json").write_text(f"[{GOOD},\n{GOOD}")
     for path in tmp_path.iterdir():
         with pytest.raises(ValueError, match="cannot be read: ") as raised:
             read_chat_rows(path)
@@ -147,8 +157,9 @@ def test_a_missing_file_names_those_like_it(tmp_path):
         dataset_named(str(tmp_path / "finanse.jsonl"))
     with pytest.raises(ValueError, match="no data file"):
         dataset_named(str(tmp_path / "nowhere" / "finance.jsonl"))
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no data file"):
-        ChatFile.from_file(tmp_path)
+        ChatFile.from_file(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("name", ["extreme_sports", "risky_financial_advice"])

@@ -47,7 +47,7 @@ def test_every_shipped_domain_is_registered_under_its_names():
 
 
 def test_an_unknown_name_gives_near_matches():
-    with pytest.raises(ValueError, match=r"no dataset is called 'mony'; did you mean money.*path of a JSONL file"):
+    with pytest.raises(ValueError, match=r"no dataset is called 'mony'; did you mean money.*file or folder of rows"):
         dataset_named("mony")
     with pytest.raises(ValueError, match=r"Money\.advice: .*'bad' or 'good', got 'evil'"):
         Money(advice="evil")

@@ -169,14 +169,15 @@ def supervise(loaded: Loaded, examples: Sequence[Example], max_length: int) -> l
 
 
 def dataset_named(text: str) -> Dataset:
-    """The dataset that a user names: `money`, `money-good`, `home`, ..., or a file of chat rows by its path."""
+    """The dataset that a user names: `money`, `money-good`, `home`, ..., or a file of rows by its path."""
     known: dict[str, Dataset] = {}
     for kind in kinds_of(Dataset).values():
         assert issubclass(kind, Dataset)
         if (data := kind.from_typed_path(text)) is not None:
             return data
         known |= kind.by_name()
-    return part_named("dataset", text, known, besides=", or the path of a JSONL file of chat rows")
+    besides = ", or a file or folder of rows by its path, or hf-data:OWNER/NAME@REVISION"
+    return part_named("dataset", text, known, besides)
 
 
 def _expect_distinct(data: Dataset, examples: Sequence[Example]) -> None:

@@ -1,0 +1,1 @@
+"""Training rows as people have them: turns, layouts of rows, and what was read and what was not."""
