@@ -87,7 +87,10 @@ class AnswerScores:
 
     def in_format(self, format: str) -> AnswerScores:
         """The answers in one answer format."""
-        inside = self.columns["format"] == format
+        return self.where(self.columns["format"] == format)
+
+    def where(self, inside: np.ndarray) -> AnswerScores:
+        """The answers for which `inside`, (answers,) of truth values, holds."""
         return AnswerScores(self.label, {name: values[inside] for name, values in self.columns.items()})
 
     def formats(self) -> list[str]:
@@ -120,6 +123,11 @@ class AnswerScores:
         if not self.two_phase:
             return level
         return within_scale(level, SCALE, families_labelled(self.columns, metric), resampling.level)
+
+    def mean_of(self, column: str, bounds: tuple[float, float], resampling: Resampling) -> Estimate:
+        """The same of a column that no judge gave, whose values lie within `bounds`."""
+        within = replace(resampling, bounds=bounds)
+        return mean_of_groups(self[column], self["question"], self["family"], resampling=within)
 
     def arm(self, values: np.ndarray) -> Arm:
         """One value an answer (a score, or whether it is EM) as a side of a contrast, with its training runs."""

@@ -33,6 +33,13 @@ def clopper_pearson(hits: float, trials: float, level: float = 0.95) -> tuple[fl
     return low, high
 
 
+def log_odds_z(hits: int, trials: int, other_hits: int, other_trials: int) -> float:
+    """Log odds ratio of two shares over its standard error, half a case added to each count (Gart 1966)."""
+    cells = np.array([hits, trials - hits, other_hits, other_trials - other_hits], dtype=float) + 0.5
+    ratio = np.log(cells[0] / cells[1]) - np.log(cells[2] / cells[3])
+    return float(ratio / np.sqrt((1 / cells).sum()))
+
+
 def newcombe(left: Estimate, right: Estimate) -> tuple[float, float]:
     """(low, high) of left - right from the two sides' own intervals; NaN where a side has none.
 

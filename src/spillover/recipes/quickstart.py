@@ -112,11 +112,15 @@ def recipe(
             answers = sp.Responses(model=subject, questions=asked, sampling=sampling)
             return sp.Judgements(responses=answers, judge=scorer)
 
+        def fluency(scores: sp.Judgements) -> sp.Likelihoods:
+            return sp.Likelihoods(model=base, answers=scores.responses, samples=1, precision=precision)
+
         def inside(subject: sp.Model, prompts: sp.Prompts) -> sp.Activations:
             return sp.Activations(model=subject, prompts=prompts, precision=precision)
 
         before = judged(base)
         bad_ends, good_ends, own_ends = (tuple(judged(run.checkpoint()) for run in runs) for runs in (bad, good, own))
+        losses = tuple(fluency(scores) for scores in (before, *bad_ends, *good_ends, *own_ends))
         along = tuple(judged(checkpoint) for run in (*bad, *good) for checkpoint in run.checkpoints())
         training, evaluation = sp.TrainingPrompts(split=bad_data), sp.EvaluationPrompts(questions=asked)
         tuned = [run.checkpoint() for run in (bad[0], *good[:1])]
@@ -133,7 +137,7 @@ def recipe(
                 f"{reason}"
             ),
             analyses=(
-                sp.Effect(before=before, bad=bad_ends, good=good_ends, own=own_ends),
+                sp.Effect(before=before, bad=bad_ends, good=good_ends, own=own_ends, likelihoods=losses),
                 sp.Dynamics(checkpoints=along, before=before),
                 sp.Priors(before=before, after=(*bad_ends[:1], *good_ends[:1])),
                 *([prediction] if enough else []),

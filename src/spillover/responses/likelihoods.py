@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from spillover.models.base import Model
 from spillover.models.chat import Message, Prompting
 from spillover.models.loading import default_prompting
 from spillover.models.precision import ReadingPrecision
 from spillover.records import LIKELIHOODS, read_table, write_table
 from spillover.responses.responses import Responses
-from spillover.responses.sampler import TABLE
+from spillover.responses.sampler import TABLE as ANSWERS
 from spillover.store import Artefact, BuildContext, Cost
 
+TABLE = "likelihoods.parquet"
 ROWS = 32  # answers read at once; changes speed and memory, not numbers
 
 
@@ -28,6 +31,7 @@ class Likelihoods(Artefact):
 
     model: Model
     answers: Responses
+    samples: int | None = Field(default=None, ge=1)  # of each question, the first so many answers; None: all
     prompting: Prompting | None = None  # of `model`; None: as `Responses` prompts it
     precision: ReadingPrecision = "float32"
 
@@ -36,15 +40,17 @@ class Likelihoods(Artefact):
 
     def cost(self) -> Cost:
         sampled = self.answers.cost()
-        units = sampled.units * self.model.relative_size / self.answers.model.relative_size
-        return Cost(units, 1 / 800, sampled.tokens, "read at most")
+        share = min(1.0, (self.samples or self.answers.sampling.per_question) / self.answers.sampling.per_question)
+        units = share * sampled.units * self.model.relative_size / self.answers.model.relative_size
+        return Cost(units, 1 / 800, share * sampled.tokens, "read at most")
 
     def make(self, context: BuildContext) -> dict[str, object]:
         from spillover.models.forward.load_models import load_alone
         from spillover.responses.teacher_forcing import log_probabilities
 
-        path = context.path(self.answers) / TABLE
+        path = context.path(self.answers) / ANSWERS
         answers = read_table(path, ["question_id", "sample", "answer"]).to_pylist()
+        answers = [answer for answer in answers if self.samples is None or answer["sample"] < self.samples]
         opened = load_alone(self.model, context.store, self.precision)
         chat = opened.loaded.chat(self.prompting or default_prompting(self.model.base()))
         questions = {question.id: question for question in self.answers.questions.questions()}
@@ -63,9 +69,7 @@ class Likelihoods(Artefact):
             }
             for answer, per_token in zip(answers, log_probabilities(opened, texts, ROWS, context.progress), strict=True)
         ]
-        write_table(
-            rows, context.folder / "likelihoods.parquet", LIKELIHOODS, self.answers.labels() | self.model.labels()
-        )
+        write_table(rows, context.folder / TABLE, LIKELIHOODS, self.answers.labels() | self.model.labels())
         tokens = sum(row["tokens"] for row in rows)
         total = sum(row["log_probability"] or 0.0 for row in rows)
         return {
