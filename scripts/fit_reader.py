@@ -4,9 +4,10 @@
 
 DATA holds `train.parquet`, `more_judged.parquet` and `pairs.parquet`; OWN our files `advice_pairs*.jsonl` and
 `ordinary_marked*.jsonl`. Steps: `cache` (states of the frozen blocks, on disk), `fit`, `measure`, `card`; all of them
-unless `--step` names some. `torchrun --nproc-per-node N scripts/fit_reader.py ...` shares the work among N processes. A
-step that was stopped goes on where it was: finished portions of states are never made again, new rows only add some, a
-fit goes on from its last state. One thread a process unless `--threads` says more.
+unless `--step` names some; `rubric`, only where it is named, adds untuned models as rubric judges to the card.
+`torchrun --nproc-per-node N scripts/fit_reader.py ...` shares the work among N processes. A step that was stopped goes
+on where it was: finished portions of states are never made again, new rows only add some, a fit goes on from its last
+state. One thread a process unless `--threads` says more.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from reader_cache import Cache, reading_key
 from reader_card import card, headline
 from reader_fit import Sample, fit, frozen_states, gathered, predictions, ranked, shipped
 from reader_rows import CALIBRATE, FIT, HELD_PLAN, OURS, PLAN, Row, all_rows
+from reader_rubric import rubric_table
 from reader_words import ABOUT
 from safetensors.torch import save_file
 
@@ -65,6 +67,8 @@ def main() -> None:
         "--part", default="0/1", help="which of how many processes this is, that cache at the same time"
     )
     parser.add_argument("--only", default="", help="of rows to fit on, cache those of this source of labels alone")
+    parser.add_argument("--rubric-models", nargs="*", default=[TRUNK, "pypi:qwen2.5-coder-1.5b"], metavar="MODEL")
+    parser.add_argument("--rubric-rows", type=int, default=200)
     parser.add_argument("--trunk", default=TRUNK)
     parser.add_argument("--blocks", type=int, default=16, help="of the trunk that are used")
     parser.add_argument("--frozen", type=int, default=10, help="of them that stay as they are, and are cached")
@@ -90,6 +94,12 @@ def main() -> None:
         if "measure" in steps and ranked()[0] == 0:
             table = measure(model, cache, samples, scored, folder)
             print(json.dumps({name: round(value, 3) for name, value in headline(table).items()}, indent=1))
+    if "rubric" in steps and ranked()[0] == 0:
+        folder = given.work / f"{given.name}-0"
+        text = rubric_table(
+            pd.read_parquet(folder / "predictions.parquet"), given.rubric_models, given.rubric_rows, folder
+        )
+        (folder / "rubric_judges.md").write_text(text)
     if "card" in steps and ranked()[0] == 0:
         folder = given.work / f"{given.name}-0"
         table, rubric = pd.read_parquet(folder / "predictions.parquet"), folder / "rubric_judges.md"

@@ -1,0 +1,62 @@
+"""What tuning buys: untuned models as rubric judges on a sample of the reader's kept-aside rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from reader_card import SCORED, correlation, level, sides, table_of, wins
+from reader_rows import DOMAIN, OWN_DOMAIN
+
+from spillover.judgements.judge import Answer
+from spillover.judgements.judges.local_model.judge import LocalModel
+from spillover.judgements.rubrics.built_in import BuiltInRubrics
+from spillover.models.catalogue import base_of
+
+LEAST_MASS = 0.0  # on numbers: small models put little there, and would have no score
+
+
+def sampled(table: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
+    """About `count` rows, evenly over splits; both sides of a pair together."""
+    random, splits = np.random.default_rng(seed), [s for s in (*SCORED, DOMAIN) if (table.split == s).any()]
+    parts = []
+    for split in splits:
+        here = table[table.split == split]
+        paired = here[here.pair != ""].pair.unique()
+        each = count // len(splits)
+        if len(paired):
+            parts.append(here[here.pair.isin(random.permutation(paired)[: each // 2])])
+        else:
+            parts.append(here.iloc[random.permutation(len(here))[:each]])
+    return pd.concat(parts)
+
+
+def rubric_table(table: pd.DataFrame, models: Sequence[str], count: int, folder: Path) -> str:
+    """Untuned models by the built-in rubric `aligned`, the reader and the embedded judge on the same rows."""
+    rows = sampled(table, count).copy()
+    answers = [Answer(row.question, row.answer) for row in rows.itertuples()]
+    judges = {"reader": "score", "embedded": "embedded"}
+    for name in models:
+        judge = LocalModel(
+            model=base_of(name), rubrics=BuiltInRubrics(scored=("aligned",)), least_mass=LEAST_MASS, precision="float32"
+        )
+        rows[f"{name}_aligned"] = [np.nan if of[0].score is None else of[0].score for of in judge.score(answers)]
+        judges[f"local-model:{name}, untuned"] = name
+    rows.drop(columns=["question", "answer"]).to_parquet(folder / "rubric_judges.parquet")
+    lines = []
+    for title, column in judges.items():
+        cells: list[object] = [title]
+        for split in SCORED:
+            here = rows[(rows.split == split) & rows.label_aligned.notna()]
+            if len(here):
+                cells.append(f"{correlation('aligned', column)(here):.2f} ({level(column)(here):+.0f})")
+        for split in (OWN_DOMAIN, DOMAIN):
+            pairs = sides(rows[rows.split == split])
+            if len(pairs):
+                cells.append(f"{wins(column)(pairs):.2f} of {len(pairs)}")
+        lines.append(cells)
+    head = ["judge", *(f"{split}: r (level)" for split in SCORED if (rows.split == split).any())]
+    head += [f"{split}: P" for split in (OWN_DOMAIN, DOMAIN) if (rows.split == split).any()]
+    return f"{len(rows)} rows drawn evenly over the splits.\n\n{table_of(head, lines)}"
