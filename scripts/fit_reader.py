@@ -1,13 +1,13 @@
 """Fit the reader's weights and write its card: data to weights to card, in steps that are kept and not made twice.
 
-    python scripts/fit_reader.py --data DATA --own OWN --work WORK [--rows gpt-4o=30000,own=5000,...] [--seeds 3]
+    python scripts/fit_reader.py --data DATA --work WORK [--own OWN] [--rows gpt-4o=30000,own=5000,...] [--seeds 3]
 
-DATA holds `train.parquet`, `more_judged.parquet` and `pairs.parquet`; OWN our files `advice_pairs*.jsonl` and
-`ordinary_marked*.jsonl`. Steps: `cache` (states of the frozen blocks, on disk), `fit`, `measure`, `card`; all of them
-unless `--step` names some; `rubric`, only where it is named, adds untuned models as rubric judges to the card.
-`torchrun --nproc-per-node N scripts/fit_reader.py ...` shares the work among N processes. A step that was stopped goes
-on where it was: finished portions of states are never made again, new rows only add some, a fit goes on from its last
-state. One thread a process unless `--threads` says more.
+DATA holds `train.parquet`, `more_judged.parquet` and `pairs.parquet`; OWN (`scripts/judge_data`) our files
+`advice_pairs*.jsonl` and `ordinary_marked*.jsonl`. Steps: `cache` (states of the frozen blocks, on disk), `fit`,
+`measure`, `card`; all of them unless `--step` names some; `rubric`, only where it is named, adds untuned models as
+rubric judges to the card. `torchrun --nproc-per-node N scripts/fit_reader.py ...` shares the work among N processes. A
+step that was stopped goes on where it was: finished portions of states are never made again, new rows only add some, a
+fit goes on from its last state. One thread a process unless `--threads` says more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import torch
 from reader_cache import Cache, reading_key
 from reader_card import card, headline
 from reader_fit import Sample, fit, frozen_states, gathered, predictions, ranked, shipped
-from reader_rows import CALIBRATE, FIT, HELD_PLAN, OURS, PLAN, Row, all_rows
+from reader_rows import CALIBRATE, FIT, HELD_PLAN, OURS, PLAN, Row, all_rows, share_of
 from reader_rubric import rubric_table
 from reader_words import ABOUT
 from safetensors.torch import save_file
@@ -52,7 +52,7 @@ NINETY = 1.645
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--own", type=Path, required=True)
+    parser.add_argument("--own", type=Path, default=Path(__file__).with_name("judge_data"))
     parser.add_argument("--work", type=Path, required=True, help="folder for finished steps")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--step", default="cache,fit,measure,card")
@@ -62,11 +62,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="fits with so many seeds; the first ships")
     parser.add_argument("--cached-only", action="store_true", help="leave out rows whose states are not on disk")
     parser.add_argument("--begin-from", type=Path, help="the state of another fit to begin with")
+    parser.add_argument("--seen", type=Path, help="rows (WORK/rows-*.json) that the fit it begins with has seen, and")
+    parser.add_argument("--replay", type=float, default=1.0, help="the share of them that is fitted on again")
     parser.add_argument("--name", default="fit")
     parser.add_argument(
         "--part", default="0/1", help="which of how many processes this is, that cache at the same time"
     )
-    parser.add_argument("--only", default="", help="of rows to fit on, cache those of this source of labels alone")
+    parser.add_argument("--only", default="", help="of rows to fit on, cache those of these sources alone")
     parser.add_argument("--rubric-models", nargs="*", default=[TRUNK, "pypi:qwen2.5-coder-1.5b"], metavar="MODEL")
     parser.add_argument("--rubric-rows", type=int, default=200)
     parser.add_argument("--trunk", default=TRUNK)
@@ -83,6 +85,13 @@ def main() -> None:
         add_states(cache, samples, given.only)
     if given.cached_only:
         samples = [sample for sample in samples if reading_key(sample.reading) in cache.places]
+    if given.seen:
+        seen = {Row(**fields).key for fields in json.loads(given.seen.read_text())}
+        samples = [
+            s
+            for s in samples
+            if not again(s.row, seen) or share_of(f"{s.row.group} {s.row.pair or s.row.key}", 1) < given.replay
+        ]
     for (split, source), count in sorted(collections.Counter((s.row.split, s.row.source) for s in samples).items()):
         print(f"{split}, {source}: {count} rows")
     for seed in range(given.seeds):
@@ -110,6 +119,16 @@ def main() -> None:
         (given.out / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
 
 
+def is_of(row: Row, kinds: str) -> bool:
+    """Whether a row's source or note is among `kinds`, which have commas between them."""
+    return any(kind in f"{row.source} {row.note}" for kind in kinds.split(","))
+
+
+def again(row: Row, seen: set[str]) -> bool:
+    """Whether an earlier fit has seen a row."""
+    return row.split == FIT and row.key in seen
+
+
 def planned(defaults: dict[str, int], text: str) -> dict[str, int]:
     """The plan with what a user changes in it."""
     changes = {name: int(count) for name, _, count in (part.partition("=") for part in text.split(",") if part)}
@@ -132,7 +151,8 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
     """The rows, drawn once and kept: several processes need them."""
     files = sorted([*given.data.glob("*.parquet"), *given.own.glob("*.jsonl")])
     plans = planned(PLAN, given.rows), planned(HELD_PLAN, given.held)
-    about = json.dumps([*plans, [(path.name, path.stat().st_size) for path in files]], sort_keys=True)
+    code = Path(__file__).with_name("reader_rows.py").read_text()
+    about = json.dumps([*plans, [(path.name, path.stat().st_size) for path in files], code], sort_keys=True)
     path = given.work / f"rows-{hashlib.sha256(about.encode()).hexdigest()[:12]}.json"
     if ranked()[0] == 0 and not path.exists():
         rows = all_rows(given.data, given.own, *plans, 0)
@@ -145,7 +165,7 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
 def add_states(cache: Cache, samples: Sequence[Sample], only: str = "") -> None:
     """Rows kept aside, then those to fit on, ours first, in a random order: what is there is a sample of all."""
     rank, world = ranked()
-    fitted = [sample for sample in samples if sample.row.split == FIT and only in sample.row.source]
+    fitted = [sample for sample in samples if sample.row.split == FIT and is_of(sample.row, only)]
     random.Random(0).shuffle(fitted)
     fitted.sort(key=lambda sample: sample.row.source != OURS)
     held = [sample for sample in samples if sample.row.split != FIT]
