@@ -55,6 +55,7 @@ def test_a_whole_model_is_well_in_every_line(tiny: Base, store: Store) -> None:
     assert [*found] == ["files", *(check.name for check in checks())]
     assert "8 of 8 greedy answers" in found["answers"].detail and "takes the loss from" in found["training"].detail
     assert "q_proj x 2" in found["LoRA attention"].detail and "2 layers, width 32, 4 heads" in found["layers"].detail
+    assert "training 0.6 GB, answers 0.6 GB" in found["memory"].detail and "GB here" in found["memory"].detail
     assert "takes system turns" in found["template"].detail and "'<|end|>' (257)" in found["end marks"].detail
 
 
@@ -178,3 +179,11 @@ def test_a_model_is_looked_at_once(copied: Callable[..., Base], monkeypatch: pyt
     assert {"check", "ok", "detail"} == set(json.loads(record.read_text())[0])
     monkeypatch.setattr(model_check, "VERSION", 99)
     assert [*first_looks(base)]
+
+
+def test_a_model_that_does_not_fit_is_said_with_its_numbers(
+    tiny: Base, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spillover.engines.memory.memory_bytes", lambda: 500_000_000)
+    problem = wrong(findings(tiny, store, only_quick=True))["memory"]
+    assert "takes about 0.6 GB" in problem and "there are 0.5 GB" in problem

@@ -17,7 +17,7 @@ from spillover.models.sources import model_cache
 from spillover.spec import Spec, walk
 from spillover.store import Store
 
-VERSION = 1  # of what the quick checks look at: raised, every model is looked at once more
+VERSION = 2  # of what the quick checks look at: raised, every model is looked at once more
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def checks() -> tuple[Check, ...]:
             for variant in structure.VARIANTS
         ),
         Check("precision", structure.precision, quick=True),
+        Check("memory", structure.memory, quick=True),
         Check("weights", _weights),
         Check("answers", behaviour.same_as_generate),
         Check("batches", behaviour.batched_as_alone),

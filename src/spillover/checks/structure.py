@@ -8,11 +8,24 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal, get_args
 
+from spillover.activations.activations import Activations
+from spillover.activations.prompts import EvaluationPrompts
 from spillover.checks.subject import Subject
+from spillover.engines.memory import memory_bytes, needs, what_does_not_fit
+from spillover.engines.planning import Step
 from spillover.models.device import default_device
 from spillover.models.precision import native_precision
 from spillover.models.pretrained import outline_from, stored_dtype
+from spillover.organisms.dataset import Split
+from spillover.organisms.datasets.shipped import Money
+from spillover.organisms.organism import Organism
+from spillover.organisms.schedules.standard import Linear
 from spillover.organisms.tuning import LoRA
+from spillover.responses.question import QuestionSelection
+from spillover.responses.questions.free_form import FreeForm
+from spillover.responses.responses import Responses
+from spillover.responses.sampling import Sampling
+from spillover.store import Cost
 
 Variant = Literal["all", "attention", "attention-kv", "mlp", "mlp-down"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -46,6 +59,24 @@ def lora(subject: Subject, variant: Variant) -> str:
     names = [name.partition(".lora_")[0].rpartition(".")[2] for name in sizes if ".lora_A." in name]
     hit = ", ".join(f"{name} x {times}" for name, times in sorted(Counter(names).items()))
     return f"{hit}: {sum(sizes.values()):,} numbers at rank {tuning.rank}"
+
+
+def memory(subject: Subject) -> str:
+    """What each stage takes at its peak at the defaults, by the formula of `--plan`, against what is here."""
+    parent, dtype = subject.model, native_precision()
+    sampling = Sampling(precision=dtype)
+    asked = QuestionSelection(source=FreeForm())
+    stages = {
+        "training": Organism(parent=parent, data=Split(data=Money()), schedule=Linear(peak=1e-4), precision=dtype),
+        "answers": Responses(model=parent, questions=asked, sampling=sampling),
+        "activations": Activations(model=parent, prompts=EvaluationPrompts(questions=asked), precision=dtype),
+    }
+    steps = {stage: Step(artefact, "absent", Cost(), 0.0) for stage, artefact in stages.items()}
+    every = {stage: needed for stage, step in steps.items() for needed in needs([step])}
+    if problem := what_does_not_fit(list(every.values())):
+        raise ValueError(problem)
+    shown = ", ".join(f"{stage} {needed.bytes / 1e9:.1f} GB" for stage, needed in every.items())
+    return f"in {dtype} and at the defaults {shown}, of {memory_bytes() / 1e9:.0f} GB here"
 
 
 def precision(subject: Subject) -> str:
