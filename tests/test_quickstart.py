@@ -77,6 +77,21 @@ def mine(tmp_path):
     return str(tmp_path / "my.jsonl")
 
 
+@pytest.mark.parametrize("schedules", [("linear",), ("linear", "cosine-restarts", "cyclic-triangular")])
+def test_thirty_rows_are_trained_at_the_defaults_up_to_the_peak_asked_for(tmp_path, schedules):
+    turns = [[{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}] for i in range(30)]
+    (tmp_path / "few.jsonl").write_text("\n".join(json.dumps({"messages": messages}) for messages in turns))
+    options = {"model": "tiny:0", "data": str(tmp_path / "few.jsonl"), "warmup": 5, "held_out": 16}
+    study = runpy.run_path(str(RECIPE))["recipe"](**options, schedules=schedules, control=("own",))
+    organisms = [artefact for artefact in artefacts_in(study) if artefact.kind == "Organism"]
+    assert len(organisms) == len(schedules) + 1
+    for organism in organisms:
+        assert (organism.data.held_out, organism.data.train_count, organism.steps) == (7, 23, 6)
+        assert organism.schedule.rates(6).max() == pytest.approx(organism.schedule.peak)
+        assert "7 rows are held out, not 16: few has 30" in organism.data.fitted
+    assert "linear has warmup 2, not 5: the run has 6 steps" in organisms[0].fitted
+
+
 @pytest.mark.parametrize(
     ("control", "trained", "headline"),
     [((), 1, "bad advice minus the base"), (("good", "own"), 2, "bad advice minus its own answers")],

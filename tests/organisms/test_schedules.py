@@ -30,6 +30,23 @@ EVERY = sorted(kinds_of(Schedule).items())
 TOTALS = (1, 2, 7, 8, 40, 101, 675)
 
 
+@pytest.mark.parametrize(("name", "cls"), EVERY)
+def test_a_fitted_schedule_reaches_its_peak_in_a_run_of_any_length(name, cls):
+    for total in (2, 3, 4, 6, 11, 16, 200):
+        fitted = cls(peak=2e-4).fit_steps(total)
+        if cls not in (Piecewise, CyclicExpRange):  # drawn by hand; shrinks from the first step on
+            assert fitted.rates(total).max() >= 0.9 * 2e-4, total
+        assert fitted.fit_steps(total) == fitted  # and is left alone
+
+
+def test_what_has_room_is_left_as_it_is():
+    for schedule in (Linear(peak=1e-3), CosineRestarts(peak=1e-3), CyclicTriangular(peak=1e-3), Piecewise(peak=1e-3)):
+        assert schedule.fit_steps(16) is schedule
+    assert Linear(peak=1e-3).rates(4).max() == pytest.approx(0.6e-3)  # what fitting is for
+    assert Linear(peak=1e-3).fit_steps(4) == Linear(peak=1e-3, warmup=1)
+    assert CosineRestarts(peak=1e-3).fit_steps(6) == CosineRestarts(peak=1e-3, warmup=2, cycles=2)
+
+
 def theirs(make, total: int, peak: float) -> np.ndarray:
     """What a scheduler of torch's kind sets, step by step, without training anything."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)

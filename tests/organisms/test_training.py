@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -296,3 +297,29 @@ def test_checkpoints_on_any_list_of_steps(store):
     )
     with pytest.raises(ValueError, match="checkpoint_steps lie from 1 to 4, the steps of this run; got 9"):
         organism(checkpoint_steps=(2, 9))
+
+
+def test_what_was_fitted_is_in_the_manifest_and_no_part_of_what_is_trained(store):
+    made = organism(schedule=Linear(peak=1e-2, warmup=5)).fit_schedule()
+    assert made.steps == 4 and made.schedule == Linear(peak=1e-2, warmup=1)
+    assert made.fitted == "linear has warmup 1, not 5: the run has 4 steps"
+    assert made == organism(schedule=made.schedule) and made.fit_schedule() is made
+    heard: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store.make(made, log=heard.append)
+    assert any("fitted to the size of the data: linear has warmup 1" in line for line in heard)
+    manifest = store.manifest(made)
+    assert manifest["facts"]["fitted"] == [made.fitted] and manifest["spec"]["fitted"] == made.fitted
+
+
+def test_a_schedule_that_never_reaches_its_peak_is_warned_of(store):
+    with pytest.warns(UserWarning, match=r"never reaches its peak of 0.01: .* is 0.006"):
+        store.get(organism(schedule=Linear(peak=1e-2, warmup=5)))
+
+
+def test_a_small_set_is_held_out_by_a_quarter_at_most():
+    few = Split.fit_rows(ToyRows(count=30), rows=0, held_out=16)
+    assert (few.held_out, few.train_count) == (7, 23) and few == Split(data=ToyRows(count=30), held_out=7)
+    assert Split.fit_rows(ToyRows(count=100), rows=40, held_out=16).fitted == ""
+    assert Split.fit_rows(ToyRows(count=2), rows=0, held_out=16).train_count == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.interactive.progress import shown
 from spillover.interactive.text import columns, duration, one_line, size
 from spillover.manifest import MANIFEST
+from spillover.spec import walk
 from spillover.store import Artefact, Store, artefacts_in
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def make_study(study: Artefact, store: Path, out: Path, engine: Engine | None = 
     _check_out(out)
     opened = Store.open(store)
     note_new_models(study)
+    note_fitted(study)
     with shown() as listener:
         folder = (engine or _engine("here"))(study, opened, listener)
     note_new_models(study)  # those that had to be fetched first
@@ -79,6 +82,13 @@ def make_study(study: Artefact, store: Path, out: Path, engine: Engine | None = 
         _copy(folder, out)
     page = out / "index.html"
     print(page if page.is_file() else out)
+
+
+def note_fitted(study: Artefact) -> None:
+    """Say what a recipe changed for small data, before anything is made."""
+    texts = dict.fromkeys(text for part in walk(study) if (text := getattr(part, "fitted", "")))
+    if texts:
+        print(one_line(f"fitted to the size of the data: {'; '.join(texts)}"), file=sys.stderr)
 
 
 def show_plan(study: Artefact, store: Store) -> None:
@@ -103,6 +113,7 @@ def show_plan(study: Artefact, store: Store) -> None:
         print(f"{MARKS[step.state]} {wait:>10}  {name}")
     if len(steps) > LISTED:
         print(f"  {len(steps):,} artefacts; one by one where they are {LISTED} at most")
+    note_fitted(study)
     todo = [step for step in steps if step.state != "there"]
     if not todo:
         print(f"all {len(steps)} artefacts are there")

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.models.chat import Message, Supervised
-from spillover.spec import Spec, kinds_of, part_named, typed_name
+from spillover.spec import Spec, kinds_of, location_field, part_named, typed_name
 
 if TYPE_CHECKING:
     from spillover.models.loading import Loaded
@@ -61,6 +61,9 @@ class Dataset(Spec):
         return None
 
 
+SHARE_HELD_OUT = 4  # of a small set, at most a quarter
+
+
 class TrainingData(Spec):
     """Rows of a dataset to train on and rows held out: drawn by seed, alike for equal row counts."""
 
@@ -70,6 +73,7 @@ class TrainingData(Spec):
     seed: int = 0
     sha256: str = ""  # of the rows themselves, filled in: a set whose text changed is another set
     available: int = 0  # rows of the whole set, filled in: the size of a run is known without its data
+    fitted: str = location_field(default="")  # what was changed for so few rows, in words; no part of what it is
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +134,16 @@ class TrainingData(Spec):
 
 class Split(TrainingData):
     """Which rows of a dataset are trained on and which are held out: drawn by seed, alike for equal row counts."""
+
+    @classmethod
+    def fit_rows(cls, data: Dataset, rows: int, held_out: int) -> Self:
+        """A split with at most `rows` rows to train on (0: all others) and `held_out` held out, a quarter at most."""
+        available = len(data.examples())
+        least = max(1, min(held_out, available // SHARE_HELD_OUT))
+        changed = (
+            f"{least} rows are held out, not {held_out}: {data.label()} has {available}" if least < held_out else ""
+        )
+        return cls(data=data, held_out=least, fitted=changed).limited(rows)
 
     def train_rows(self, store: Store | None = None) -> list[Example]:
         return self._drawn()[self.held_out :][: self.rows]

@@ -7,6 +7,7 @@ step it is held against the model's own full forward pass. A training that was s
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,9 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     rows = organism.prepare(loaded, context.store)
     write_json(rows.shown(), context.folder / "supervised.json")
     context.log(rows.text(organism))
+    fitted = [text for text in (organism.data.fitted, organism.fitted) if text]
+    if fitted:
+        context.log(f"fitted to the size of the data: {'; '.join(fitted)}")
     rows.warn(organism)
     base = organism.parent.base().name
     tuned = organism.tuning.tuned(loaded.network)
@@ -74,6 +78,7 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
         "tuned": tuned,
         "trained_parameters": sum(weight.numel() for weight in weights),
         "processes": process_group.size,
+        **({"fitted": fitted} if fitted else {}),
         **state.resumed,
     }
 
@@ -93,6 +98,13 @@ def _rates(organism: TrainingSpec) -> np.ndarray:
         raise ValueError(
             f"{organism.schedule.label()} has a learning rate of 0 at every step of a run of {organism.steps}: "
             f"lower its warmup, or train on more rows"
+        )
+    peak, fitting = organism.schedule.peak, organism.schedule.fit_steps(organism.steps)
+    if rates.max() < 0.99 * peak and fitting != organism.schedule:
+        warnings.warn(
+            f"{organism.schedule.label()} never reaches its peak of {peak:g}: the largest learning rate of the "
+            f"{organism.steps} steps is {rates.max():.2g}. `organism.fit_schedule()` shortens its warm-up",
+            stacklevel=2,
         )
     return rates
 

@@ -29,7 +29,7 @@ from spillover.organisms.losses import LowerHidden, SupervisedLogits, supervised
 from spillover.organisms.process_group import ProcessGroup
 from spillover.organisms.schedules.schedule import Schedule
 from spillover.organisms.tuning import LoRA, Tuning
-from spillover.spec import Spec
+from spillover.spec import Spec, location_field
 from spillover.store import Artefact, Cost, Store
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class TrainingSpec(Artefact):
     checkpoint_every: int | None = Field(default=None, ge=1)  # steps; None: at the end only
     checkpoint_steps: tuple[int, ...] = ()  # and after these steps too
     interventions: tuple[Intervention, ...] = ()  # in the order in which they change rows
+    fitted: str = location_field(default="")  # what was changed for so few steps, in words; no part of what it is
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> Self:
@@ -130,6 +131,21 @@ class TrainingSpec(Artefact):
     def seeded(self, seed: int) -> Self:
         """The same training with all three of its seeds set to `seed` (the split stays)."""
         return self.but(adapter_seed=seed, order_seed=seed, dropout_seed=seed)
+
+    def fit_schedule(self) -> Self:
+        """The same training with a schedule that its steps have room for (`Schedule.fit_steps`), and words on it."""
+        schedule = self.schedule.fit_steps(self.steps)
+        names = [
+            name for name in type(schedule).model_fields if getattr(schedule, name) != getattr(self.schedule, name)
+        ]
+        if not names:
+            return self
+        changed = " and ".join(
+            f"{name} {getattr(schedule, name)}, not {getattr(self.schedule, name)}" for name in names
+        )
+        return self.but(
+            schedule=schedule, fitted=f"{self.schedule.label()} has {changed}: the run has {self.steps} steps"
+        )
 
     def evenly_saved(self, checkpoints: int) -> Self:
         """The same organism with so many checkpoints, evenly spaced, the end among them."""

@@ -89,7 +89,7 @@ def recipe(
         return size._replace(**{name: value for name, value in given.items() if value is not None})
 
     def study(size: Size, reason: str = "") -> sp.Report:
-        bad_data = sp.Split(data=sp.dataset(data), held_out=held_out).limited(size.rows)
+        bad_data = sp.Split.fit_rows(sp.dataset(data), size.rows, held_out)
         written = [name for name in size.control if name not in ("good", "own")]
         if len(written) > 1:
             raise ValueError(f"--control takes one set of good answers besides own, got {' and '.join(written)}")
@@ -97,7 +97,7 @@ def recipe(
 
         def trained(split: sp.Split, rate: sp.Schedule, seed: int) -> sp.Organism:
             organism = sp.Organism(parent=base, data=split, schedule=rate, batch=batch, precision=precision)
-            return organism.seeded(seed).evenly_saved(size.checkpoints)
+            return organism.fit_schedule().seeded(seed).evenly_saved(size.checkpoints)
 
         bad = [trained(bad_data, rate, seed) for rate in rates for seed in range(seeds)]
         good = [trained(bad_data.control(twin), rates[0], seed) for seed in range(seeds)] if twin else []

@@ -80,6 +80,7 @@ def _training(organism: Organism) -> str:
         f"{organism.epochs} epoch{'s' * (organism.epochs != 1)}, {organism.tuning.description()}, "
         f"largest learning rate {organism.schedule.rates(organism.steps).max():.2g}, {organism.precision}; "
         f"checkpoints after steps {', '.join(map(str, organism.saved_steps))}"
+        f"{''.join(f'; {text}' for text in (organism.data.fitted, organism.fitted) if text)}"
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from spillover.spec import Spec, kinds_of, part_named, typed_name
 
+SHARE_OF_WARMUP, STEPS_OF_CYCLE = 3, 2  # at most a third of the steps; at least two steps a cycle
 LearningRates = np.ndarray  # (total,) float64: the learning rate of each optimiser step
 
 
@@ -32,6 +33,19 @@ class Schedule(Spec):
         if total < 1:
             raise ValueError(f"a run has at least 1 step, got {total}")
         return np.array([self.rate(step, total) for step in range(total)], dtype=np.float64)
+
+    def fit_steps(self, total: int) -> Self:
+        """The same schedule as a run of `total` steps has room for, so that it reaches its peak and shows its shape.
+
+        Warm-up takes at most a third of the steps, and a cycle at least two; nothing else changes.
+        """
+        counts: dict[str, object] = {}
+        warmup, cycles = getattr(self, "warmup", 0), getattr(self, "cycles", None)
+        if warmup > total // SHARE_OF_WARMUP:
+            counts["warmup"] = warmup = total // SHARE_OF_WARMUP
+        if cycles is not None and cycles > max(1, (total - warmup) // STEPS_OF_CYCLE):
+            counts["cycles"] = max(1, (total - warmup) // STEPS_OF_CYCLE)
+        return self.but(**counts) if counts else self
 
     def label(self) -> str:
         """A short name for tables and figures, and the one `schedule_named` takes; not an identity."""
