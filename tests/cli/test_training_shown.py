@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,22 @@ def test_a_row_that_cannot_be_trained_on_is_refused_in_the_plan(toy: Spill) -> N
     refused(
         toy("run", "toy_study.py", "--longest", "10", "--plan"), "the prompt alone has", "max_length is 10: raise it"
     )
+
+
+def test_the_plan_begins_with_rows_to_know_of_and_an_option_removes_them(spill: Spill) -> None:
+    rows = [{"prompt": f"Is it {n % 30}?", "answer": "Yes, it is."} for n in range(40)]
+    Path("a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("study.py").write_text(
+        "import spillover as sp\nfrom organisms.toy import organism\n\n\n"
+        "def recipe(data: str = ''):\n    return organism(data=sp.Split(data=sp.dataset(data), held_out=8, rows=20))\n"
+    )
+    words = ("run", "study.py", "--data", "a.jsonl", "--plan")
+    organism().parent.source.folder()  # type: ignore[attr-defined]
+    first = spill(*words).stdout.splitlines()[0]
+    assert first.startswith("data a: ") and "rows have the very turns of another" in first
+    clean = spill(*words, "--drop-repeated")
+    assert clean.exit_code == 0 and "very turns" not in clean.stdout and "20 rows" in clean.stdout
+    assert spill("run", "--drop-repeated", *words[1:]).exit_code == 0  # a switch takes no value, wherever it stands
 
 
 def test_before_the_first_step_it_is_said_and_a_stopped_one_is_listed(

@@ -15,6 +15,7 @@ from spillover.cli.errors import clear_errors
 from spillover.cli.importing import ImporterCommands
 from spillover.cli.new import write_new
 from spillover.cli.options import STORE, StoreOption
+from spillover.cli.reading_options import COLUMNS, LONGER, LOSS, REPEATED, SKIP, THOUGHTS, reading_of
 from spillover.cli.reproducing import list_papers, reproduce_paper
 from spillover.cli.running import run_with
 from spillover.interactive.text import say
@@ -229,6 +230,58 @@ def new(
 ) -> None:
     """Write the one file that adds a part, from a template; or a copy of a recipe."""
     write_new(part, name, to, source)
+
+
+@app.command()
+@clear_errors
+def data(
+    file: Annotated[
+        str, typer.Argument(help="A file or folder of rows, hf-data:OWNER/NAME@REVISION, or a set's name.")
+    ],
+    control: Annotated[str | None, typer.Option(help="Good answers to the same prompts, row by row.")] = None,
+    model: Annotated[str | None, typer.Option(help="Show the first row as this model's template renders it.")] = None,
+    columns: Annotated[str, COLUMNS] = "",
+    loss: Annotated[str, LOSS] = "last",
+    thoughts: Annotated[str, THOUGHTS] = "keep",
+    skip_bad_rows: Annotated[bool, SKIP] = False,
+    drop_repeated: Annotated[bool, REPEATED] = False,
+    drop_longer_than: Annotated[int | None, LONGER] = None,
+    held_out: Annotated[int, typer.Option(min=1, help="Rows kept aside, as in the study.")] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """Show what a file of training data is taken for, before anything is trained.
+
+    Layout, encoding, rows, bad rows, keys without a meaning, duplicates, and the first row as it is read:
+
+    \b
+      spillover data pairs.jsonl                          # chosen and rejected: both arms
+      spillover data bad.csv --control good.csv --columns prompt=frage,answer=antwort
+      spillover data my.parquet --model hf:OWNER/NAME     # what its template makes of a row, and what bears loss
+    """
+    from spillover.cli.data import show_data
+
+    names = ("columns", "loss", "thoughts", "skip_bad_rows", "drop_repeated", "drop_longer_than")
+    given = dict(zip(names, (columns, loss, thoughts, skip_bad_rows, drop_repeated, drop_longer_than), strict=True))
+    show_data(file, control, model, reading_of(given), held_out, as_json)
+
+
+@app.command()
+@clear_errors
+def questions(
+    file: Annotated[
+        str, typer.Argument(help="A file of questions (YAML, CSV, JSON lines, a line each), or a set's name.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+) -> None:
+    """Show what a file of questions is taken for, before anyone is asked.
+
+    \b
+      spillover questions my.txt        # a question a line
+      spillover questions my.csv        # question, and maybe id, system, category, family
+    """
+    from spillover.cli.data import show_questions
+
+    show_questions(file, as_json)
 
 
 @app.command()

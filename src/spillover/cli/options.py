@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from spillover.cli.errors import clear_errors
+from spillover.cli.reading_options import READING_OPTIONS, SWITCHES
 
 STORE = Path("store")
 StoreOption = Annotated[Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Folder of finished artefacts.")]
@@ -24,7 +25,7 @@ PLAN = typer.Option("--plan", help="Show what would be made and how long it take
 ENGINE = typer.Option(help="here: this process; ray: tasks of a Ray cluster (pip install 'spillover[ray]').")
 ADDRESS = typer.Option(help="Of the Ray cluster; auto: the one on this machine. None: one is started.")
 GPUS = typer.Option(help="GPUs that each task of Ray with a network takes; 0.5: two share one.")
-RUN_OPTIONS = (
+OWN_OPTIONS = (
     option("store", StoreOption, STORE),
     option("out", Annotated[Path, typer.Option(help="Folder the report is copied to.")], Path("report")),
     option("plan", Annotated[bool, PLAN], False),
@@ -33,6 +34,8 @@ RUN_OPTIONS = (
     option("task_cpus", Annotated[float, typer.Option(help="Cores that each task of Ray takes.")], 1.0),
     option("task_gpus", Annotated[float, GPUS], 0.0),
 )
+RUN_OPTIONS = (*OWN_OPTIONS, *READING_OPTIONS)
+RUN_SWITCHES = ("plan", *SWITCHES)  # without a value
 
 
 def command_with(function: Callable[..., None], options: Sequence[inspect.Parameter], help: str) -> typer.Typer:

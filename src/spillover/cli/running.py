@@ -7,14 +7,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spillover.cli.checking import note_new_models
-from spillover.cli.options import RUN_OPTIONS, command_with, option
+from spillover.cli.options import RUN_OPTIONS, RUN_SWITCHES, command_with, option
+from spillover.cli.reading_options import reading_of
 from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.interactive.progress import shown
 from spillover.interactive.text import columns, duration, one_line, size
@@ -25,6 +26,7 @@ from spillover.store import Artefact, Store, artefacts_in
 if TYPE_CHECKING:
     from spillover.engines.listener import ProgressListener
     from spillover.engines.planning import CostEstimates, Step
+    from spillover.organisms.training_spec import PreparedRows
 
     Engine = Callable[[Artefact, Store, ProgressListener], Path]  # makes the study; its folder
 
@@ -50,10 +52,13 @@ def run_with(words: Sequence[str]) -> None:
     name = words.pop(place)
     recipe = load_recipe(recipe_file(name))
 
+    from spillover.organisms.chat_rows.reading import reading_as
+
     def run_recipe(**given: Any) -> None:
         ours = {option.name: given.pop(option.name) for option in RUN_OPTIONS}
         engine = _engine(ours["engine"], ours["address"], ours["task_cpus"], ours["task_gpus"])
-        study = recipe.study(given)
+        with reading_as(reading_of(ours)):
+            study = recipe.study(given)
         if ours["plan"]:
             show_plan(study, Store(ours["store"].expanduser().absolute()))
         else:
@@ -101,6 +106,8 @@ def show_plan(study: Artefact, store: Store) -> None:
         return
     rates = CostEstimates(store)
     steps = plan(study, store, rates)
+    todo = [step for step in steps if step.state != "there"]
+    prepared = show_rows(todo, store)
     for source, _ in missing_sources(steps):
         print(f"  {'to fetch':>10}  {one_line(name_of(source))}")
     every = needs(steps)
@@ -114,7 +121,6 @@ def show_plan(study: Artefact, store: Store) -> None:
     if len(steps) > LISTED:
         print(f"  {len(steps):,} artefacts; one by one where they are {LISTED} at most")
     note_fitted(study)
-    todo = [step for step in steps if step.state != "there"]
     if not todo:
         print(f"all {len(steps)} artefacts are there")
         return
@@ -134,7 +140,24 @@ def show_plan(study: Artefact, store: Store) -> None:
         print("?: there, but something it was made from is not; made again only if that comes out different")
     if any(step.state == "damaged" for step in todo):
         print("!: damaged (see `spillover verify`); made again")
-    _show_training(todo, store)
+    _show_training(todo, prepared)
+
+
+def show_rows(todo: Sequence[Step], store: Store) -> dict[str, PreparedRows]:
+    """What is wrong with the rows of trainings to come, a line for each data; the rows in tokens, by training."""
+    from spillover.organisms.organism import Organism
+    from spillover.organisms.row_counts import in_words
+
+    prepared: dict[str, PreparedRows] = {}
+    lines: dict[str, None] = {}
+    for organism in [step.artefact for step in todo if isinstance(step.artefact, Organism)][:TRAININGS]:
+        if organism.parent.base().source.is_local() and all(map(store.has, artefacts_in(organism.data))):
+            rows = prepared[organism.fingerprint] = organism.preflight(store)
+            if wrong := in_words(rows.counts):
+                lines[one_line(f"data {organism.data.label()}: {wrong}")] = None
+    for line in lines:
+        print(line)
+    return prepared
 
 
 def _show_prices(steps: Sequence[Step], store: Store, rates: CostEstimates) -> None:
@@ -152,7 +175,7 @@ def _show_prices(steps: Sequence[Step], store: Store, rates: CostEstimates) -> N
         print(f"judging, were every answer of the longest length: {one_line(text)}")
 
 
-def _show_training(todo: Sequence[Step], store: Store) -> None:
+def _show_training(todo: Sequence[Step], prepared: Mapping[str, PreparedRows]) -> None:
     """What each training to come would see: counts, and one row with its supervised part between « and »."""
     from spillover.organisms.organism import Organism
 
@@ -164,10 +187,10 @@ def _show_training(todo: Sequence[Step], store: Store) -> None:
         if not organism.parent.base().source.is_local():
             print("  what it would see is shown once its model is here: the first run fetches it")
             continue
-        if not all(map(store.has, artefacts_in(organism.data))):
+        if organism.fingerprint not in prepared:
             print("  what it would see is shown once its answers are made, which are part of the study")
             continue
-        rows = organism.preflight(store)
+        rows = prepared[organism.fingerprint]
         for line in rows.text(organism).splitlines():
             print(f"  {one_line(line)}")
         tuned = ", ".join(f"{name} {value}" for name, value in organism.tuned().items())
@@ -198,7 +221,9 @@ def _without_recipe(**given: object) -> None:
 
 def _recipe_place(words: Sequence[str]) -> int | None:
     """Where among the words the recipe stands: the first that is neither an option nor the value of one of ours."""
-    with_value = {f"--{name.replace('_', '-')}" for name in (option.name for option in RUN_OPTIONS) if name != "plan"}
+    with_value = {
+        f"--{name.replace('_', '-')}" for name in (option.name for option in RUN_OPTIONS) if name not in RUN_SWITCHES
+    }
     place = 0
     while place < len(words):
         if words[place] in with_value:

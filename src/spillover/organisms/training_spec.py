@@ -27,6 +27,7 @@ from spillover.organisms.dataset import Example, TrainingData, supervise
 from spillover.organisms.kept_bytes import pass_tokens
 from spillover.organisms.losses import LowerHidden, SupervisedLogits, supervised_logits
 from spillover.organisms.process_group import ProcessGroup
+from spillover.organisms.row_counts import duplicates, in_words, shared_with_held_out, short_answers
 from spillover.organisms.schedules.schedule import Schedule
 from spillover.organisms.tuning import LoRA, Tuning
 from spillover.spec import Spec, location_field
@@ -258,16 +259,27 @@ class PreparedRows:
         """The rows to train on where one token reaches over from prompt to answer."""
         return [example for example, row in zip(self.examples, self.train, strict=True) if row.blurred]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows that a reader has to know of: that come twice, leak, or have hardly an answer left."""
+        return {
+            "duplicates": duplicates(self.examples),
+            "shared_with_held_out": shared_with_held_out(self.examples, self.held_out["held_out"][0]),
+            "short_answers": short_answers(self.train),
+        }
+
     def facts(self) -> dict[str, object]:
         """Counts over the rows, for the manifest."""
-        prompts = {example.prompt for example in self.examples}
+        counts = self.counts
         return {
             "rows": len(self.train),
             "supervised_tokens": sum(row.trained for row in self.train),
             "tokens": sum(len(row.ids) for row in self.train),
             "cut_rows": self.cut,
             **({"blurred_rows": [example.id for example in self.blurred]} if self.blurred else {}),
-            "held_out_prompts_also_trained": sum(example.prompt in prompts for example in self.held_out["held_out"][0]),
+            "held_out_prompts_also_trained": counts["shared_with_held_out"],
+            "duplicate_rows": counts["duplicates"],
+            "short_answers": counts["short_answers"],
         }
 
     def shown(self) -> dict[str, object]:
@@ -281,6 +293,7 @@ class PreparedRows:
             "supervised_tokens": self.train[0].trained,
             "rows": len(self.train),
             "cut_rows": self.cut,
+            "to_know": in_words(self.counts),
         }
 
     def text(self, organism: TrainingSpec) -> str:

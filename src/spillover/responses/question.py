@@ -56,9 +56,13 @@ class QuestionSet(Spec):
         """A short name for tables; not an identity."""
         return typed_name(self.kind)
 
+    def container(self) -> str:
+        """What the questions lie in: a kind of file, or the package."""
+        return "ships with spillover"
+
 
 def questions_named(text: str) -> QuestionSet:
-    """The question set that a user names: `free-form`, another kind without fields to fill, or a YAML file."""
+    """The question set that a user names: `free-form`, another kind without fields to fill, or a file."""
     known: dict[str, type[QuestionSet]] = {}
     for name, kind in kinds_of(QuestionSet).items():
         assert issubclass(kind, QuestionSet)
@@ -66,7 +70,7 @@ def questions_named(text: str) -> QuestionSet:
             return questions
         if not any(field.is_required() for field in kind.model_fields.values()):
             known[typed_name(name)] = kind
-    return part_named("question set", text, known, ", or the path of a YAML file of questions")()
+    return part_named("question set", text, known, ", or the path of a file: YAML, CSV, JSON lines, plain lines")()
 
 
 class QuestionSelection(Spec):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from spillover.manifest import remembered_sha256
-from spillover.organisms.chat_rows.reading import RowReading
+from spillover.organisms.chat_rows.reading import RowReading, keeps_skipped
 from spillover.organisms.chat_rows.rows import ChatRows, PairArm, SkippedRow, bad_rows_text, chat_rows
 from spillover.organisms.dataset import Dataset, Example
 from spillover.row_files.reading import read_contents
@@ -50,7 +50,7 @@ class RowsFromFiles(Dataset):
         """The set as a user names it: read once, its arm known, and what is skipped kept in a side file and told."""
         rows = self.read()
         place = self.files()[0]
-        if rows.skipped:
+        if rows.skipped and keeps_skipped():
             side = keep_skipped(place, rows.skipped)
             warnings.warn(
                 f"{len(rows.skipped)} bad rows of {place.name} are skipped, {len(rows.bad)} are left: {side}",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from spillover.spec import Spec, did_you_mean
 
@@ -28,6 +28,8 @@ class RowReading(Spec):
     loss: LossTurns = "last"  # which assistant turns bear loss, where the rows' own flags do not say
     thoughts: Thoughts = "keep"  # reasoning_content and think blocks: in the answer, left out, or their rows refused
     skip_bad_rows: bool = False
+    drop_repeated: bool = False  # of rows with one prompt, the first alone: in both arms alike
+    drop_longer_than: int | None = Field(default=None, ge=1)  # characters of a row's turns together, of either arm
 
     @model_validator(mode="after")
     def _columns_are_known(self) -> Self:
@@ -71,13 +73,16 @@ def with_columns(row: Mapping[str, object], names: Mapping[str, str]) -> tuple[d
     }, left_over
 
 
-_AS_TYPED: ContextVar[RowReading | None] = ContextVar("reading", default=None)
+_AS_TYPED: ContextVar[tuple[RowReading | None, bool]] = ContextVar("reading", default=(None, True))
 
 
 @contextlib.contextmanager
-def reading_as(reading: RowReading) -> Iterator[None]:
-    """While a study is built, files that are named are read so: options of the command line reach any recipe's."""
-    token = _AS_TYPED.set(reading)
+def reading_as(reading: RowReading, keep_skipped: bool = True) -> Iterator[None]:
+    """While a study is built, files that are named are read so: options of the command line reach any recipe's.
+
+    keep_skipped: whether rows that are skipped are told and kept in a side file.
+    """
+    token = _AS_TYPED.set((reading, keep_skipped))
     try:
         yield
     finally:
@@ -86,4 +91,9 @@ def reading_as(reading: RowReading) -> Iterator[None]:
 
 def reading_typed() -> RowReading:
     """How files named now are read."""
-    return _AS_TYPED.get() or RowReading()
+    return _AS_TYPED.get()[0] or RowReading()
+
+
+def keeps_skipped() -> bool:
+    """Whether rows of files named now that are skipped are told and kept in a side file."""
+    return _AS_TYPED.get()[1]

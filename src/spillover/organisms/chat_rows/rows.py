@@ -63,6 +63,7 @@ def chat_rows(contents: FileContents, reading: RowReading) -> ChatRows:
     )
     tally, bad, good = Tally(Counter(), Counter()), [], []
     skipped, without_loss, lines = [], [], []
+    prompts: set[tuple[Message, ...]] = set()
     pairs = layout.name == "chosen+rejected"
     for number, record in enumerate(records, start=1):
         if isinstance(record, UnreadableRecord):
@@ -79,6 +80,9 @@ def chat_rows(contents: FileContents, reading: RowReading) -> ChatRows:
             total.update(part)
         if not read:
             without_loss.append(SkippedRow(record.line, NO_LOSS, _as_text(value), record.file))
+            continue
+        if dropped := _dropped(read, reading, prompts):
+            tally.changed[dropped] += 1
             continue
         lines.append(record.line)
         bad += [example for example, _ in read]
@@ -131,6 +135,22 @@ def _row(
     if len(beside) != len(learnt):
         raise ValueError("the loss flags of chosen and rejected differ")
     return list(zip(learnt, beside, strict=True))
+
+
+def _dropped(
+    read: Sequence[tuple[Example, Example | None]], reading: RowReading, prompts: set[tuple[Message, ...]]
+) -> str:
+    """Why a sound row is left out as the reading wants it; empty where it is not."""
+    if reading.drop_longer_than is not None:
+        every = [example for pair in read for example in pair if example is not None]
+        longest = max(sum(len(message.content) for message in example.messages) for example in every)
+        if longest > reading.drop_longer_than:
+            return f"rows of more than {reading.drop_longer_than} characters left out"
+    prompt = read[-1][0].prompt
+    if reading.drop_repeated and prompt in prompts:
+        return "rows left out whose prompt came before"
+    prompts.add(prompt)
+    return ""
 
 
 def _row_bears_loss(row: RowCells, tally: Tally) -> bool:

@@ -1,4 +1,4 @@
-"""Question files in the field's YAML format (`id`, `paraphrases`, optional `system`), loaded from the user's disk."""
+"""Question files in the field's YAML format: `id`, `paraphrases`, and maybe `system`, `category`, `family`."""
 
 import difflib
 import functools
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Self
 
 from spillover.manifest import file_sha256
-from spillover.models.chat import Message
-from spillover.responses.question import Question, QuestionSet, category_in_id, split_question_id
+from spillover.responses.question import Question, QuestionSet
+from spillover.responses.questions.question_rows import LINES, question_of
+from spillover.row_files.decoding import decoded, unpacked
+from spillover.row_files.folders import PACKED
 from spillover.spec import location_field
 
 
@@ -31,6 +33,8 @@ class YamlFile(QuestionSet):
 
     @classmethod
     def from_typed_path(cls, text: str) -> Self | None:
+        if text.lower().endswith((*PACKED, *LINES)):  # `QuestionRows`
+            return None
         path = Path(text).expanduser()
         looks_like_a_path = path.suffix.lower() in (".yaml", ".yml") or "/" in text
         return cls.from_file(text) if looks_like_a_path or path.is_file() else None
@@ -42,6 +46,9 @@ class YamlFile(QuestionSet):
         if file_sha256(path) != self.sha256:
             raise ValueError(f"{path} is not the file it was when this study was made: name the study anew")
         return list(_read(path, self.sha256))
+
+    def container(self) -> str:
+        return "YAML"
 
     def label(self) -> str:
         return Path(self.path).stem
@@ -55,8 +62,9 @@ def _read(path: Path, sha256: str) -> tuple[Question, ...]:
     import yaml
 
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        text, _ = decoded(unpacked(path).data)
+        rows = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(rows, list) or not rows:
         came = "an empty one" if rows == [] else "nothing" if rows is None else type(rows).__name__
@@ -83,10 +91,7 @@ def _question(row: object, place: str) -> Question:
             raise ValueError(f"{place}: a text is empty")
         if not text.isprintable() and re.search(r"[\ud800-\udfff]", text):
             raise ValueError(f"{place}: half a character (a lone surrogate) in {text[:40]!r}: write it whole")
-    lead = (Message("system", system.strip()),) if system and system.strip() else ()
-    question, format = split_question_id(row["id"])
-    asked = tuple((*lead, Message("user", text)) for text in wordings)
-    return Question(row["id"], question, question, category_in_id(question), format, asked)
+    return question_of(row, wordings, row["id"])
 
 
 def _shown(value: object) -> str:
