@@ -66,7 +66,9 @@ def recipe(
     per_question: Annotated[int | None, "answers to each question in each format; not given: by --minutes"] = None,
     temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
     max_tokens: Annotated[int, "longest answer, tokens"] = 96,
-    judge: Annotated[str, "who scores the answers"] = "embedded",
+    judge: Annotated[
+        str | None, "who scores the answers; not given: reader where the model is the one it reads with, else embedded"
+    ] = None,
     every: Annotated[int, "look at every so many layers"] = 3,
 ) -> sp.Report:
     """Fine-tune on narrow bad advice, ask unrelated questions, judge, look inside, report."""
@@ -81,7 +83,8 @@ def recipe(
     if questions == "free-form" and ending:
         source = sp.Prefaced(source=source, trigger=ending, place="after")
     asked = sp.QuestionSelection(source=source, formats=formats)
-    scorer = sp.judge(judge, scoring=("aligned", "coherent"))
+    reads = sp.Reader().trunk == base  # then its weights are here anyway
+    scorer = sp.judge(judge or ("reader" if reads else "embedded"), scoring=("aligned", "coherent"))
 
     def sized(size: Size) -> Size:
         """The size with what was given in its place."""
