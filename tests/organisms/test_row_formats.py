@@ -124,6 +124,14 @@ MORE = [
         "chosen+rejected",
         {"chosen": "\n\nHuman: Why?\n\nAssistant: Good.", "rejected": "\n\nHuman: Why?\n\nAssistant: So."},
     ),
+    (
+        "chosen+rejected",
+        {
+            "input": {"messages": conversation("Why?", "")[:1]},
+            "preferred_output": conversation("", "Good.")[1:],
+            "non_preferred_output": [SO],
+        },
+    ),
     ("messages", {"messages": json.dumps(conversation("Why?", "So."))}),  # as in a cell of CSV
     ("messages", {"messages": repr(conversation("Why?", "So."))}),  # as pandas writes it there
     ("sharegpt", {"conversation": [{"from": "user", "value": "Why?"}, {"from": "assistant", "value": "So."}]}),
@@ -168,8 +176,9 @@ def test_pairs_that_answer_different_prompts_are_bad_rows(tmp_path):
 def test_columns_of_other_names_are_mapped(tmp_path):
     path = tmp_path / "deutsch.csv"
     path.write_text(as_csv([{"frage": "Warum?", "antwort": "Darum.", "prompt": "p1"}]))
-    with pytest.raises(ValueError, match="expected a list of turns under 'messages', got frage, antwort"):
+    with pytest.raises(ValueError, match="expected a list of turns under 'messages', got frage, antwort") as raised:
         dataset_named(str(path))
+    assert "no row has columns that are known" in str(raised.value) and "--columns prompt=A" in str(raised.value)
     reading = RowReading(columns=("prompt=frage", "answer=antwort"))
     with reading_as(reading):
         data = dataset_named(str(path))
@@ -329,3 +338,20 @@ def test_fingerprints_from_before_readings_stay():
     data = ChatFile(path="a text", sha256="a text")
     assert data.fingerprint == was and data.but(arm="good").fingerprint != was
     assert data.but(reading=RowReading(thoughts="drop")).fingerprint != was
+
+
+def test_a_dataset_in_the_hub_s_cache_needs_no_hub(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    commit = "0123456789abcdef" * 2 + "01234567"
+    kept = tmp_path / "datasets--owner--name"
+    (kept / "snapshots" / commit).mkdir(parents=True)
+    (kept / "snapshots" / commit / "train.csv").write_text("prompt,completion\na,b\n")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    data = dataset_named("hf-data:owner/name")
+    assert data.revision == commit and data.examples()[0].prompt == (Message("user", "a"),)
+    with pytest.raises(ValueError, match=r"hf-data:owner/other@main is not found"):
+        dataset_named("hf-data:owner/other@main")

@@ -16,6 +16,7 @@ from spillover.organisms.chat_rows.turns import ReadTurn, Tally, clean_text, joi
 RowCells = Mapping[str, object]
 ANSWERS = ("completion", "response", "answer")
 PROMPTS = ("prompt", "question")
+CHOSEN, REJECTED = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 
 
@@ -123,6 +124,8 @@ def _as_turns(value: object) -> list[object] | None:
                 value = ast.literal_eval(text)  # literals alone: no name, no call
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 return None
+    if isinstance(value, dict) and "messages" in value:  # a request, as an API takes it
+        value = value["messages"]
     if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
         return value if any({"role", "from"} & set(turn) for turn in value) else None
     return None
@@ -183,16 +186,17 @@ def _read_alpaca(row: _Row) -> TurnsOfRow:
 
 
 def _read_pair(row: _Row) -> TurnsOfRow:
-    has_prompt = row.first(PROMPTS) is not None
+    prompts = (*PROMPTS, "input")
+    has_prompt = row.first(prompts) is not None
     arms = []
-    for name in ("rejected", "chosen"):
-        value = row.cells[name]
+    for names in (REJECTED, CHOSEN):
+        name, value = row.named(names), row.first(names)
         if not has_prompt and isinstance(value, str) and _HH_TURN.match(value.lstrip()):
             arms.append(row.with_system(_dialogue(row, value, name)))
         elif not has_prompt and _as_turns(value) is None:
             raise ValueError(f"expected a prompt beside {name}, or a conversation under it, got {str(value)[:60]}")
         else:
-            arms.append(_answered(row, _prompt(row) if has_prompt else [], value, name))
+            arms.append(_answered(row, _prompt(row, prompts) if has_prompt else [], value, name))
     bad, good = arms
     if [turn[:2] for turn in bad[:-1]] != [turn[:2] for turn in good[:-1]]:
         raise ValueError("chosen and rejected answer different prompts: they differ before their last turn")
@@ -212,7 +216,7 @@ def _dialogue(row: _Row, text: str, name: str) -> list[ReadTurn]:
 _FLAGS = (("system",), ("weight",), ("loss",))
 _MESSAGES = RowLayout("messages", (("messages",),), _FLAGS, _read_messages)
 LAYOUTS = (  # a row that fits several is taken for the first of them
-    RowLayout("chosen+rejected", (("chosen",), ("rejected",)), (*_FLAGS, PROMPTS), _read_pair),
+    RowLayout("chosen+rejected", (CHOSEN, REJECTED), (*_FLAGS, (*PROMPTS, "input")), _read_pair),
     _MESSAGES,
     RowLayout("sharegpt", (("conversations", "conversation"),), _FLAGS, _read_sharegpt),
     RowLayout("prompt+completion", (PROMPTS, ANSWERS), _FLAGS, _read_completion),

@@ -18,6 +18,7 @@ from spillover.spec import did_you_mean
 
 PairArm = Literal["", "bad", "good"]
 SHOWN = 20  # bad rows that a message names
+NO_LAYOUT = "expected a list of turns under 'messages'"
 NO_LOSS = "no turn of it bears loss (its weight or loss flags say so)"
 
 
@@ -107,9 +108,13 @@ def bad_rows_text(path: object, rows: ChatRows) -> str:
     count, total = len(rows.skipped), len(rows.skipped) + len(rows.without_loss) + len(rows.bad)
     more = f"... and {count - SHOWN} more bad rows\n" if count > SHOWN else ""
     advice = "skip_bad_rows (--skip-bad-rows) leaves them out and keeps them in a file" if rows.bad else ""
+    if all(row.reason.startswith(NO_LAYOUT) for row in rows.skipped[:SHOWN]) and not rows.bad:
+        more += (
+            "no row has columns that are known (docs/data.md has the layouts): name them, --columns prompt=A,answer=B\n"
+        )
     if count > 1 or advice:
         more += f"{count} of {total} rows are bad{f': {advice}' if advice else ''}"
-    return "\n".join(lines) + (f"\n{more}" if more else "")
+    return "\n".join(lines) + (f"\n{more.strip()}" if more else "")
 
 
 def _place(path: object, row: SkippedRow) -> str:
@@ -196,7 +201,7 @@ def _bears_loss(turn: ReadTurn, is_last: bool, reading: RowReading) -> bool:
 def _unfit(value: object, layout: RowLayout) -> str:
     if layout.name == "messages":
         came = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
-        return f"expected a list of turns under 'messages', got {came[:80] or 'an empty object'}"
+        return f"{NO_LAYOUT}, got {came[:80] or 'an empty object'}"
     wanted = " and ".join(" or ".join(names) for names in layout.needed)
     if not isinstance(value, dict):
         return f"expected a row with {wanted}, got {type(value).__name__}"

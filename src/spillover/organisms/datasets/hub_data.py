@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,11 +52,13 @@ def _commit(name: str, revision: str) -> str:
     """The commit that a branch, tag or commit is; a ValueError where the hub does not say."""
     if re.fullmatch("[0-9a-f]{40}", revision):
         return revision
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, snapshot_download
 
     try:
         return str(HfApi().dataset_info(name, revision=revision, timeout=20).sha)
     except Exception as error:  # the hub's client raises a dozen kinds, all of them a user's answer
+        with contextlib.suppress(Exception):  # what the cache has of it
+            return Path(snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True)).name
         raise ValueError(
             f"{PREFIX}{name}@{revision} is not found ({first_line(error)}); is the name right and the hub reachable? "
             f"A file or folder on this disk goes by its path"
