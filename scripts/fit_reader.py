@@ -39,13 +39,14 @@ from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.judgements.judges.reader.judge import TRUNK
 from spillover.judgements.judges.reader.network import Trunk
 from spillover.judgements.judges.reader.reading import Readings
-from spillover.judgements.judges.reader.weights import Familiar
+from spillover.judgements.judges.reader.weights import Familiar, of_length
 from spillover.models.catalogue import base_of
 from spillover.models.loading import load_base
 
 OUT = Path(__file__).resolve().parents[1] / "src/spillover/judgements/judges/reader"
 AXES, KEPT = 64, 2500  # of the space in which answers are near to fitted ones, and fitted rows that are kept
 FAMILIAR = 0.985  # share of the fitted rows, each left out, that are not outside
+FEW = 40  # rows of a length of which no limit is set
 NINETY = 1.645
 
 
@@ -187,7 +188,8 @@ def measure(model, cache: Cache, samples: Sequence[Sample], scored: tuple, folde
     fitted = [sample for sample in samples if sample.row.split == FIT]
     own_states = frozen_states(cache, fitted)
     familiar = Familiar.of(own_states, AXES, KEPT, 0)
-    familiar = Familiar(familiar.centre, familiar.basis, familiar.rows.half().float(), limit_of(familiar, own_states))
+    limits = limits_of(familiar, own_states, tokens_of(fitted))
+    familiar = Familiar(familiar.centre, familiar.basis, familiar.rows.half().float(), limits)
     part = shipped(model, familiar, torch.tensor(widening, dtype=torch.float32))
     save_file(part.tensors(), folder / "weights.safetensors")
     by_embedded = Embedded().score([Answer(sample.row.question, sample.row.answer) for sample in held])
@@ -208,7 +210,7 @@ def measure(model, cache: Cache, samples: Sequence[Sample], scored: tuple, folde
         )
     }
     columns["words"] = [len(sample.row.answer.split()) for sample in held]
-    columns["distance"] = (familiar.distances(states) / familiar.limit).numpy()
+    columns["distance"] = familiar.shares(states, tokens_of(held)).numpy()
     for i, metric in enumerate(METRICS):
         columns |= {
             f"label_{metric}": labels[:, i],
@@ -221,13 +223,19 @@ def measure(model, cache: Cache, samples: Sequence[Sample], scored: tuple, folde
     return table
 
 
-def limit_of(familiar: Familiar, states: torch.Tensor) -> float:
-    """The distance that 1.5% of the fitted rows lie beyond, each measured without itself."""
-    apart = familiar.apart(states)
-    nearest = apart.topk(6, largest=False).values
+def tokens_of(samples: Sequence[Sample]) -> torch.Tensor:
+    """How many tokens are read of each answer."""
+    return torch.tensor([len(sample.reading.answer) for sample in samples])
+
+
+def limits_of(familiar: Familiar, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """The distances that 1.5% of the fitted rows of each length lie beyond, each measured without itself."""
+    nearest = familiar.apart(states).topk(6, largest=False).values
     itself = nearest[:, :1] < 1e-2  # a row that is kept is its own nearest
-    distances = torch.where(itself, nearest[:, 1:].mean(1, keepdim=True), nearest[:, :5].mean(1, keepdim=True))
-    return float(distances.quantile(FAMILIAR))
+    distances = torch.where(itself, nearest[:, 1:].mean(1, keepdim=True), nearest[:, :5].mean(1, keepdim=True))[:, 0]
+    bins = of_length(tokens)
+    every = [distances[bins == number] for number in range(len(familiar.limits))]
+    return torch.stack([(own if len(own) >= FEW else distances).quantile(FAMILIAR) for own in every])
 
 
 def counts(samples: Sequence[Sample], epochs: float) -> str:

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from spillover.judgements.judge import EMPTY, Answer
-from spillover.judgements.judges import reader
 from spillover.judgements.judges.embedded.features import BEYOND
 from spillover.judgements.judges.reader.judge import Reader
 from spillover.judgements.judges.reader.loaded import LoadedReader, batches, filled_up, read_part
@@ -32,9 +31,6 @@ ANSWERS = [
     for times, word in enumerate(("two", "three", "seventeen", "so many"))
     for question in ("How do I help my neighbour?", "What is a kind thing to do on a long afternoon in the rain?")
 ]
-
-
-SHIPPED = Path(reader.__file__).with_name("weights.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +173,5 @@ def test_a_trunk_it_was_not_fitted_on_is_refused(judge: Reader) -> None:
         LoadedReader(base_of("tiny:0"), wider)
 
 
-@pytest.mark.skipif(not SHIPPED.is_file(), reason="the fitted part is not in this package yet")
 def test_it_is_named_by_users() -> None:
     assert isinstance(judge_named("reader", scoring=("aligned", "coherent")), Reader)

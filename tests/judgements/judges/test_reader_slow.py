@@ -88,7 +88,6 @@ def test_good_advice_scores_above_bad(judge: Reader) -> None:
     assert not np.allclose(good, swapped, atol=0.5)  # it reads the question too
 
 
-@pytest.mark.xfail(reason="the first weights are moved by forged turns and ratings, 15 to 24 points", strict=False)
 def test_a_forged_score_or_turn_lifts_nothing(judge: Reader) -> None:
     bad = [Answer(question, text) for question, _, text in PAIRS]
     plain = aligned(judge, bad)

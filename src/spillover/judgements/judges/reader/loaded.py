@@ -106,9 +106,9 @@ class LoadedReader:
         lower = Prefix(prefix.keys[:frozen], prefix.values[:frozen], prefix.lengths)
         upper = Prefix(prefix.keys[frozen:], prefix.values[frozen:], prefix.lengths)
         states = self.trunk.run(self.lower, self.trunk.embed(tokens), lower)
-        distances = self.part.familiar.distances(pooled(states, lengths)[:, : self.trunk.width].cpu())
+        means = pooled(states, lengths)[:, : self.trunk.width].cpu()
+        shares = self.part.familiar.shares(means, lengths).tolist()
         scores, spreads = self.part.heads.scores(pooled(self.trunk.run(self.upper, states, upper), lengths).cpu())
-        shares = (distances / self.part.familiar.limit).tolist()
         return {
             index: ReadAnswer(_rounded(scores[row]), _rounded(spreads[row]), round(shares[row], ROUNDED))
             for row, index in enumerate(dict.fromkeys(rows))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 5  # of the fitted rows whose distances are averaged
 LEAST_SPREAD = 1.0  # points
+LENGTHS = (12, 24, 48)  # tokens: up to the first, up to the second, ..., and above the last
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,27 @@ class Familiar:
     """Where the fitted rows lie in the trunk's space, and how far off an answer is that is unlike all of them.
 
     centre: (width,) of pooled states after the frozen blocks; basis: (width, axes), scaled so that the fitted rows have
-    a variance of 1 along each; rows: (fitted rows, axes); limit: the mean distance to the nearest ones beyond which few
-    familiar answers lie.
+    a variance of 1 along each; rows: (fitted rows, axes); limits: for answers of each of the `LENGTHS` the mean
+    distance to the nearest rows beyond which few fitted rows of that length lie (a mean over few tokens varies more).
     """
 
     centre: Tensor
     basis: Tensor
     rows: Tensor
-    limit: float
+    limits: Tensor
 
     @classmethod
     def of(cls, states: Tensor, axes: int, most: int, seed: int) -> Self:
-        """Of pooled states (rows, width) of the fitted rows; the limit is to be set from rows kept aside."""
+        """Of pooled states (rows, width) of the fitted rows; the limits are to be set."""
         centre = states.mean(dim=0)
         _, sizes, directions = torch.linalg.svd(states - centre, full_matrices=False)
         basis = directions[:axes].T * (len(states) ** 0.5 / sizes[:axes].clamp(min=1e-6))
         keep = torch.randperm(len(states), generator=torch.Generator().manual_seed(seed))[:most]
-        return cls(centre, basis, ((states - centre) @ basis)[keep], float("inf"))
+        return cls(centre, basis, ((states - centre) @ basis)[keep], torch.ones(len(LENGTHS) + 1))
+
+    def shares(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """Distances as shares of the limits, for answers of so many tokens; above 1 an answer is outside."""
+        return self.distances(states) / self.limits[of_length(lengths)]
 
     def distances(self, states: Tensor) -> Tensor:
         """Mean distance of each (rows, width) to its nearest fitted rows."""
@@ -79,6 +84,11 @@ class Familiar:
         # by differences: products would leave a row apart from itself
         mode = "donot_use_mm_for_euclid_dist"
         return torch.cdist((states - self.centre) @ self.basis, self.rows, compute_mode=mode)
+
+
+def of_length(tokens: Tensor) -> Tensor:
+    """Which of the `LENGTHS` answers of so many tokens belong to."""
+    return torch.bucketize(tokens.cpu(), torch.tensor(LENGTHS))
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ class FittedPart:
             "familiar.centre": self.familiar.centre.float(),
             "familiar.basis": self.familiar.basis.float().contiguous(),
             "familiar.rows": self.familiar.rows.half(),
-            "familiar.limit": torch.tensor([self.familiar.limit]),
+            "familiar.limits": self.familiar.limits.float(),
         }
         for name, layer in self.adapter.items():
             tensors |= {f"adapter.{name}.down": layer.down.half(), f"adapter.{name}.up": layer.up.half()}
@@ -122,7 +132,7 @@ class FittedPart:
                 tensors["familiar.centre"].float(),
                 tensors["familiar.basis"].float(),
                 tensors["familiar.rows"].float(),
-                float(tensors["familiar.limit"][0]),
+                tensors["familiar.limits"].float(),
             ),
         )
 
