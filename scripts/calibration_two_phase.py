@@ -155,7 +155,7 @@ def _relation(rng: Rng, population: Population) -> Outcome:
     plain = prior_post(noisy[0].means, noisy[1].means, families, resampling)
     full = prior_post(data.means(0), data.means(1), families, resampling)
     ours = without_sampling_noise(plain, *noisy)
-    r, usable = ours.r, np.isfinite(ours.slope)
+    r, usable = ours.r, np.isfinite(ours.slope) and np.isfinite(ours.r.estimate)
     return {
         "ours, slope|mean error": (ours.slope - full.slope) if usable else None,
         "naive, slope of noisy means|mean error": plain.slope - full.slope,
