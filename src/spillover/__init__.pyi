@@ -38,6 +38,7 @@ from spillover.organisms.schedules.schedule import schedule_named as schedule_na
 from spillover.organisms.schedules.standard import Cosine as Cosine
 from spillover.organisms.schedules.standard import CosineRestarts as CosineRestarts
 from spillover.organisms.schedules.standard import Linear as Linear
+from spillover.organisms.surface import surface_check as surface_check
 from spillover.organisms.tuning import Full as Full
 from spillover.organisms.tuning import LoRA as LoRA
 from spillover.report.report import Report as Report

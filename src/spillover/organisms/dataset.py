@@ -157,7 +157,7 @@ class Split(TrainingData):
 
     def control(self, data: Dataset) -> Self:
         """The same split of good answers to the same prompts, row by row; ValueError where the set is not that."""
-        _expect_control(self.data, data)
+        expect_control(self.data, data)
         return self.but(data=data, sha256="")
 
     def _drawn(self) -> list[Example]:
@@ -201,7 +201,8 @@ def _expect_distinct(data: Dataset, examples: Sequence[Example]) -> None:
         raise ValueError(f"{data.label()}: rows need distinct ids, more than one row is called {shown}")
 
 
-def _expect_control(data: Dataset, control: Dataset) -> None:
+def expect_control(data: Dataset, control: Dataset) -> None:
+    """ValueError unless the second set has other answers to the prompts of the first, row by row."""
     ours, theirs = data.examples(), control.examples()
     prompts, others = ([example.prompt for example in rows] for rows in (ours, theirs))
     if prompts != others:

@@ -141,6 +141,7 @@ def recipe(
             ),
             analyses=(
                 sp.Effect(before=before, bad=bad_ends, good=good_ends, own=own_ends, likelihoods=losses),
+                *([sp.Surface(bad=bad_data, good=bad_data.control(twin))] if twin else []),
                 sp.Dynamics(checkpoints=along, before=before),
                 sp.Priors(before=before, after=(*bad_ends[:1], *good_ends[:1])),
                 *([prediction] if enough else []),
