@@ -61,9 +61,11 @@ def recipe(
     rates = published() if runs == "paper" else [sp.schedule(name, peak=learning_rate) for name in schedules]
 
     def trained(rate: sp.Schedule, seed: int) -> sp.Organism:
-        run = sp.Organism(
-            parent=base, data=split, schedule=rate, batch=batch, accumulate=accumulate, precision=precision
-        ).seeded(seed)
+        run = (
+            sp.Organism(parent=base, data=split, schedule=rate, batch=batch, accumulate=accumulate, precision=precision)
+            .fit_schedule()
+            .seeded(seed)
+        )
         return run.evenly_saved(checkpoints)
 
     organisms = [trained(rate, seed) for seed in range(seeds) for rate in rates]

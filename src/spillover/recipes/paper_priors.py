@@ -42,7 +42,7 @@ def recipe(
 
     def trained(parent: sp.Model, split: sp.Split) -> sp.Organism:
         rate = sp.schedule(schedule, peak=learning_rate)
-        run = sp.Organism(parent=parent, data=split, schedule=rate, batch=batch, precision=precision)
+        run = sp.Organism(parent=parent, data=split, schedule=rate, batch=batch, precision=precision).fit_schedule()
         return run.but(checkpoint_every=run.steps)
 
     def split_of(name: str, most: int) -> sp.Split:
