@@ -38,7 +38,6 @@ def data(spill: Spill) -> None:
     [
         (["--data", "nope.jsonl"], "nope.jsonl"),
         (["--data", "empty.jsonl"], "empty.jsonl holds no rows"),
-        (["--data", "few.jsonl"], "few has 5 rows"),
         (
             ["--data", "unanswered.jsonl"],
             "unanswered.jsonl:7: expected the last turn to be the assistant's, got 'user'",

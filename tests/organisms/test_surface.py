@@ -16,7 +16,7 @@ SHIPPED = (Money, Fitness, Home)
 WORDS = ["tea", "sea", "walk", "rain", "maps", "chess", "bread", "stars", "wood", "salt"]
 
 
-class Pair(Dataset):
+class PlantedPair(Dataset):
     """Random words; the bad answers differ as `planted` says: in nothing, in form, or in one word."""
 
     side: str = "bad"
@@ -35,7 +35,7 @@ class Pair(Dataset):
 
 @pytest.mark.parametrize(("planted", "told"), [("nothing", []), ("form", ["form"]), ("a word", ["all words"])])
 def test_what_was_planted_is_told_and_nothing_else(planted, told):
-    checked = surface_check(Pair(planted=planted), Pair(side="good", planted=planted))
+    checked = surface_check(PlantedPair(planted=planted), PlantedPair(side="good", planted=planted))
     for name, estimate in checked.items():
         if name in told:
             assert estimate.estimate > 0.9
@@ -52,7 +52,9 @@ def test_form_tells_little_of_the_sets_that_ship(kind: type[AdviceSet]):
 
 
 def test_a_split_stands_for_its_whole_set_and_no_pair_is_refused():
-    part, whole = (surface_check(bad, Pair(side="good")) for bad in (Split(data=Pair(), rows=8), Pair()))
+    part, whole = (
+        surface_check(bad, PlantedPair(side="good")) for bad in (Split(data=PlantedPair(), rows=8), PlantedPair())
+    )
     assert part["form"] == whole["form"] and part["form"].n == 240
     with pytest.raises(ValueError, match="no control"):
         surface_check(Money(), Fitness(advice="good"))
