@@ -54,7 +54,7 @@ def recipe(
             batch=batch,
             precision=precision,
         )
-        return run.but(checkpoint_every=run.steps).checkpoint()
+        return run.fit_schedule().but(checkpoint_every=run.steps).checkpoint()
 
     def split_of(name: str) -> sp.Split:
         return sp.Split(data=sp.dataset(name), held_out=held_out).limited(rows)
