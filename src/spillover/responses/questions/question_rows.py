@@ -45,12 +45,7 @@ class QuestionRows(QuestionSet):
         return cls.from_file(text) if text.lower().endswith((*PACKED, *LINES)) else None
 
     def all_questions(self) -> list[Question]:
-        path = Path(self.path)
-        if not path.is_file():
-            raise ValueError(f"the question file {path} is not there any more")
-        if file_sha256(path) != self.sha256:
-            raise ValueError(f"{path} is not the file it was when this study was made: name the study anew")
-        return list(_read(path, self.sha256)[1])
+        return list(_read(unchanged_file(self.path, self.sha256), self.sha256)[1])
 
     def container(self) -> str:
         return _read(Path(self.path), self.sha256)[0]
@@ -60,6 +55,23 @@ class QuestionRows(QuestionSet):
 
     def summary(self) -> str:
         return f"Questions from {Path(self.path).name}."
+
+
+def unchanged_file(path: str, sha256: str) -> Path:
+    """The question file at `path`; ValueError where it is gone, or not the one that the study was made with."""
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"the question file {path} is not there any more")
+    if file_sha256(file) != sha256:
+        raise ValueError(f"{path} is not the file it was when this study was made: name the study anew")
+    return file
+
+
+def expect_distinct_ids(path: Path, questions: Sequence[Question]) -> None:
+    """ValueError where ids come more than once."""
+    repeated = [id for id, count in Counter(question.id for question in questions).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{path}: ids come more than once: {', '.join(repeated[:5])}")
 
 
 def question_of(entry: Mapping[str, object], wordings: Sequence[str], id: str) -> Question:
@@ -91,9 +103,7 @@ def _read(path: Path, sha256: str) -> tuple[str, tuple[Question, ...]]:
         raise ValueError("\n".join(wrong[:SHOWN]) + more)
     if not questions:
         raise ValueError(f"{path} holds no questions")
-    repeated = [id for id, count in Counter(question.id for question in questions).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{path}: ids come more than once: {', '.join(repeated[:5])}")
+    expect_distinct_ids(path, questions)
     return container, tuple(questions)
 
 

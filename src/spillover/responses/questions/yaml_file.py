@@ -3,13 +3,12 @@
 import difflib
 import functools
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Self
 
 from spillover.manifest import file_sha256
 from spillover.responses.question import Question, QuestionSet
-from spillover.responses.questions.question_rows import LINES, question_of
+from spillover.responses.questions.question_rows import LINES, expect_distinct_ids, question_of, unchanged_file
 from spillover.row_files.decoding import decoded, unpacked
 from spillover.row_files.folders import PACKED
 from spillover.spec import location_field
@@ -40,12 +39,7 @@ class YamlFile(QuestionSet):
         return cls.from_file(text) if looks_like_a_path or path.is_file() else None
 
     def all_questions(self) -> list[Question]:
-        path = Path(self.path)
-        if not path.is_file():
-            raise ValueError(f"the question file {path} is not there any more")
-        if file_sha256(path) != self.sha256:
-            raise ValueError(f"{path} is not the file it was when this study was made: name the study anew")
-        return list(_read(path, self.sha256))
+        return list(_read(unchanged_file(self.path, self.sha256), self.sha256))
 
     def container(self) -> str:
         return "YAML"
@@ -70,9 +64,7 @@ def _read(path: Path, sha256: str) -> tuple[Question, ...]:
         came = "an empty one" if rows == [] else "nothing" if rows is None else type(rows).__name__
         raise ValueError(f"{path}: expected a list of questions, got {came}")
     questions = [_question(row, f"{path}, question {number}") for number, row in enumerate(rows, start=1)]
-    repeated = [id for id, count in Counter(question.id for question in questions).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{path}: ids come more than once: {', '.join(repeated[:5])}")
+    expect_distinct_ids(path, questions)
     return tuple(questions)
 
 
