@@ -28,14 +28,17 @@ def largest_within(minutes: float, sizes: Sequence[Size], build: Callable[[Size]
     if not minutes > 0:
         raise ValueError(f"--minutes has to be above 0, got {minutes:g}")
     speed = relative_speed(native_precision())
-    times = [estimated_seconds(build(size), speed) for size in sizes]
-    fitting = [place for place, seconds in enumerate(times) if seconds <= 60 * minutes]
-    place = fitting[-1] if fitting else 0
+    chosen, seconds = sizes[0], estimated_seconds(build(sizes[0]), speed)
+    fits = seconds <= 60 * minutes
+    for size in sizes[1:] if fits else ():
+        if (longer := estimated_seconds(build(size), speed)) > 60 * minutes:
+            break
+        chosen, seconds = size, longer
     reason = (
-        f"about {times[place] / 60:.1f} of {minutes:g} minutes, by the speed measured here ({speed:.2g} times the "
+        f"about {seconds / 60:.1f} of {minutes:g} minutes, by the speed measured here ({speed:.2g} times the "
         f"reference's)"
     )
-    return sizes[place], reason if fitting else f"{reason}: more than that, and the least there is"
+    return chosen, reason if fits else f"{reason}: more than that, and the least there is"
 
 
 def estimated_seconds(study: Artefact, speed: float) -> float:
