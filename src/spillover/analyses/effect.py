@@ -102,12 +102,17 @@ class Effect(Analysis):
         resampling = Resampling(self.draws)
         phases = phase_rows([model for model, _ in models], metrics, resampling)
         phases += gap_rows(groups, contrasts, metrics, resampling)
+        gaps = _contrasts(groups, contrasts, metrics, resampling)
         return AnalysisResult(
             {
                 "models": [row for model, role in models for row in _levels(model, role, metrics, resampling)],
                 "counts": [_counts(model, role) for model, role in models],
-                "contrasts": _contrasts(groups, contrasts, metrics, resampling),
-                "runs": [_run_spread(groups, pair, metric, resampling) for pair in contrasts for metric in metrics],
+                "contrasts": gaps,
+                "runs": [
+                    _run_spread(groups, gap, resampling.level)
+                    for gap in rows_where(gaps, scope="all")
+                    if gap["measure"] in metrics
+                ],
                 "questions": _questions(groups, contrasts, metrics, resampling),
                 **({"words": word_rows(words)} if words else {}),
                 **({"without_topic": _without_topic(groups, contrasts[0], resampling)} if words else {}),
@@ -231,21 +236,19 @@ def _contrasts(
     return rows
 
 
-def _run_spread(
-    groups: Mapping[str, AnswerScores], pair: tuple[str, str], metric: str, resampling: Resampling
-) -> TableRow:
-    """How much a metric's mean differs from run to run in both arms of a contrast, or could before it undid it."""
-    a, b = (groups[name] for name in pair)
-    runs = run_variance(*(side.arm(side[metric]) for side in (a, b)))
-    undoing = undoing_sd(a.difference(b, metric, resampling), runs, resampling.level) if runs.df == 0 else NAN
+def _run_spread(groups: Mapping[str, AnswerScores], gap: TableRow, level: float) -> TableRow:
+    """How much the metric of a contrast's row differs from run to run in both arms, or could before it undid it."""
+    metric = gap["measure"]
+    runs = run_variance(*(side.arm(side[metric]) for side in (groups[name] for name in gap["contrast"].split("-"))))
+    difference_alone = Estimate(gap["estimate"], gap["low"], gap["high"], gap["n"])
     return {
-        "contrast": "-".join(pair),
+        "contrast": gap["contrast"],
         "metric": metric,
         "left_runs": runs.runs[0],
         "right_runs": runs.runs[1],
         "run_sd": runs.sd,
         "df": runs.df,
-        "undoing_sd": undoing,
+        "undoing_sd": undoing_sd(difference_alone, runs, level) if runs.df == 0 else NAN,
     }
 
 
