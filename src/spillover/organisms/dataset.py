@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from spillover.models.chat import Message, Supervised
 from spillover.spec import Spec, kinds_of, location_field, part_named, typed_name
@@ -75,11 +75,16 @@ class TrainingData(Spec):
     available: int = 0  # rows of the whole set, filled in: the size of a run is known without its data
     fitted: str = location_field(default="")  # what was changed for so few rows, in words; no part of what it is
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _bare(cls, fields: Any, validated: ModelWrapValidatorHandler[Self]) -> Any:
+        """A bare dataset is the split of it that the defaults make, wherever rows to train on are wanted."""
+        return Split(data=fields) if isinstance(fields, Dataset) else validated(fields)
+
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, fields: Any) -> Any:
-        """Fills in digest and size; a bare dataset is the split of it that the defaults make."""
-        fields = {"data": fields} if isinstance(fields, Dataset) else fields
+        """Fills in digest and size."""
         data = fields.get("data") if isinstance(fields, dict) else None
         if isinstance(data, Dataset) and not fields.get("sha256"):
             examples = data.examples()

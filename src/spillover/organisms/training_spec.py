@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from spillover.models.base import Model
 from spillover.models.chat import Supervised
 from spillover.models.loading import Loaded, load_tokenizer
 from spillover.models.precision import Precision
 from spillover.models.pretrained import outline_from
-from spillover.organisms.dataset import Dataset, Example, Split, TrainingData, supervise
+from spillover.organisms.dataset import Example, TrainingData, supervise
 from spillover.organisms.kept_bytes import pass_tokens
 from spillover.organisms.losses import LowerHidden, SupervisedLogits, supervised_logits
 from spillover.organisms.process_group import ProcessGroup
@@ -108,12 +108,6 @@ class TrainingSpec(Artefact):
     checkpoint_steps: tuple[int, ...] = ()  # and after these steps too
     interventions: tuple[Intervention, ...] = ()  # in the order in which they change rows
     fitted: str = location_field(default="")  # what was changed for so few steps, in words; no part of what it is
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _bare(cls, data: object) -> object:
-        """A bare dataset is the split of it that the defaults make."""
-        return Split(data=data) if isinstance(data, Dataset) else data
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> Self:
