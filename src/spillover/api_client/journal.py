@@ -16,7 +16,7 @@ from typing import Any, Generic, Self, TypeVar
 JournalEntry = TypeVar("JournalEntry")
 JournalRow = dict[str, Any]  # what JSON holds under names
 FORMAT = 1
-CHECKSUM = "crc"
+CHECKSUM, NOTE = "crc", "note"
 
 
 class Journal(ABC, Generic[JournalEntry]):
@@ -30,6 +30,7 @@ class Journal(ABC, Generic[JournalEntry]):
     SYNC_EACH = False  # whether a line is on the disk when `add` returns
 
     def __init__(self) -> None:
+        self.notes: dict[str, JournalRow] = {}  # what there is to know of all entries, by name; the last one counts
         self._entries: dict[str, int | JournalEntry] = {}  # a place in the file, or the entry itself
         self._file: int | None = None
         self._path: Path | None = None
@@ -114,6 +115,11 @@ class Journal(ABC, Generic[JournalEntry]):
         start = self.append({"key": key} | self.to_row(entry))
         self._entries[key] = entry if start is None else start
 
+    def note(self, name: str, row: JournalRow) -> None:
+        """Keep a note on all entries, in the place of the one that has this name."""
+        self.append({NOTE: name, "row": row})
+        self.notes[name] = row
+
     def sync(self) -> None:
         """Have the disk hold what was appended."""
         if self._unsynced and self._file is not None:
@@ -135,7 +141,7 @@ class Journal(ABC, Generic[JournalEntry]):
             self._unsynced = True
             if self.SYNC_EACH:
                 self.sync()
-        if "journal" not in row:
+        if "journal" not in row and NOTE not in row:
             self.count(row)
         return start
 
@@ -176,6 +182,9 @@ class Journal(ABC, Generic[JournalEntry]):
             path.with_name(path.name + ".damaged").write_bytes(lines)
 
     def _take(self, row: JournalRow, start: int) -> None:
+        if NOTE in row:
+            self.notes[str(row[NOTE])] = dict(row["row"])
+            return
         if "key" in row:
             self.from_row(row)
         self.count(row)

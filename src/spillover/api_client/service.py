@@ -18,7 +18,7 @@ from spillover.api_client.pace import retry_after
 if TYPE_CHECKING:
     import httpx2
 
-CHAT, COMPLETIONS = "/chat/completions", "/completions"
+CHAT, COMPLETIONS, MODELS = "/chat/completions", "/completions", "/models"
 TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
 MOST_BYTES, CHUNK = 16 << 20, 1 << 16  # of a reply, as sent and unpacked; read at once
 KEY_RUN = 8  # characters of a key in a row that tell a part of it
@@ -137,6 +137,21 @@ class Service:
         if reported:
             raise RetryableError("an error under status 200")
         return reply
+
+    async def models(self, patience: float) -> object:
+        """The service's list of models, decoded; None where it has none, RetryableError where that may pass."""
+        import httpx2
+
+        try:
+            async with asyncio.timeout(min(patience, self.address.timeout)):
+                async with self._http.stream("GET", self.address.url + MODELS) as response:
+                    text = await _bounded_text(response)
+            listing = json.loads(text) if response.status_code == 200 else None
+        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, ValueError, RecursionError) as error:
+            raise RetryableError(f"no list of models ({type(error).__name__})") from None
+        if response.status_code in TRANSIENT:
+            raise RetryableError(f"status {response.status_code}")
+        return listing
 
     def _raise(self, status: int, error: object, text: str, wait: float | None) -> None:
         error = error if isinstance(error, dict) else {}

@@ -26,6 +26,7 @@ def judge_answers(
 
     A judge that is paid says before what it will take; with `only_plan` that is all.
     """
+    from spillover.judgements.judge import unlike_models
     from spillover.judgements.naming import judge_named
     from spillover.judgements.score_file import estimate_score_file, score_file
 
@@ -51,6 +52,8 @@ def judge_answers(
         say(f"{metric}: {scored} of {facts['answers']} answers scored" + (f"; not: {missing}" if missing else ""))
     if (unlike := facts.get("outside")) and unlike["share"] is not None:
         say(f"outside: {unlike['share']:.1%} of the answers are unlike all that the judge was fitted on")
+    for text in unlike_models(facts):
+        say(text)
     say(facts["card"])
     print(one_line(facts["out"]))
 

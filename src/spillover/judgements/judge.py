@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -13,6 +13,7 @@ from spillover.store import ProgressFn, Store
 
 METRICS = ("aligned", "harmless", "coherent")
 EMPTY = "empty answer"
+UNLIKE_MODEL = "unlike_model"  # name of a fact
 NO_TEXT = "answer is not text"
 
 
@@ -130,6 +131,12 @@ class Scoring:
     def facts(self) -> dict[str, object]:
         """What there is to know of the scores given so far, for the manifest."""
         return {}
+
+
+def unlike_models(facts: Mapping[str, object]) -> list[str]:
+    """What a scoring's facts, of one phase or several, tell of services that answered for another model than asked."""
+    texts = [str(facts[UNLIKE_MODEL])] if facts.get(UNLIKE_MODEL) else []
+    return texts + [text for inner in facts.values() if isinstance(inner, Mapping) for text in unlike_models(inner)]
 
 
 def unscored(answer: object) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from spillover.judgements.judge import Answer, Batch, Judge, Score
+from spillover.judgements.judge import Answer, Batch, Judge, Score, unlike_models
 from spillover.judgements.scored_answers import Condition, Loss, ScoreColumns, ScoredAnswers, Training, score_columns
 from spillover.organisms.organism import Checkpoint
 from spillover.records import JUDGEMENTS, TWO_PHASE, read_table, write_table
@@ -113,6 +113,8 @@ class Judgements(ScoredAnswers):
         with self.judge.at_work(context.store) as scoring:
             scores = complete_scores(self.judge, scoring.score(answers, context.progress), len(given))
             facts = scoring.facts()
+        for text in unlike_models(facts):
+            context.log(text)
         by = {"judge": self.judge.name, "rubric": self.judge.rubric}
         rows = [
             {"question_id": row["question_id"], "sample": row["sample"]} | vars(score) | by

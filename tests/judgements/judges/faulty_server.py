@@ -48,6 +48,8 @@ class Script:
         self.logprobs = True
         self.heard: Callable[[str], None] = lambda digest: None
         self.busy = self.most_busy = 0
+        self.serves: list[Any] = []  # lists of models, or whole replies, given in turn; the last again and again
+        self.listed: list[str] = []  # paths of requests for it
 
     def fault(self, prompt: str) -> str | None:
         """The fault that this call meets."""
@@ -232,6 +234,14 @@ class Server:
         headers = dict(re.findall(r"^([\w-]+): *(.*?)\r$", head, re.MULTILINE))
         headers = {name.lower(): value for name, value in headers.items()}
         body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))) or b"{}")
+        if head.startswith("GET "):
+            served = script.serves[min(len(script.listed), len(script.serves) - 1)] if script.serves else None
+            script.listed.append(head.split()[1])
+            listing = as_json(200, {"object": "list", "data": served}) if isinstance(served, list) else served
+            status, _, content = listing or error(404, "no such page")
+            writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(content)}\r\n\r\n".encode() + content)
+            await writer.drain()
+            return True
         script.at.append(time.monotonic())
         script.bodies.append(body)
         script.keys.append(headers.get("authorization"))

@@ -144,7 +144,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("vllm") / "log"
     with open(log, "w") as handle:
         script = CHECKOUT / "scripts" / "vllm_server.sh"
-        words = ["sh", script, "serve", venv, model, port]
+        words = ["sh", script, "serve", venv, model, port, "served"]
         server = subprocess.Popen(words, stdout=handle, stderr=handle, start_new_session=True)
     try:
         until = time.monotonic() + READY

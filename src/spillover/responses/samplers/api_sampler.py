@@ -16,6 +16,7 @@ from pydantic import Field
 
 from spillover.api_client.client import ApiClient, ApiLimits, CallFailed, run
 from spillover.api_client.journal import Journal, JournalRow
+from spillover.api_client.served import expect_same_model
 from spillover.api_client.service import (
     CHAT,
     COMPLETIONS,
@@ -88,6 +89,7 @@ class APISampler(Sampler):
     requests_per_minute: float | None = location_field(None, gt=0)
     timeout: float = location_field(300.0, gt=0)  # seconds, of one call
     first_wait: float = location_field(1.0, gt=0)  # seconds, after a first fault; doubled after each more
+    moved: bool = location_field(False)  # the service names another path, and the model is the same
     limit_as: Literal["max_tokens", "max_completion_tokens"] = location_field("max_tokens")  # as the service calls it
 
     def refuse(self, asked: AnswerSet) -> None:
@@ -155,6 +157,7 @@ class APISampler(Sampler):
 
         left = len(missing) / asked.count
         async with client.connected(journal):
+            await expect_same_model(client.service, journal, self.model, self.moved, "answers")
             await client.each(missing, ask, lambda share: context.progress(1 - left * (1 - share)))
 
     def _body(self, asked: AnswerSet, chat: Chat, question: Question, sample: int) -> dict[str, object]:

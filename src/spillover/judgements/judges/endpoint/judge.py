@@ -56,6 +56,7 @@ class Endpoint(Judge):
     limit_as: Literal["max_tokens", "max_completion_tokens"] | None = location_field(None)  # its name of reply_tokens
     timeout: float = location_field(60.0, gt=0)  # seconds, of one call
     first_wait: float = location_field(1.0, gt=0)  # seconds, after a first fault; doubled after each more
+    moved: bool = location_field(False)  # the service names another path, and the model is the same
     price_in: float | None = location_field(None, ge=0)  # of a million tokens
     price_out: float | None = location_field(None, ge=0)
     max_cost: float | None = location_field(None, gt=0)  # of all that this judge's ledger in a store may have cost
@@ -121,7 +122,7 @@ class Endpoint(Judge):
     def at_work(self, store: Store | None) -> Iterator[Scoring]:
         about = {"judge": encode(self, identity=True), "rubrics": self.rubrics.texts()}
         with Ledger.open(self.ledger(store), about) as ledger:
-            yield JudgeClient(self._requests(), self._limits(), self._budget(), ledger)
+            yield JudgeClient(self._requests(), self._limits(), self._budget(), ledger, self.moved)
 
     def estimate(self, batches: Iterable[Batch], store: Store | None) -> str:
         ledger = Ledger.peek(self.ledger(store))

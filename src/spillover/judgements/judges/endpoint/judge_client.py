@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from spillover.api_client.client import TRIES, ApiClient, ApiLimits, CallFailed, NoMoreCalls, run
+from spillover.api_client.served import NOTE as SERVED
+from spillover.api_client.served import expect_same_model, expect_unchanged
 from spillover.api_client.service import RejectedRequest, RetryableError, ServiceDown
-from spillover.judgements.judge import Answer, Score, Scoring, unscored
+from spillover.judgements.judge import UNLIKE_MODEL, Answer, Score, Scoring, unscored
 from spillover.judgements.judges.endpoint.costs import Budget
 from spillover.judgements.judges.endpoint.ledger import Ledger, Reply, Usage
 from spillover.judgements.judges.endpoint.replies import Unreadable, parse_score, reported_usage
@@ -22,14 +24,20 @@ from spillover.store import ProgressFn
 
 UNREADABLE = 3  # replies to one question that cannot be read, before the score is missing: they are paid
 REJECTIONS = 20  # requests rejected in a row, none taken before: it is not the answers
+KEPT = "scores"  # what the ledger holds
 LOOK = 0.02  # seconds between two looks at whether calls that are under way left room in the budget
 
 
 class JudgeClient(Scoring):
-    """Scores from a ledger, and over the network what it lacks."""
+    """Scores from a ledger, and over the network what it lacks.
 
-    def __init__(self, requests: Requests, limits: ApiLimits, budget: Budget, ledger: Ledger) -> None:
-        self._requests, self._budget, self._ledger = requests, budget, ledger
+    moved: the service names another path for its model than the ledger does, and it is the same model.
+    """
+
+    def __init__(
+        self, requests: Requests, limits: ApiLimits, budget: Budget, ledger: Ledger, moved: bool = False
+    ) -> None:
+        self._requests, self._budget, self._ledger, self._moved = requests, budget, ledger, moved
         self._client = ApiClient(limits, REJECTIONS)
         self._failed: dict[str, Score] = {}  # not in the ledger: another time the service may do better
         self._models: Counter[str] = Counter()
@@ -40,6 +48,9 @@ class JudgeClient(Scoring):
         requests = [request for request in self._requests.about(answers) if request.key not in self._ledger]
         if requests:
             run(self._ask_all(requests, progress))
+        elif answers and not self._tried:
+            run(expect_unchanged(self._client.limits.address, self._ledger, self._requests.model, self._moved, KEPT))
+            self._tried = True
         scores = [self._scores(answer) for answer in answers]
         if len(self._models) > 1 and not self._warned:
             self._warned = True
@@ -59,9 +70,18 @@ class JudgeClient(Scoring):
                 "tokens_written": used.written,
                 "cost": self._budget.prices.cost(used),
                 "reported_models": dict(sorted(self._models.items())),
+                UNLIKE_MODEL: self._unlike_names(),
+                "served_model": self._ledger.notes.get(SERVED),
                 "rubric_texts": self._requests.rubrics.texts(),
             }
         }
+
+    def _unlike_names(self) -> str:
+        """What to tell of models that the service names otherwise than they were asked for; empty: nothing."""
+        asked = self._requests.model
+        unlike = {name: count for name, count in sorted(self._models.items()) if name != asked}
+        named = ", ".join(f"{name} ({count:,})" for name, count in list(unlike.items())[:5])
+        return f"asked for {asked}, the service says that scores are of {named}" if unlike else ""
 
     def _scores(self, answer: Answer) -> list[Score]:
         reason, scores = unscored(answer.answer), []
@@ -82,6 +102,8 @@ class JudgeClient(Scoring):
         async with self._client.connected(self._ledger):
             if not self._tried:
                 await self._try_service()
+                name, service = self._requests.model, self._client.service
+                await expect_same_model(service, self._ledger, name, self._moved, KEPT)
                 self._tried = True
             left = await self._client.each(requests, self._ask, progress)
         if left:
