@@ -87,22 +87,40 @@ def specimen(cls: type[Spec]) -> Spec:
         before, after = specimen(kind_named("Activations")), specimen(kind_named("Checkpoint"))
         pair = {"training_before": before, "evaluation_before": before}
         return cls(**pair, training_after=(before.but(model=after),), evaluation_after=(before.but(model=after),))
-    if cls.__name__ in ("Direction", "Steering"):
-        before, after = specimen(kind_named("Activations")), specimen(kind_named("Checkpoint"))
-        pair = {"before": before, "after": before.but(model=after)}
-        if cls.__name__ == "Direction":
-            return cls(**pair, layer=1)
-        directions = (specimen(kind_named("Direction")),)
-        return cls(evaluation_before=pair["before"], evaluation_after=pair["after"], directions=directions)
+    if cls.__name__ == "Steering":
+        shift = specimen(kind_named("MeanShift"))
+        return cls(evaluation_before=shift.before, evaluation_after=shift.after, directions=(shift,))
     if cls.__name__ == "Steered":
-        direction = specimen(kind_named("Direction"))
+        direction = specimen(kind_named("MeanShift"))
         return cls(model=direction.before.model, direction=direction)
+    if issubclass(cls, kind_named("Direction")):
+        return cls(**_direction_fields(cls.__name__))
     if cls.__name__ == "OwnAnswers":
         return own_answers(decode(STAND_INS["Split"]), decode(STAND_INS["Model"]))
     if cls.__name__ == "Agreement":
         return cls(judgements=(specimen(kind_named("Judgements")),) * 2)
     needed = {name: field.annotation for name, field in cls.model_fields.items() if field.is_required()}
     return cls(**{name: _value(annotation) for name, annotation in needed.items()})
+
+
+def _direction_fields(name: str) -> dict[str, Any]:
+    """What a kind of direction is made from."""
+    activations = specimen(kind_named("Activations"))
+    if name == "MeanShift":
+        after = activations.but(model=specimen(kind_named("Checkpoint")))
+        return {"before": activations, "after": after, "layer": 1}
+    if name == "RandomDirection":
+        return {"like": specimen(kind_named("MeanShift")), "seed": 0}
+    if name == "PrincipalAxis":
+        return {"activations": activations, "layer": 1}
+    if name == "DecoderRow":
+        file = {"path": "features.safetensors", "sha256": "0" * 64}
+        return {"base": decode(STAND_INS["Model"]), "feature": 2, "layer": 1, **file}
+    scores = specimen(kind_named("Judgements"))
+    answered = activations.but(prompts=kind_named("AnsweredPrompts")(responses=scores.responses))
+    if name == "ScoreContrast":
+        return {"activations": answered, "scores": scores, "layer": 1}
+    return {"high": answered, "low": activations, "layer": 1}  # between two sets
 
 
 def _value(annotation: Any) -> Any:

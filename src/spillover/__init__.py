@@ -24,7 +24,8 @@ The parts, in the order of the paper's method section:
     2 sample     Responses, QuestionSelection, FreeForm, or sp.questions("my.yaml"); Sampling; samplers: LocalSampler,
                  APISampler, VLLMSampler; Likelihoods
     3 judge      Judgements; judges: Embedded, LocalModel, Endpoint, TwoPhase, or sp.judge("endpoint:gpt-4o-2024-08-06")
-    4 look in    Activations of TrainingPrompts or EvaluationPrompts; Direction; Steered models
+    4 look in    Activations of TrainingPrompts or EvaluationPrompts; directions: MeanShift, Contrast, Leace,
+                 RandomDirection; Steered models
     5 analyse    Effect, Dynamics, Trajectories, Minima, Priors, Prediction, Geometry, Steering, Agreement, Examples
     6 show       Report(title=..., analyses=(...)): one page, every number with its table
 

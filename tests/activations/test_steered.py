@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from spillover.activations.activations import Activations, read_activations
-from spillover.activations.direction import Direction, read_direction
+from spillover.activations.direction import read_direction
+from spillover.activations.directions.mean_shift import MeanShift
+from spillover.activations.directions.random_direction import RandomDirection
 from spillover.activations.prompts import EvaluationPrompts, TrainingPrompts
 from spillover.activations.steered import Steered
 from spillover.models.base import Base, Model
@@ -28,10 +30,10 @@ ASKED = QuestionSelection(source=FreeForm(), formats=("raw",))
 EVALUATION = EvaluationPrompts(questions=ASKED)
 
 
-def direction(tiny: Base, layer: int = 0, **more: object) -> Direction:
+def direction(tiny: Base, layer: int = 0) -> MeanShift:
     prompts = TrainingPrompts(split=Split(data=Money(), rows=6))
     before, after = (Activations(model=model, prompts=prompts) for model in (tiny, OTHER))
-    return Direction(before=before, after=after, layer=layer, **more)
+    return MeanShift(before=before, after=after, layer=layer)
 
 
 def held(model: Model, store: Store, site: str) -> np.ndarray:
@@ -49,7 +51,7 @@ def test_the_direction_is_the_mean_shift_and_its_control_is_as_long(tiny: Base, 
     assert raw == pytest.approx(delta.mean(axis=0), abs=1e-6)
     assert np.linalg.norm(unit) == pytest.approx(1) and unit @ raw == pytest.approx(np.linalg.norm(raw))
     assert np.linalg.norm(matched) == pytest.approx(np.linalg.norm(delta, axis=1).mean(), rel=1e-6)
-    drawn = [direction(tiny, random=seed) for seed in (0, 1)]
+    drawn = [RandomDirection(like=made, seed=seed) for seed in (0, 1)]
     for control in drawn:
         store.get(control)
     vectors = [read_direction(control, store) for control in drawn]
@@ -100,7 +102,7 @@ def test_what_cannot_be_steered_is_refused(tiny: Base, store: Store) -> None:
     with pytest.raises(ValueError, match="takes the whole direction out"):
         Steered(model=tiny, direction=made, how="ablate", strength=2.0)
     with pytest.raises(ValueError, match="nothing can shift"):
-        Direction(before=made.before, after=made.before, layer=0)
+        MeanShift(before=made.before, after=made.before, layer=0)
     high = direction(tiny, layer=9)
     with pytest.raises(ValueError, match="no activations"):
         store.get(high)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from spillover.activations.direction import Direction
+from spillover.activations.directions.mean_shift import MeanShift
+from spillover.activations.directions.random_direction import RandomDirection
 from spillover.activations.steered import Steered
 from spillover.analyses.rows import row_where
 from spillover.analyses.steering import Steering
@@ -28,7 +29,8 @@ def study(planted: Planted, common: bool, far: float = 75) -> Steering:
             planted.activations(model, prompts, {site: start + shift}),
         )
     before, after = made["training"]
-    directions = [Direction(before=before, after=after, layer=1, random=seed) for seed in (None, 0, 1, 2)]
+    shift = MeanShift(before=before, after=after, layer=1)
+    directions = [shift, *(RandomDirection(like=shift, seed=seed) for seed in (0, 1, 2))]
     for direction in directions:
         planted.store.make(direction)
     steered = [Steered(model=BASE, direction=direction) for direction in directions]
@@ -76,7 +78,7 @@ def test_a_move_is_ranked_among_those_of_random_directions(planted, tmp_path, fa
 
 def test_what_does_not_fit_is_refused(planted):
     analysis = study(planted, True)
-    with pytest.raises(ValueError, match="controls are random"):
+    with pytest.raises(ValueError, match="RandomDirection"):
         analysis.but(controls=analysis.directions)
     with pytest.raises(ValueError, match="no steered version"):
         analysis.but(steered=(analysis.after,))

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from spillover.activations.activations import Activations, read_activations
 from spillover.activations.direction import Direction, Scaling, read_direction
+from spillover.activations.directions.mean_shift import MeanShift
+from spillover.activations.directions.random_direction import RandomDirection
 from spillover.activations.sites import layer_site
 from spillover.activations.steered import Steered
 from spillover.analyses.analysis import Analysis, AnalysisResult
@@ -42,8 +44,8 @@ class Steering(Analysis):
 
     evaluation_before: Activations
     evaluation_after: Activations
-    directions: tuple[Direction, ...]  # the mean shift, layer by layer
-    controls: tuple[Direction, ...] = ()  # random directions of the same layers
+    directions: tuple[MeanShift, ...]  # layer by layer
+    controls: tuple[RandomDirection, ...] = ()  # like the directions, at their layers
     before: Judgements | None = None  # of the models that are steered, unsteered
     after: Judgements | None = None
     steered: tuple[Judgements, ...] = ()
@@ -53,12 +55,12 @@ class Steering(Analysis):
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         pair = (self.evaluation_before.model, self.evaluation_after.model)
-        for direction in (*self.directions, *self.controls):
+        for direction in self.directions:
             if (direction.before.model, direction.after.model) != pair:
                 raise ValueError(f"{direction.summary()}: not the models whose evaluation prompts are given")
-        randoms = [[direction.random is not None for direction in side] for side in (self.directions, self.controls)]
-        if any(randoms[0]) or not all(randoms[1]):
-            raise ValueError("directions are shifts, controls are random directions")
+        for control in self.controls:
+            if control.like not in self.directions:
+                raise ValueError(f"{control.summary()}: it is like none of the directions")
         unsteered = {judgements.responses.model for judgements in (self.before, self.after) if judgements}
         for judgements in self.steered:
             model = judgements.responses.model
@@ -94,7 +96,7 @@ class Steering(Analysis):
         )
 
     def _explained(
-        self, context: BuildContext, direction: Direction, scaling: Scaling, families: Sequence[str]
+        self, context: BuildContext, direction: MeanShift, scaling: Scaling, families: Sequence[str]
     ) -> TableRow:
         """One layer and scaling: what the shift explains of each prompt, and what random directions do."""
         site, pooling = layer_site(direction.layer), direction.pooling
@@ -102,10 +104,9 @@ class Steering(Analysis):
             read_activations(context.path(side), site, pooling).astype(np.float64)
             for side in (self.evaluation_before, self.evaluation_after)
         )
-        same = [other for other in self.controls if (other.layer, other.pooling) == (direction.layer, pooling)]
-        fit, *random = (
-            shift_fit(start, end, read_direction(added, context.store, scaling)) for added in (direction, *same)
-        )
+        same = [control for control in self.controls if control.like == direction]
+        added: tuple[Direction, ...] = (direction, *same)
+        fit, *random = (shift_fit(start, end, read_direction(vector, context.store, scaling)) for vector in added)
         return {
             "layer": direction.layer,
             "pooling": pooling,
@@ -140,7 +141,7 @@ class Steering(Analysis):
                     "layer": steered.direction.layer if steered else None,
                     "scaling": steered.scaling if steered else None,
                     "strength": steered.strength if steered else None,
-                    "random": steered.direction.random is not None if steered else None,
+                    "random": isinstance(steered.direction, RandomDirection) if steered else None,
                     "metric": metric,
                     **scores.mean(metric, resampling).as_row(),
                     **dict.fromkeys(("moved", "moved_low", "moved_high", "moved_p")),

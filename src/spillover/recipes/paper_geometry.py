@@ -90,12 +90,8 @@ def recipe(
             ),
         ]
         start, end = inside(base, training), inside(bad, training)
-        directions = [sp.Direction(before=start, after=end, layer=layer) for layer in layers]
-        random = [
-            sp.Direction(before=start, after=end, layer=layer, random=seed)
-            for layer in layers
-            for seed in range(controls)
-        ]
+        directions = [sp.MeanShift(before=start, after=end, layer=layer) for layer in layers]
+        random = [sp.RandomDirection(like=direction, seed=seed) for direction in directions for seed in range(controls)]
         steered = [
             *(
                 sp.Steered(model=base, direction=direction, strength=strength)
