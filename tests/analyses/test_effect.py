@@ -107,3 +107,17 @@ def test_a_questions_interval_stays_within_what_scores_can_differ_by():
     assert (gap.estimate, gap.low, gap.high) == (15.0, -100.0, 100.0) and 0.8 < gap.p < 1
     near = paired_cells(np.array([50.0, 52.0]), np.array([40.0, 44.0]), cells, cells, 0.95)
     assert near.low == pytest.approx(9 - 12.706, abs=0.01) and near.high == pytest.approx(9 + 12.706, abs=0.01)
+
+
+def test_em_at_k_stands_beside_the_rates_and_grows_with_k(planted, tmp_path):
+    analysis, result = effect(planted, 25, 75, tmp_path)
+    for role in ("base", "bad", "good"):
+        model = next(row["model"] for row in result.tables["models"] if row["role"] == role)
+        rate = row_where(result.tables["models"], model=model, measure="em_strict")
+        twice = row_where(result.tables["models"], model=model, measure="em_at_2")
+        assert rate["estimate"] <= twice["estimate"] + 1e-9 and 0 <= twice["low"] <= twice["high"] <= 1
+    gap = row_where(result.tables["contrasts"], contrast="bad-good", measure="em_at_2", scope="all")
+    assert gap["n"] == 40 and gap["q"] is not None
+    assert not rows_where(result.tables["models"], measure="em_at_4")  # three answers to a prompt
+    table = next(block for block in analysis.show(result).blocks if getattr(block, "name", "") == "models")
+    assert table is not None and "em_at_2" in str(analysis.show(result).blocks)
