@@ -21,7 +21,7 @@ from spillover.organisms.datasets.shipped import Money
 from spillover.organisms.organism import Organism
 from spillover.organisms.schedules.schedule import schedule_named
 from spillover.records import LOG, LOSSES, PROMPTS, write_table
-from spillover.responses.question import QuestionSelection
+from spillover.responses.question import QuestionSelection, QuestionSet
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
@@ -40,12 +40,17 @@ class Planted:
     per_question: int = 3
     seed: int = 0
     scores: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    source: QuestionSet = field(default_factory=FreeForm)
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
-        self.asked = QuestionSelection(source=FreeForm(), formats=self.formats)
+        self.asked = QuestionSelection(source=self.source, formats=self.formats)
         self.questions = [question for question in self.asked.questions() for _ in range(self.per_question)]
         self.effect = {name: self.rng.normal(0, 12) for name in dict.fromkeys(q.question for q in self.questions)}
+
+    def asking(self, source: QuestionSet, seed: int = 1, **changes: Any) -> Planted:
+        """The same study with other questions, in one format; what they score stands beside the others."""
+        return Planted(self.store, ("raw",), self.per_question, seed, self.scores, source, **changes)
 
     def organism(
         self, advice: str = "bad", schedule: str = "linear", seed: int = 0, every: int | None = None

@@ -257,7 +257,7 @@ def refuse_repeated(sets: Sequence[ScoredAnswers], where: str) -> None:
             raise ValueError(
                 f"{earlier.subject} stands twice in {where}: one run would be counted as two; give it once"
             )
-        first, other = (_checkpoint(scores) for scores in (earlier, later))
+        first, other = (checkpoint_of(scores) for scores in (earlier, later))
         if first is None or other is None or first.step != other.step:
             continue
         if same_training(first.organism, other.organism):
@@ -270,9 +270,20 @@ def refuse_repeated(sets: Sequence[ScoredAnswers], where: str) -> None:
             )
 
 
-def _checkpoint(scores: ScoredAnswers) -> Checkpoint | None:
+def checkpoint_of(scores: ScoredAnswers) -> Checkpoint | None:
+    """The checkpoint of our own whose answers were judged; None for any other model, and for imports."""
     model = scores.responses.model if isinstance(scores, Judgements) else None
     return model if isinstance(model, Checkpoint) else None
+
+
+def run_and_step(scores: ScoredAnswers, store: Store) -> tuple[str, int]:
+    """Which training run answered, and after which step; an empty name and 0 where no training is at hand."""
+    if (checkpoint := checkpoint_of(scores)) is not None:
+        return checkpoint.organism.fingerprint, checkpoint.step
+    if not scores.trained:
+        return "", 0
+    training = scores.training(store)
+    return training.identity, training.step
 
 
 def pool_runs(scores: Sequence[AnswerScores], label: str) -> AnswerScores:
@@ -294,16 +305,19 @@ def less_format_mean(values: np.ndarray, formats: np.ndarray) -> Floats:
     return centred
 
 
-def refuse_unlike_scores(sets: Sequence[ScoredAnswers], allow_judges: bool = False) -> None:
+def refuse_unlike_scores(
+    sets: Sequence[ScoredAnswers], allow_judges: bool = False, conditions: Sequence[str] | None = None
+) -> None:
     """ValueError where sets answer other questions, under another prompting, or were scored by another judge.
 
     A difference between such sets is one of conditions, not of models (docs/method.md, mistake 3). `allow_judges` lets
     unlike judges and rubrics pass, as an analysis' `allow_unlike_judges` says; what they score has to be the same.
+    `conditions`: those that have to be shared, for sets that differ in others on purpose; None: all.
     """
     first = sets[0]
     for other in sets[1:]:
         ours, theirs = first.conditions(), other.conditions()
-        for what in (name for name in ours if name in theirs):
+        for what in (name for name in conditions or ours if name in theirs and name in ours):
             if ours[what].unlike(theirs[what]) and not (allow_judges and what in JUDGING):
                 raise ValueError(
                     f"{first.subject} and {other.subject} cannot be compared: {what} {ours[what].describe()!r} "

@@ -76,7 +76,7 @@ def run_variance(*arms: Arm) -> RunVariance:
     Families that a run lacks a score in are left out of it. Run means weigh families by their number of questions, as
     the mean over questions does.
     """
-    tables = [_run_by_family(arm) for arm in arms if arm.runs > 1]
+    tables = [run_by_family(arm) for arm in arms if arm.runs > 1]
     df = sum(len(means) - 1 for means, _ in tables)
     counts = tuple(arm.runs for arm in arms)
     if df == 0 or any(means.shape[1] < 2 for means, _ in tables):
@@ -101,7 +101,7 @@ def with_runs(estimate: Estimate, a: Arm, b: Arm, resampling: Resampling = DEFAU
     from scipy.stats import t
 
     runs = run_variance(a, b)
-    gaps, families = _family_gaps(a, b)
+    gaps, families = family_gaps(a, b)
     if runs.df == 0 or np.isnan(estimate.low) or np.isnan(estimate.high) or families < 2:
         return estimate
     excess = max(runs.variance - runs.interaction, 0.0) * runs.share
@@ -143,7 +143,7 @@ def undoing_sd(estimate: Estimate, runs: RunVariance, level: float = 0.95) -> fl
     return float(np.sqrt((estimate.estimate**2 - reach**2) / runs.share)) / z
 
 
-def _run_by_family(arm: Arm) -> tuple[Floats, Floats]:
+def run_by_family(arm: Arm) -> tuple[Floats, Floats]:
     """Mean score of each run in each family that every run has: (runs, families), and the families' weights, sum 1."""
     run, run_names = codes("run", arm.run if arm.run is not None else (), len(arm.values))
     family, family_names = codes("family", arm.family, len(arm.values))
@@ -162,7 +162,7 @@ def _run_by_family(arm: Arm) -> tuple[Floats, Floats]:
     return np.asarray(by_family[:, full] / sizes[full]), np.asarray(sizes[full] / sizes.sum())
 
 
-def _family_gaps(a: Arm, b: Arm) -> tuple[float, int]:
+def family_gaps(a: Arm, b: Arm) -> tuple[float, int]:
     """Variance of the mean difference from the scatter of families (linearised), and how many families there are."""
     mean_a, questions_a, families = question_means(a.values, a.question, a.family)
     mean_b, questions_b, _ = question_means(b.values, b.question)
