@@ -184,7 +184,8 @@ def test_a_manifest_that_is_not_one_is_damage(text: str, store: Store) -> None:
 
 def test_a_seal_holds_whatever_the_facts_are(tmp_path: Path) -> None:
     facts = {2: "two", 10: "ten", "é": (1, 2.5, None, float("inf")), "nested": {3: [True]}}
-    write_manifest(tmp_path, {"facts": facts, "files": {}})
+    kept = {"spec": {}, "fingerprint": "0", "summary": "", "units": 1, "files": {}, "needs": {}}
+    write_manifest(tmp_path, kept | {"facts": facts, "made": {"finished": "", "seconds": 0, "versions": {}}})
     assert read_manifest(tmp_path)["facts"]["10"] == "ten"
 
 

@@ -11,9 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from spillover.regular_files import unlike_a_file
+
 MANIFEST = "manifest.json"
+LARGEST = 64 << 20  # bytes of a manifest
 SETTLED = 2e9  # nanoseconds: a file changed just now may change again within one tick of the file system's clock
 Manifest = dict[str, Any]  # spec, fingerprint, summary, units, files, needs, facts, made; plain JSON
+_Types = type | tuple[type, ...]
 FileStats = dict[str, list[int]]  # by a file's name: what would change if someone wrote to it
 
 
@@ -24,13 +28,21 @@ class Damaged(ValueError):
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a finished artefact; Damaged where a byte of it is not as it was written."""
     try:
+        if (kind := unlike_a_file(folder / MANIFEST)) is not None:
+            raise Damaged(f"{MANIFEST}: is {kind}, not a file")
+        if (folder / MANIFEST).stat().st_size > LARGEST:
+            raise Damaged(f"{MANIFEST}: more than {LARGEST >> 20} MiB, which no manifest has")
         text = (folder / MANIFEST).read_bytes()
         data: Manifest = json.loads(text)
         del data["seal"]
+    except Damaged:
+        raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise Damaged(f"{MANIFEST}: cannot be read") from None
     if text != _sealed(data):
         raise Damaged(f"{MANIFEST}: not as it was written")
+    if (wrong := _unlike_a_manifest(data)) is not None:  # sealed by someone else than us
+        raise Damaged(f"{MANIFEST}: {wrong}")
     return data
 
 
@@ -67,14 +79,16 @@ def damage(folder: Path, contents: bool, trusted: FileStats | None = None) -> li
     for name, expected in files.items():
         path = folder / name
         try:
-            if not path.is_file():
+            if (kind := unlike_a_file(path)) is not None:
+                wrong.append(f"{name}: is {kind}, not a file")
+            elif not path.is_file():
                 wrong.append(f"{name}: deleted")
             elif path.stat().st_size != expected["bytes"]:
                 wrong.append(f"{name}: {path.stat().st_size} bytes, {expected['bytes']} were written")
             elif contents and (trusted or {}).get(name) != _stats(path) and file_sha256(path) != expected["sha256"]:
                 wrong.append(f"{name}: contents changed")
-        except OSError as error:
-            wrong.append(f"{name}: cannot be read ({error.strerror})")
+        except (OSError, ValueError) as error:
+            wrong.append(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})")
     return wrong
 
 
@@ -126,6 +140,26 @@ def plain_modes(folder: Path) -> None:
     """Give every file the mode of the manifest, a plain file: safetensors writes its own for its owner alone."""
     for path in (path for path in folder.rglob("*") if path.is_file()):
         path.chmod((folder / MANIFEST).stat().st_mode)
+
+
+def _unlike_a_manifest(data: Manifest) -> str | None:
+    """What a sealed file lacks to be a manifest; None where it has it all."""
+    kinds: dict[str, _Types] = {
+        **{"spec": dict, "fingerprint": str, "summary": str, "units": (int, float), "files": dict},
+        **{"needs": dict, "facts": dict, "made": dict},
+    }
+    wrong = [name for name, kind in kinds.items() if not isinstance(data.get(name), kind)]
+    made = data["made"] if isinstance(data.get("made"), dict) else {}
+    told: dict[str, _Types] = {"finished": str, "seconds": (int, float), "versions": dict}
+    wrong += [f"made.{name}" for name, kind in told.items() if not isinstance(made.get(name), kind)]
+    if wrong:
+        return f"no manifest of an artefact: {', '.join(wrong)} is not there or of another type"
+    for name, file in data["files"].items():
+        if name.startswith("/") or ".." in name.split("/") or "\0" in name:
+            return f"it names a file outside its folder, {name!r:.200}"
+        if not isinstance(file, dict) or type(file.get("bytes")) is not int or not isinstance(file.get("sha256"), str):
+            return f"it says nothing of the file {name!r:.200}"
+    return None
 
 
 def _file_stats(folder: Path) -> FileStats:

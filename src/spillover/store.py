@@ -8,6 +8,7 @@ SHA-256, the digests of what it was made from, and its own seal. A lock per fing
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -120,16 +121,24 @@ class Store:
 
     @classmethod
     def open(cls, root: Path | str) -> Self:
-        """The store in folder `root`, created where absent; ValueError where it cannot be written."""
+        """The store in folder `root`, created where absent; ValueError where it can be neither written nor read.
+
+        One that may only be read gives what is finished in it; making something there is a ValueError.
+        """
         path = Path(root).expanduser().absolute()
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            reason = None if os.access(path, os.W_OK | os.X_OK) else "no permission"
+            if not (path.is_dir() and os.access(path, os.R_OK | os.X_OK)):
+                path.mkdir(parents=True, exist_ok=True)
+                if not os.access(path, os.R_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, "no permission")
         except OSError as error:
-            reason = error.strerror
-        if reason:
-            raise ValueError(f"the store {path} cannot be written ({reason}): give another with --store")
+            raise ValueError(_not_written(path, error.strerror or str(error))) from None
         return cls(path)
+
+    @property
+    def writable(self) -> bool:
+        """Whether something can be made in it."""
+        return os.access(self.root, os.W_OK | os.X_OK)
 
     def path(self, artefact: Artefact) -> Path:
         """Where the artefact stands once it is finished."""
@@ -204,9 +213,7 @@ class Store:
     def verify(self) -> Iterator[tuple[Path, list[str]]]:
         """Every artefact's folder with what is wrong with it, file by file; the list is empty where all is well."""
         for folder in self.folders():
-            wrong = damage(folder, contents=True)
-            if not wrong and read_manifest(folder)["fingerprint"] != folder.name:
-                wrong = [f"{MANIFEST}: it is that of another artefact than the folder's name says"]
+            wrong = _of_another(folder) or damage(folder, contents=True)
             if wrong:  # the next `sound` reads every file again
                 with contextlib.suppress(OSError):
                     self._seen(folder).unlink(missing_ok=True)
@@ -227,6 +234,8 @@ class Store:
 
     def _left(self, folder: Path, remove: bool = False) -> bool:
         """Whether no live process works on the artefact that the folder belongs to; then it is taken away if asked."""
+        if not self.writable:
+            return not remove  # whoever may only read cannot tell
         with open(self._lock_file(*folder.name.split("-")[:2]), "a") as handle:
             free = _held(handle)
             if free and remove:
@@ -236,6 +245,9 @@ class Store:
     @contextlib.contextmanager
     def lock(self, artefact: Artefact, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the artefact's lock: one process makes it, others wait. The lock falls with the process that held it."""
+        if not self.writable and self.root.is_dir():  # nothing is made here, by us at least
+            yield
+            return
         with open(self._lock_file(artefact.kind, artefact.fingerprint), "a") as handle:
             if not _held(handle):
                 waiting()
@@ -249,6 +261,8 @@ class Store:
             yield _held(handle)
 
     def _make(self, artefact: Artefact, progress: ProgressFn, log: LogFn, upcoming: Sequence[Artefact]) -> None:
+        if not self.writable:
+            raise ValueError(_not_written(self.root, "no permission"))
         name = f"{artefact.kind}-{artefact.fingerprint}"
         for left in (self.root / "tmp").glob(f"{name}-*"):  # ours to clear: we hold the lock
             shutil.rmtree(left)
@@ -310,6 +324,19 @@ class Store:
 def artefacts_in(spec: Spec) -> list[Artefact]:
     """Every artefact inside a spec and the spec itself, each once, what is needed first."""
     return [node for node in walk(spec) if isinstance(node, Artefact)]
+
+
+def _not_written(root: Path, reason: str) -> str:
+    return f"the store {root} cannot be written ({reason}): give another with --store"
+
+
+def _of_another(folder: Path) -> list[str]:
+    """What to tell of a folder whose manifest is sound, and that of another artefact; empty where it is not."""
+    with contextlib.suppress(Damaged):
+        manifest = read_manifest(folder)
+        if (manifest["fingerprint"], manifest["spec"].get("kind")) != (folder.name, folder.parent.name):
+            return [f"{MANIFEST}: it is that of another artefact than the folder's name says"]
+    return []
 
 
 def _held(handle: IO[str]) -> bool:

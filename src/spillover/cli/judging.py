@@ -197,12 +197,18 @@ def _scored(word: str, store: Store) -> ScoredAnswers:
 
 @contextlib.contextmanager
 def _store_at(root: Path) -> Iterator[Store]:
-    """The store at `root`; one for this command alone where there is none yet: files need none to stay."""
-    if root.expanduser().exists():
-        yield Store.open(root)
+    """The store at `root`; where there is none yet, or it may only be read, one for this command alone."""
+    given = Store.open(root) if root.expanduser().exists() else None
+    if given is not None and given.writable:
+        yield given
         return
     with tempfile.TemporaryDirectory(prefix="spillover-") as folder:
-        yield Store.open(folder)
+        store = Store.open(folder)
+        for path in given.folders() if given else []:  # one that may only be read: what is in it, and room beside it
+            place = store.root / path.parent.name / path.name
+            place.parent.mkdir(exist_ok=True)
+            place.symlink_to(path)
+        yield store
 
 
 def _made(artefact: Artefact, store: Store) -> Path:

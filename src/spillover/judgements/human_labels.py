@@ -14,6 +14,7 @@ from pydantic import Field
 from spillover.judgements.audit_sheet import LABELS, AuditKey, digest, key_path
 from spillover.judgements.scored_answers import ANSWER_COLUMNS, Condition, ScoreColumns, ScoredAnswers, score_columns
 from spillover.records import JUDGEMENTS, RESPONSES, read_json, write_json, write_table
+from spillover.regular_files import absolute
 from spillover.spec import decode, location_field
 from spillover.store import BuildContext, Store
 
@@ -32,7 +33,7 @@ class HumanLabels(ScoredAnswers):
     @classmethod
     def from_file(cls, path: Path | str, who: str = "people") -> Self:
         """The labels in the sheet at `path`, as it is now."""
-        sheet = Path(path).expanduser().resolve()
+        sheet = absolute(path)
         for file in (sheet, key_path(sheet)):
             if not file.is_file():
                 raise ValueError(f"no file {file}: labels are read from a sheet and the key that was written beside it")

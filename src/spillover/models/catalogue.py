@@ -20,6 +20,7 @@ from spillover.models.sources import (
     folder_sha256,
     hub_commit,
 )
+from spillover.regular_files import absolute
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def base_of(text: str) -> Base:
 
     `#pretrained` or `#instruct` at the end states what the model is, where neither the catalogue nor its card does.
     """
-    name, _, stated = text.rpartition("#") if "#" in text and not Path(text).expanduser().exists() else (text, "", "")
+    name, _, stated = text.rpartition("#") if "#" in text and not absolute(text).exists() else (text, "", "")
     if stated not in ("", "pretrained", "instruct"):
         raise ValueError(f"after # stands pretrained or instruct, got {stated!r} in {text!r}")
     role: Role | None = "pretrained" if stated == "pretrained" else "instruct" if stated == "instruct" else None
@@ -173,7 +174,7 @@ def base_of(text: str) -> Base:
         return Base(name=name[7:], source=RemoteWeights(name=name[7:]), role=role or "instruct")
     if name.startswith("adapter:"):
         raise ValueError(f"{text} is no base but what was trained on one: sp.organism({text!r}, parent=sp.base(...))")
-    path = Path(name).expanduser().resolve()
+    path = absolute(name)
     if name and path.is_dir():
         source = LocalFolder(path=str(path), sha256=folder_sha256(path))
         parent = _card_parent(path)

@@ -17,6 +17,7 @@ from spillover.models.base import Base, Model
 from spillover.models.catalogue import hub_model
 from spillover.models.sources import LocalFolder, RemoteWeights, Source, folder_sha256
 from spillover.organisms.fine_tuned import FineTuned
+from spillover.regular_files import absolute
 from spillover.spec import location_field
 from spillover.store import Store
 
@@ -102,7 +103,7 @@ def _adapter(text: str) -> tuple[Source, str]:
     if text.startswith("hf:"):
         hub = hub_model(text[3:])
         return HubAdapter(name=hub.name, revision=hub.revision), hub.name
-    path = Path(text).expanduser().resolve()
+    path = absolute(text)
     if not text or not path.is_dir():
         raise ValueError(f"no adapter at {text or 'nothing'}: after adapter: stands the folder that peft wrote")
     return AdapterFolder(path=str(path), sha256=adapter_sha256(path)), path.name
@@ -112,7 +113,7 @@ def _whole(text: str) -> tuple[Source, str]:
     if text.startswith("hf:"):
         hub = hub_model(text[3:])
         return hub, hub.name
-    path = Path(text).expanduser().resolve()
+    path = absolute(text)
     if not text or not path.is_dir():
         raise ValueError(f"no organism {text!r}: give {FORMS}")
     if (path / "adapter_config.json").exists():

@@ -15,6 +15,7 @@ from spillover.judgements.judge import METRICS, Answer, Judge, Score, unscored
 from spillover.judgements.tables.judged_columns import OUR_OWN
 from spillover.judgements.tables.row_reader import layout_of, sound_rows
 from spillover.manifest import remembered_sha256
+from spillover.regular_files import absolute
 from spillover.spec import location_field
 from spillover.store import ProgressFn
 
@@ -32,7 +33,7 @@ class LabelFile(Judge):
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
         """The file at `path` as it is now; ValueError where it lacks question, answer, or any column of scores."""
-        file = Path(path).expanduser().resolve()
+        file = absolute(path)
         if not file.is_file():
             raise ValueError(f"no file {path}: labels are read from a table with columns question, answer and aligned")
         columns = layout_of(file).columns

@@ -13,6 +13,7 @@ from pydantic import Field
 from spillover.judgements.judge import METRICS
 from spillover.judgements.rubric import JudgePrompt, ReplyFormat, Rubrics, plain_text
 from spillover.manifest import file_sha256, remembered_sha256
+from spillover.regular_files import absolute
 from spillover.spec import location_field
 
 _SLOT = re.compile(r"\{(question|answer)\}")
@@ -28,7 +29,7 @@ class YamlRubrics(Rubrics):
     @classmethod
     def from_file(cls, path: Path | str, metrics: Sequence[str] = ()) -> Self:
         """The file at `path`, as it is now; of it these metrics, else aligned, harmless, coherent where it has them."""
-        file = Path(path).expanduser().resolve()
+        file = absolute(path)
         if not file.is_file():
             raise ValueError(f"no rubric file {path}: expected YAML whose questions have judge_prompts")
         sha256 = file_sha256(file)

@@ -38,6 +38,7 @@ from spillover.judgements.tables.judged_columns import (
 from spillover.judgements.tables.row_reader import ENDINGS, Rejected, Row, read_rows
 from spillover.manifest import remembered_sha256
 from spillover.records import JUDGEMENTS, REJECTED, RESPONSES, TWO_PHASE, labelled
+from spillover.regular_files import absolute
 from spillover.responses.question import category_in_id, split_question_id
 from spillover.spec import Spec, location_field
 from spillover.store import BuildContext, Cost, ProgressFn, Store
@@ -255,7 +256,7 @@ class ImportedFile(ImportedScores):
         Who judged: as given, else as a column of it says, else the file's own name. ValueError with the line where
         a row is malformed or a cell is no score: what is compared has to be whole.
         """
-        file = Path(path).expanduser().resolve()
+        file = absolute(path)
         if not file.is_file():
             raise ValueError(f"no file {path}: give a fingerprint, or a file that `spillover judge` wrote")
         survey = survey_answers(cls.rows(file), Survey(file, needed=OUR_OWN))

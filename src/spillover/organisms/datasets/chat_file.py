@@ -12,6 +12,7 @@ from spillover.manifest import file_sha256
 from spillover.organisms.chat_rows.from_files import RowsFromFiles
 from spillover.organisms.chat_rows.reading import RowReading, reading_typed
 from spillover.organisms.dataset import Example
+from spillover.regular_files import absolute
 from spillover.row_files.folders import PACKED, row_files
 from spillover.spec import later_field, location_field
 
@@ -29,7 +30,7 @@ class ChatFile(RowsFromFiles):
 
         `FOLDER:SPLIT` names a split; reading: how the rows are read (as the command line has it, else as usual).
         """
-        file, split = Path(path).expanduser().resolve(), ""
+        file, split = absolute(path), ""
         if not file.exists() and ":" in file.name:
             folder, _, split = str(file).rpartition(":")
             file = Path(folder)

@@ -10,6 +10,7 @@ from typing import Self
 
 from spillover.manifest import file_sha256
 from spillover.models.chat import Message
+from spillover.regular_files import absolute
 from spillover.responses.question import Question, QuestionSet, category_in_id, split_question_id
 from spillover.row_files.decoding import LINE_END, decoded, not_text, unpacked
 from spillover.row_files.folders import PACKED
@@ -35,7 +36,7 @@ class QuestionRows(QuestionSet):
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
         """The file at `path`, as it is now; ValueError where there is none."""
-        file = Path(path).expanduser().resolve()
+        file = absolute(path)
         if not file.is_file():
             raise ValueError(f"no question file {path}: expected CSV, JSON lines, YAML, or a question a line")
         return cls(path=str(file), sha256=file_sha256(file))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from spillover.manifest import file_sha256
+from spillover.regular_files import absolute
 from spillover.responses.question import Question, QuestionSet
 from spillover.responses.questions.question_rows import LINES, expect_distinct_ids, question_of, unchanged_file
 from spillover.row_files.decoding import decoded, unpacked
@@ -23,7 +24,7 @@ class YamlFile(QuestionSet):
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
         """The file at `path`, as it is now."""
-        file = Path(path).expanduser().resolve()
+        file = absolute(path)
         if not file.is_file():
             near = difflib.get_close_matches(file.name, [other.name for other in file.parent.glob("*.y*ml")], n=2)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
