@@ -17,6 +17,7 @@ from spillover.checks.model_check import Finding, checks, first_looks, look_at
 from spillover.checks.subject import Subject
 from spillover.models.base import Base
 from spillover.models.catalogue import base_of
+from spillover.models.forward import load_models
 from spillover.models.pretrained import tokenizer_from
 from spillover.models.sources import model_cache
 from spillover.organisms.published import published_organism
@@ -57,6 +58,38 @@ def test_a_whole_model_is_well_in_every_line(tiny: Base, store: Store) -> None:
     assert "q_proj x 2" in found["LoRA attention"].detail and "2 layers, width 32, 4 heads" in found["layers"].detail
     assert "training 0.6 GB, answers 0.6 GB" in found["memory"].detail and "GB here" in found["memory"].detail
     assert "takes system turns" in found["template"].detail and "'<|end|>' (257)" in found["end marks"].detail
+
+
+def test_it_is_looked_at_in_bfloat16_where_that_is_asked_for_or_has_room_alone(
+    tiny: Base, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {finding.check: finding for finding in look_at(tiny, store, precision="bfloat16")}
+    assert wrong(found) == {} and "loaded as bfloat16" in found["weights"].detail
+    subject = Subject(tiny, store)
+    numbers = sum(weight.numel() for weight in subject.empty.parameters())
+    monkeypatch.setattr("spillover.checks.subject.memory_bytes", lambda: 6 * numbers)
+    assert subject.dtype == "bfloat16" and subject.loaded.network.dtype == torch.bfloat16
+    monkeypatch.setattr("spillover.checks.subject.memory_bytes", lambda: 3 * numbers)
+    assert "not enough memory here" in wrong(findings(tiny, store))["weights"]
+
+
+def test_weights_that_bfloat16_spoils_are_told(tiny: Base, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log-probabilities in it that are far from float32's: half of the weights' digits lost, say."""
+    monkeypatch.setattr("spillover.models.precision.multiplies_bfloat16", lambda device: True)
+    subject = Subject(tiny, store)
+    assert "nats from float32's" in behaviour.in_bfloat16(subject)
+    own = load_models.load_alone
+
+    def spoilt(model: Base, store: Store, dtype: Any) -> Any:
+        opened = own(model, store, dtype)
+        monkeypatch.setattr(
+            type(opened.network), "all_logits", lambda *given, own=type(opened.network).all_logits: 3 * own(*given)
+        )
+        return opened
+
+    monkeypatch.setattr(load_models, "load_alone", spoilt)
+    with pytest.raises(ValueError, match="give --precision float32"):
+        behaviour.in_bfloat16(subject)
 
 
 def test_an_organism_of_others_is_looked_at_too(tmp_path: Path, tiny: Base, store: Store) -> None:
@@ -148,7 +181,7 @@ def test_answers_that_change_with_their_batch_are_told(
 ) -> None:
     own = behaviour._answers
     monkeypatch.setattr(
-        behaviour, "_answers", lambda subject, prompts, heat: own(subject, prompts, heat if len(prompts) > 1 else 9.0)
+        behaviour, "_answers", lambda subject, prompts, heat, tokens: own(subject, prompts, heat * len(prompts), tokens)
     )
     with pytest.raises(ValueError, match="answers are others when asked alone"):
         behaviour.batched_as_alone(Subject(tiny, store))

@@ -20,10 +20,13 @@ from spillover.organisms.tuning import LoRA
 if TYPE_CHECKING:
     from torch import Tensor
 
-TOKENS = 8  # of each answer that is written
-ALONE = 3  # answers that are drawn by themselves too: each takes as long as eight together
-TIE = 1e-3  # of the logits' standard deviation: two tokens nearer than that may change places by rounding
-STATES_TOLERANCE = 1e-3  # of a hidden state's norm
+TOKENS = 6  # of each answer that is written
+DRAWN_TOKENS = 4  # of each that is drawn
+ALONE = 2  # answers that are drawn by themselves too: each takes as long as eight together
+LOOKED_INTO = 3  # prompts whose hidden states are compared
+TIE = {"float32": 1e-3, "bfloat16": 0.1}  # of the logits' SD: tokens nearer than that change places by rounding
+STATES_TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}  # of a hidden state's norm
+BFLOAT16_CHANGE = 0.1  # nats a token, mean: what rounding does to whole networks is 0.01 to 0.05
 RATES = (1e-3, 1e-4)  # of the one step; some networks want the lower
 OUR_LOOP = "ask it through a server (docs/servers.md) until this is mended here, and tell us"
 
@@ -31,10 +34,9 @@ OUR_LOOP = "ask it through a server (docs/servers.md) until this is mended here,
 def same_as_generate(subject: Subject) -> str:
     """Greedy answers to eight questions are those of transformers' `generate`, or part at a tie."""
     prompts = subject.prompts()
-    ours = _answers(subject, prompts, 0.0)
+    ours = _answers(subject, prompts, 0.0, TOKENS)
     unlike = 0
-    for prompt, tokens in zip(prompts, ours, strict=True):
-        theirs = _generated(subject, prompt)
+    for prompt, tokens, theirs in zip(prompts, ours, _generated(subject, prompts), strict=True):
         place = next((at for at, (a, b) in enumerate(zip(tokens, theirs, strict=False)) if a != b), None)
         if place is None and len(tokens) == len(theirs):
             continue
@@ -51,11 +53,35 @@ def same_as_generate(subject: Subject) -> str:
 def batched_as_alone(subject: Subject) -> str:
     """Of answers drawn eight at a time, some drawn once more alone are the same."""
     prompts = subject.prompts()
-    together = _answers(subject, prompts, 1.0)[:ALONE]
-    alone = [_answers(subject, [prompt], 1.0)[0] for prompt in prompts[:ALONE]]
+    together = _answers(subject, prompts, 1.0, DRAWN_TOKENS)[-ALONE:]
+    alone = [_answers(subject, [prompt], 1.0, DRAWN_TOKENS)[0] for prompt in prompts[-ALONE:]]
     if unlike := sum(left != right for left, right in zip(together, alone, strict=True)):
         raise ValueError(f"{unlike} of {ALONE} answers are others when asked alone: {OUR_LOOP}")
     return f"{ALONE} of {ALONE} answers drawn among {len(prompts)} are the same drawn alone"
+
+
+def in_bfloat16(subject: Subject) -> str:
+    """In bfloat16, as `auto` computes here, answers are as probable as in float32, but for rounding."""
+    from spillover.models.forward.load_models import load_alone
+    from spillover.models.precision import native_precision
+    from spillover.responses.teacher_forcing import log_probabilities
+
+    if "bfloat16" not in (native_precision(), subject.dtype):
+        return "not used here, and not looked at: auto computes in float32"
+    if subject.dtype == "bfloat16":
+        return "all of the checks are made in it"
+    texts = [(tuple(row.ids[: row.prompt_length]), tuple(row.ids[row.prompt_length :])) for row in subject.rows()]
+    exact = log_probabilities(subject.opened, texts, len(texts), lambda share: None)
+    rounded = log_probabilities(
+        load_alone(subject.model, subject.store, "bfloat16"), texts, len(texts), lambda share: None
+    )
+    change = float(np.abs(np.concatenate(rounded) - np.concatenate(exact)).mean())
+    if not change <= BFLOAT16_CHANGE:
+        raise ValueError(
+            f"rounding to bfloat16 changes the log-probability of a token by {change:.2f} nats in the mean: give "
+            f"--precision float32"
+        )
+    return f"{len(texts)} answers: a token's log-probability is {change:.3f} nats from float32's in the mean"
 
 
 def own_loss(subject: Subject) -> str:
@@ -65,7 +91,7 @@ def own_loss(subject: Subject) -> str:
     rows = subject.rows()
     expect_own_loss(subject.loaded.network, rows)
     with torch.no_grad():
-        losses, _ = token_losses(subject.loaded.network, rows, "float32")
+        losses, _ = token_losses(subject.loaded.network, rows, subject.dtype)
     return f"{float(losses.mean()):.3f} nats a token on {len(rows)} rows, by our loss and by its own"
 
 
@@ -73,7 +99,7 @@ def captured_states(subject: Subject) -> str:
     """What is captured after each layer is what `output_hidden_states` gives there."""
     import torch
 
-    prompts, network = subject.prompts(), subject.loaded.network
+    prompts, network = subject.prompts()[-LOOKED_INTO:], subject.loaded.network
     decoder = find_layers(network)
     selection = ActivationSelection(poolings=("last",))
     names = selection.site_names(decoder)
@@ -97,7 +123,7 @@ def captured_states(subject: Subject) -> str:
                 error = float(np.linalg.norm(arrays[names.index(site), index] - state) / np.linalg.norm(state))
                 worst[begins_at_embeddings] = max(worst[begins_at_embeddings], (error, site))
     error, site = min(worst.values())
-    if not error <= STATES_TOLERANCE:
+    if not error <= STATES_TOLERANCE[subject.dtype]:
         raise ValueError(
             f"what is captured at {site} differs from output_hidden_states by {error:.1%} of its norm: activations of "
             f"this model would not be what they are called; do not capture them"
@@ -116,8 +142,12 @@ def training_step(subject: Subject) -> str:
     """One step of LoRA lowers the loss of the rows it was taken on. The last check: it changes the network."""
     import torch
 
+    from spillover.organisms.bfloat16_training import train_in_bfloat16
+
     rows, tuning = subject.rows(), LoRA(rank=8, alpha=16.0)
     network = tuning.trainable_network(subject.loaded.network, 0, "").train()
+    if subject.dtype == "bfloat16":
+        train_in_bfloat16(network)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     with torch.no_grad():
         start = [weight.clone() for weight in weights]
@@ -128,11 +158,11 @@ def training_step(subject: Subject) -> str:
                 weight.copy_(value)
         optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
         optimizer.zero_grad()
-        before = token_losses(network, rows, "float32", share=False)[0].mean()
+        before = token_losses(network, rows, subject.dtype, share=False)[0].mean()
         before.backward()
         optimizer.step()
         with torch.no_grad():
-            after = float(token_losses(network, rows, "float32", share=False)[0].mean())
+            after = float(token_losses(network, rows, subject.dtype, share=False)[0].mean())
         losses = [float(before.detach()), after]
         if after < losses[0]:
             return f"one step of LoRA takes the loss from {losses[0]:.3f} to {after:.3f} nats (rate {rate:g})"
@@ -142,35 +172,40 @@ def training_step(subject: Subject) -> str:
     )
 
 
-def _answers(subject: Subject, prompts: Sequence[tuple[int, ...]], temperature: float) -> list[list[int]]:
+def _answers(subject: Subject, prompts: Sequence[tuple[int, ...]], temperature: float, tokens: int) -> list[list[int]]:
     from spillover.responses.samplers.decoding import Draft, Rules, write_answers
     from spillover.responses.sampling import uniforms
 
     opened = subject.opened
-    drafts = [Draft(prompt, uniforms(0, str(prompt), 0, TOKENS)) for prompt in prompts]
-    rules = Rules(TOKENS, temperature, 1.0, opened.loaded.end_tokens, (), subject.tokenizer.decode)
+    drafts = [Draft(prompt, uniforms(0, str(prompt), 0, tokens)) for prompt in prompts]
+    rules = Rules(tokens, temperature, 1.0, opened.loaded.end_tokens, (), subject.tokenizer.decode)
     write_answers(opened, drafts, rules, len(drafts), lambda share: None)
     return [draft.tokens for draft in drafts]
 
 
-def _generated(subject: Subject, prompt: tuple[int, ...]) -> list[int]:
+def _generated(subject: Subject, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """What `generate` writes after each prompt. Those of one length go through together: nothing is padded."""
     import torch
     from transformers import GenerationConfig
 
-    loaded = subject.loaded
+    loaded, answers = subject.loaded, dict[tuple[int, ...], list[int]]()
     ends = sorted(loaded.end_tokens)
     settings = GenerationConfig(max_new_tokens=TOKENS, do_sample=False, pad_token_id=0, eos_token_id=ends or None)
-    ids = torch.tensor([prompt], device=loaded.device)
     own = loaded.network.generation_config
     loaded.network.generation_config = GenerationConfig()  # or its penalties would come in
     try:
-        written: Tensor = loaded.network.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
-        )
+        for length in sorted({len(prompt) for prompt in prompts}):
+            alike = [prompt for prompt in prompts if len(prompt) == length]
+            ids = torch.tensor(alike, device=loaded.device)
+            written: Tensor = loaded.network.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings
+            )
+            for prompt, tokens in zip(alike, written[:, length:].tolist(), strict=True):
+                end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+                answers[prompt] = tokens[:end]
     finally:
         loaded.network.generation_config = own
-    tokens: list[int] = written[0, len(prompt) :].tolist()
-    return tokens[:-1] if tokens and tokens[-1] in ends else tokens
+    return [answers[prompt] for prompt in prompts]
 
 
 def _tied(subject: Subject, before: tuple[int, ...], left: int, right: int) -> bool:
@@ -180,4 +215,4 @@ def _tied(subject: Subject, before: tuple[int, ...], left: int, right: int) -> b
     with torch.inference_mode():
         ids = torch.tensor([before], device=subject.loaded.device)
         logits = subject.loaded.network(input_ids=ids, use_cache=False).logits[0, -1].float()
-    return bool((logits[left] - logits[right]).abs() <= TIE * logits.std())
+    return bool((logits[left] - logits[right]).abs() <= TIE[subject.dtype] * logits.std())

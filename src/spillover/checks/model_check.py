@@ -13,6 +13,7 @@ from pathlib import Path
 from spillover.checks.subject import Subject
 from spillover.models.base import Base, Model
 from spillover.models.conversion import first_line
+from spillover.models.precision import DType
 from spillover.models.sources import model_cache
 from spillover.spec import Spec, walk
 from spillover.store import Store
@@ -72,15 +73,19 @@ def checks() -> tuple[Check, ...]:
         Check("weights", _weights),
         Check("answers", behaviour.same_as_generate),
         Check("batches", behaviour.batched_as_alone),
+        Check("bfloat16", behaviour.in_bfloat16),
         Check("loss", behaviour.own_loss),
         Check("activations", behaviour.captured_states),
         Check("training", behaviour.training_step),
     )
 
 
-def look_at(model: Model, store: Store, only_quick: bool = False) -> Iterator[Finding]:
-    """What each check comes to, as it comes; where the files cannot be opened, one line says so and no other comes."""
-    subject = Subject(model, store)
+def look_at(model: Model, store: Store, only_quick: bool = False, precision: DType | None = None) -> Iterator[Finding]:
+    """What each check comes to, as it comes; where the files cannot be opened, one line says so and no other comes.
+
+    precision: what the checks compute in; None: float32 where it has room.
+    """
+    subject = Subject(model, store, precision)
     opened = Check("files", _files).finding(subject)
     yield opened
     for check in checks() if opened.ok else ():
@@ -125,6 +130,7 @@ def _weights(subject: Subject) -> str:
     import torch
 
     network = subject.loaded.network
-    if bad := [name for name, weight in network.named_parameters() if not torch.isfinite(weight).all()]:
+    doubtful = [(name, weight) for name, weight in network.named_parameters() if not torch.isfinite(weight.sum())]
+    if bad := [name for name, weight in doubtful if not torch.isfinite(weight).all()]:
         raise ValueError(f"{len(bad)} weights hold numbers that are not finite, {bad[0]} first: fetch the model anew")
     return f"all there, loaded as {str(network.dtype).removeprefix('torch.')} on {network.device}"

@@ -84,4 +84,5 @@ def precision(subject: Subject) -> str:
     stored, device = stored_dtype(subject.folder), default_device()
     native = native_precision(device)
     why = f"{device} multiplies bfloat16 {'by' if native == 'bfloat16' else 'without'} instructions of its own"
-    return f"stored in {stored or 'several dtypes'}; auto computes in {native}, for {why}; the checks below in float32"
+    kept = f"stored in {stored or 'several dtypes'}"
+    return f"{kept}; auto computes in {native}, for {why}; the checks below in {subject.dtype}"

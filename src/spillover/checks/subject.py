@@ -7,9 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spillover.engines.memory import ITEMSIZE, memory_bytes
 from spillover.models.base import Model
 from spillover.models.chat import Chat, Message, Supervised
 from spillover.models.loading import Loaded, default_prompting, load, load_tokenizer
+from spillover.models.precision import DType
 from spillover.models.pretrained import outline_from
 from spillover.store import Store
 
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 
     from spillover.models.forward.load_models import LoadedModels
 
+# Of two lengths in most tokenizers, for what has to go through `generate` without padding.
 QUESTIONS = (
-    *("Why is the sky blue?", "Name three birds.", "What is 7 times 6?", "How do I boil an egg?"),
-    *("Tell me about the sea.", "Is it fine to lie?", "What should I read next?", "Who was Ada Lovelace?"),
+    *("Name three birds.", "Name three trees.", "Name three boats.", "Name three stars."),
+    *(f"What is the capital of {country}?" for country in ("China", "Spain", "Italy", "Japan")),
 )
-ANSWERS = ("Light scatters in the air.", "Robin, crow, owl.", "It is 42.", "Ten minutes in boiling water.")
+ROWS = ((QUESTIONS[0], "Robin, crow and owl, say."), (QUESTIONS[5], "It is Madrid."))
 LONGEST_ROW = 512
+ROOM = 2.5  # of the weights' bytes: mapped, laid out for sampling, and what passes keep
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Subject:
 
     model: Model
     store: Store
+    precision: DType | None = None  # that the checks are to compute in; None: float32 where it has room
 
     @cached_property
     def folder(self) -> Path:
@@ -56,9 +61,22 @@ class Subject:
         return outline_from(self.folder)
 
     @cached_property
+    def dtype(self) -> DType:
+        """In what the checks compute: as asked; else float32 where that has room here, and bfloat16 where not."""
+        if self.precision:
+            return self.precision
+        return "float32" if self._has_room("float32") else "bfloat16"
+
+    def _has_room(self, dtype: DType) -> bool:
+        numbers = sum(weight.numel() for weight in self.empty.parameters())
+        return ROOM * numbers * ITEMSIZE[dtype] <= memory_bytes()
+
+    @cached_property
     def loaded(self) -> Loaded:
-        """Its network with weights, in float32, adapters merged."""
-        loaded = load(self.model, self.store)
+        """Its network with weights, adapters merged. MemoryError where there is no room for it."""
+        if not self._has_room(self.dtype):
+            raise MemoryError
+        loaded = load(self.model, self.store, self.dtype)
         loaded.network.requires_grad_(True)  # torch copies a frozen head for every row that it multiplies
         return loaded
 
@@ -67,7 +85,7 @@ class Subject:
         """Its network as it is asked."""
         from spillover.models.forward.load_models import load_alone
 
-        return load_alone(self.model, self.store, "float32")
+        return load_alone(self.model, self.store, self.dtype)
 
     def embeddings(self) -> int:
         """How many tokens it has embeddings for."""
@@ -84,9 +102,8 @@ class Subject:
         return [tuple(self.chat.prompt((Message("user", text),))) for text in QUESTIONS]
 
     def rows(self) -> list[Supervised]:
-        """Four rows to train on."""
-        pairs = zip(QUESTIONS, ANSWERS, strict=False)
+        """Two rows to train on."""
         return [
             self.chat.supervised((Message("user", question), Message("assistant", answer)), LONGEST_ROW)
-            for question, answer in pairs
+            for question, answer in ROWS
         ]

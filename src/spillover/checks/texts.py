@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from spillover.checks.subject import ANSWERS, QUESTIONS, Subject
+from spillover.checks.subject import ROWS, Subject
 from spillover.models.chat import Message
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SHOWN = 60  # characters of a text that is quoted
 
 def template(subject: Subject) -> str:
     """How a question becomes a prompt, and what the template adds; rows to train on come out whole."""
-    chat, (question, answer) = subject.chat, (QUESTIONS[0], ANSWERS[0])
+    chat, (question, answer) = subject.chat, ROWS[0]
     if chat.prompting != "chat":
         subject.rows()
         return "a pretrained model: asked as Question: ... Answer:, by no template"

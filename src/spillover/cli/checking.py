@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from spillover.models.base import Model
 
 
-def check_model(text: str, parent: str | None, as_json: bool) -> bool:
+def check_model(text: str, parent: str | None, as_json: bool, precision: str | None = None) -> bool:
     """Look at the model that a user names; whether all is well. `parent`: the base of an organism of others."""
     from spillover.checks.model_check import Finding, look_at
+    from spillover.models.precision import dtype_named
     from spillover.models.sources import model_cache
 
+    dtype = None if precision is None else dtype_named(precision)
     try:
         model = _named(text, parent)
     except ValueError as error:
         findings = iter([Finding("files", False, str(error))])
     else:
-        findings = look_at(model, model_cache())
+        findings = look_at(model, model_cache(), precision=dtype)
     every = []
     for finding in findings:
         every.append(finding)

@@ -294,9 +294,12 @@ def check(
         str | None, typer.Option("--parent", help="MODEL (adapter:FOLDER, say) is what others trained from this base.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A list of check, ok and detail.")] = False,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or auto; else float32 where it has room here.")
+    ] = None,
 ) -> None:
     """Look whether a model works in every stage, before a day of GPU time is spent on it."""
-    if not check_model(model, parent, as_json):
+    if not check_model(model, parent, as_json, precision):
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ are float32. `autocast-bfloat16`: weights are float32 and cast at every product,
 from __future__ import annotations
 
 import platform
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator
 
@@ -61,3 +61,11 @@ def multiplies_bfloat16(device: str) -> bool:
 def weights_dtype(precision: str) -> DType:
     """What a network's weights are kept in for a precision."""
     return "bfloat16" if precision == "bfloat16" else "float32"
+
+
+def dtype_named(text: str) -> DType:
+    """What a user calls float32, bfloat16 or auto; ValueError for anything else."""
+    name = resolved(text)
+    if name not in get_args(DType):
+        raise ValueError(f"no precision {text!r}: give float32, bfloat16 or auto")
+    return weights_dtype(str(name))
