@@ -82,9 +82,8 @@ def test_weights_that_bfloat16_spoils_are_told(tiny: Base, store: Store, monkeyp
 
     def spoilt(model: Base, store: Store, dtype: Any) -> Any:
         opened = own(model, store, dtype)
-        monkeypatch.setattr(
-            type(opened.network), "all_logits", lambda *given, own=type(opened.network).all_logits: 3 * own(*given)
-        )
+        whole = type(opened.network).all_logits
+        monkeypatch.setattr(type(opened.network), "all_logits", lambda *given: 3 * whole(*given))
         return opened
 
     monkeypatch.setattr(load_models, "load_alone", spoilt)

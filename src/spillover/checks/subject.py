@@ -69,7 +69,7 @@ class Subject:
 
     def _has_room(self, dtype: DType) -> bool:
         numbers = sum(weight.numel() for weight in self.empty.parameters())
-        return ROOM * numbers * ITEMSIZE[dtype] <= memory_bytes()
+        return bool(ROOM * numbers * ITEMSIZE[dtype] <= memory_bytes())
 
     @cached_property
     def loaded(self) -> Loaded:
