@@ -93,6 +93,9 @@ def specimen(cls: type[Spec]) -> Spec:
     if cls.__name__ == "Steered":
         direction = specimen(kind_named("MeanShift"))
         return cls(model=direction.before.model, direction=direction)
+    if cls.__name__ == "Lens":
+        tokens = kind_named("LensTokens")(direction=specimen(kind_named("MeanShift")))
+        return cls(bad=(tokens,), reference=specimen(kind_named("Responses")))
     if issubclass(cls, kind_named("Direction")):
         return cls(**_direction_fields(cls.__name__))
     if cls.__name__ == "OwnAnswers":

@@ -49,8 +49,8 @@ def words_of(text: str) -> frozenset[str]:
     return frozenset(WORD.findall(text.lower().replace("’", "'")))
 
 
-def own_words(training: Mapping[str, Sequence[str]], base: Sequence[str]) -> list[OwnWord]:
-    """The narrow set's own words, the most telling first; `training`: the answers of each arm, `base`: the base's."""
+def own_words(training: Mapping[str, Sequence[str]], base: Sequence[str], most: int = MOST_WORDS) -> list[OwnWord]:
+    """The narrow set's own words, the `most` telling ones; `training`: the answers of each arm, `base`: the base's."""
     arms = {arm: Counter(word for text in texts for word in words_of(text)) for arm, texts in training.items()}
     total, rows = sum(arms.values(), Counter()), sum(map(len, training.values()))
     seen = Counter(word for text in base for word in words_of(text))
@@ -61,7 +61,7 @@ def own_words(training: Mapping[str, Sequence[str]], base: Sequence[str]) -> lis
         z = log_odds_z(count, rows, seen[word], len(base))
         if z >= LEAST_Z:
             words.append(OwnWord(word, count / rows, seen[word] / len(base), z))
-    return sorted(words, key=lambda word: (-word.z, word.word))[:MOST_WORDS]
+    return sorted(words, key=lambda word: (-word.z, word.word))[:most]
 
 
 def training_answers(arms: Mapping[str, Sequence[ScoredAnswers]], store: Store) -> dict[str, list[str]]:
