@@ -93,6 +93,16 @@ def specimen(cls: type[Spec]) -> Spec:
     if cls.__name__ == "Steered":
         direction = specimen(kind_named("MeanShift"))
         return cls(model=direction.before.model, direction=direction)
+    if cls.__name__ in ("TraitLeaning", "TraitCheck"):
+        stored = specimen(kind_named("Likelihoods"))
+        stored = stored.but(questions=stored.answers.questions)
+        plain = kind_named("TraitLeaning")(high=stored, low=stored)
+        if cls.__name__ == "TraitLeaning":
+            return plain
+        model = specimen(kind_named("Steered")).but(model=stored.model)
+        return cls(
+            trait="evil", plain=plain, added=plain.but(high=stored.but(model=model), low=stored.but(model=model))
+        )
     if cls.__name__ == "Lens":
         tokens = kind_named("LensTokens")(direction=specimen(kind_named("MeanShift")))
         return cls(bad=(tokens,), reference=specimen(kind_named("Responses")))

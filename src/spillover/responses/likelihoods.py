@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spillover.models.base import Model
 from spillover.models.chat import Message, Prompting
 from spillover.models.loading import default_prompting
 from spillover.models.precision import ReadingPrecision
 from spillover.records import LIKELIHOODS, read_table, write_table
+from spillover.responses.question import QuestionSelection
 from spillover.responses.responses import Responses
 from spillover.responses.sampler import TABLE as ANSWERS
+from spillover.spec import later_field
 from spillover.store import Artefact, BuildContext, Cost
 
 TABLE = "likelihoods.parquet"
@@ -31,9 +33,21 @@ class Likelihoods(Artefact):
 
     model: Model
     answers: Responses
+    questions: QuestionSelection | None = later_field(None)  # put before the answers instead of those asked, by id
     samples: int | None = Field(default=None, ge=1)  # of each question, the first so many answers; None: all
     prompting: Prompting | None = None  # of `model`; None: as `Responses` prompts it
     precision: ReadingPrecision = "float32"
+
+    @model_validator(mode="after")
+    def _same_ids(self) -> Self:
+        if self.questions is not None:
+            asked, put = ({q.id for q in each.questions()} for each in (self.answers.questions, self.questions))
+            if missing := sorted(asked - put):
+                raise ValueError(
+                    f"answers to {len(missing)} questions, first {missing[0]}, have no question to stand before them "
+                    f"in {self.questions.summary()}"
+                )
+        return self
 
     def summary(self) -> str:
         return f"Log-probabilities under {self.model.label()} of {self.answers.summary()}"
@@ -53,7 +67,7 @@ class Likelihoods(Artefact):
         answers = [answer for answer in answers if self.samples is None or answer["sample"] < self.samples]
         opened = load_alone(self.model, context.store, self.precision)
         chat = opened.loaded.chat(self.prompting or default_prompting(self.model.base()))
-        questions = {question.id: question for question in self.answers.questions.questions()}
+        questions = {question.id: question for question in (self.questions or self.answers.questions).questions()}
         texts = []
         for answer in answers:
             asked = questions[answer["question_id"]].messages(answer["sample"])
