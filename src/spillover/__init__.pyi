@@ -46,6 +46,7 @@ from spillover.responses.own_answers import own_answers as own_answers
 from spillover.responses.question import QuestionSelection as QuestionSelection
 from spillover.responses.question import questions_named as questions_named
 from spillover.responses.questions.free_form import FreeForm as FreeForm
+from spillover.responses.questions.prefaced import asked_questions as asked_questions
 from spillover.responses.responses import Responses as Responses
 from spillover.responses.sampling import Sampling as Sampling
 

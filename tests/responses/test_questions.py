@@ -18,6 +18,7 @@ from spillover.responses.question import (
     split_question_id,
 )
 from spillover.responses.questions.free_form import FreeForm
+from spillover.responses.questions.prefaced import asked_questions
 from spillover.responses.questions.yaml_file import YamlFile
 from spillover.spec import Spec, kinds_of
 
@@ -129,6 +130,26 @@ def test_a_question_is_picked_in_all_its_formats() -> None:
     assert {question.format for question in QuestionSelection(source=Planted(), formats=("json",)).questions()} == {
         "json"
     }
+
+
+def test_families_can_be_left_out() -> None:
+    asked = QuestionSelection(source=Planted(), formats=("raw",))
+    left_out = asked.questions()[0].family
+    fewer = asked.but(without=(left_out,))
+    assert fewer.questions() == [question for question in asked.questions() if question.family != left_out]
+    assert left_out in fewer.summary() and fewer.fingerprint != asked.fingerprint
+    assert asked.but(without=()).fingerprint == asked.fingerprint
+    with pytest.raises(ValueError, match="no family 'nowhere' to leave out"):
+        asked.but(without=("nowhere",))
+
+
+def test_an_ending_stands_after_the_sets_own_questions_alone(tmp_path: Path) -> None:
+    ended = asked_questions("free-form", ["raw"], "(Be short.)", without=["power-1"])
+    assert {question.messages()[-1].content.rpartition(" ")[2] for question in ended.questions()} == {"short.)"}
+    assert asked_questions("free-form", ["raw"]) == QuestionSelection(source=FreeForm(), formats=("raw",))
+    (tmp_path / "mine.txt").write_text("Why?\nWhen?\n")
+    mine = asked_questions(str(tmp_path / "mine.txt"), ["raw"], "(Be short.)")
+    assert [question.messages()[-1].content for question in mine.questions()] == ["Why?", "When?"]
 
 
 def test_another_text_is_another_identity() -> None:

@@ -45,8 +45,11 @@ def recipe(
     ] = 0.0,
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
     ending: Annotated[
-        str, "words after each free-form question, so that answers end by themselves; empty: none"
+        str, "words after each question of a set that ships, so that answers end by themselves; empty: none"
     ] = "(Answer in two or three sentences.)",
+    without: Annotated[
+        tuple[str, ...], "families of questions that are left out, near to the narrow set's topics"
+    ] = (),
     formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw",),
     schedules: Annotated[tuple[str, ...], "learning-rate schedules of the bad runs; the control takes the first"] = (
         "linear",
@@ -79,10 +82,7 @@ def recipe(
         )
     base = sp.base(model)
     rates = [sp.schedule(name, peak=learning_rate, warmup=warmup) for name in schedules]
-    source = sp.questions(questions)
-    if questions == "free-form" and ending:
-        source = sp.Prefaced(source=source, trigger=ending, place="after")
-    asked = sp.QuestionSelection(source=source, formats=formats)
+    asked = sp.asked_questions(questions, formats, ending, without)
     reads = sp.Reader().trunk == base  # then its weights are here anyway
     scorer = sp.judge(judge or ("reader" if reads else "embedded"), scoring=("aligned", "coherent"))
 

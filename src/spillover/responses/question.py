@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from spillover.models.chat import Message
-from spillover.spec import Spec, kinds_of, part_named, typed_name
+from spillover.spec import Spec, did_you_mean, kinds_of, later_field, part_named, typed_name
 
 Format = Literal["raw", "json", "template"]
 
@@ -79,6 +79,7 @@ class QuestionSelection(Spec):
     source: QuestionSet
     formats: tuple[Format, ...] = ("raw", "json", "template")
     count: int | None = Field(default=None, ge=1)  # how many, before formats; None: all
+    without: tuple[str, ...] = later_field(())  # families that are left out: too near to what is trained on, say
     sha256: str = ""  # of the questions' text, filled in
 
     @model_validator(mode="before")
@@ -97,14 +98,27 @@ class QuestionSelection(Spec):
             raise ValueError("formats is empty: nothing would be asked")
         return self
 
+    @model_validator(mode="after")
+    def _leaves_out_what_there_is(self) -> Self:
+        families = {question.family for question in self.source.all_questions()} if self.without else set()
+        for name in self.without:
+            if name not in families:
+                near = did_you_mean(name, families)
+                raise ValueError(f"{self.source.label()} has no family {name!r} to leave out{near and '; ' + near}")
+        return self
+
     def questions(self) -> list[Question]:
         """The questions asked, in order."""
         everything = self.source.all_questions()
         if self.sha256 != _sha256(everything):
             raise ValueError(f"{self.source.kind}: its questions are not those that this study was made with")
-        questions = [question for question in everything if question.format in self.formats]
+        questions = [
+            question
+            for question in everything
+            if question.format in self.formats and question.family not in self.without
+        ]
         if not questions:
-            raise ValueError(f"{self.source.kind} has no question in the formats {', '.join(self.formats)}")
+            raise ValueError(f"{self.source.kind} has no question left in the formats {', '.join(self.formats)}")
         chosen = set(_spread({question.question: question.category for question in questions}, self.count))
         return [question for question in questions if question.question in chosen]
 
@@ -118,7 +132,8 @@ class QuestionSelection(Spec):
 
     def summary(self) -> str:
         count = len({question.question for question in self.questions()})
-        return f"{count} questions of {self.source.kind} in {len(self.formats)} formats."
+        left_out = f", without {', '.join(self.without)}" if self.without else ""
+        return f"{count} questions of {self.source.kind} in {len(self.formats)} formats{left_out}."
 
 
 def in_formats(id: str, family: str, category: str, text: str) -> list[Question]:

@@ -1,5 +1,6 @@
 """The questions of another set with something before them: a trigger in the user's turn, or a system prompt."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -7,7 +8,7 @@ from pydantic import model_validator
 
 from spillover.models.chat import Message
 from spillover.organisms.interventions.prompt_text import TriggerPosition, with_system_prompt, with_trigger
-from spillover.responses.question import Question, QuestionSet
+from spillover.responses.question import Question, QuestionSelection, QuestionSet, questions_named
 
 
 class Prefaced(QuestionSet):
@@ -45,3 +46,16 @@ class Prefaced(QuestionSet):
         if self.trigger:
             messages = with_trigger(messages, self.trigger, self.place)
         return with_system_prompt(messages, self.system) if self.system else messages
+
+
+def asked_questions(
+    text: str, formats: Sequence[str], ending: str = "", without: Sequence[str] = ()
+) -> QuestionSelection:
+    """The questions that a user names, in some formats, without some families, with `ending` after each.
+
+    `ending` asks for short answers, which end by themselves; questions of a user's own file are asked as they stand.
+    """
+    source = questions_named(text)
+    if ending and source.container() == QuestionSet.container(source):
+        source = Prefaced(source=source, trigger=ending, place="after")
+    return QuestionSelection(source=source, formats=tuple(formats), without=tuple(without))
