@@ -44,6 +44,14 @@ def test_what_two_stages_share_counts_once():
     assert estimated_seconds(study(2), 2.0) < one
 
 
+@pytest.mark.parametrize(("judge", "faster"), [("reader", True), ("embedded", False)])
+def test_a_judge_that_runs_a_network_goes_by_the_machines_speed(judge, faster):
+    answers = study(2)
+    scores = sp.Judgements(responses=answers, judge=sp.judge(judge))
+    slow, fast = (estimated_seconds(scores, speed) - estimated_seconds(answers, speed) for speed in (1.0, 4.0))
+    assert slow == pytest.approx(4 * fast if faster else fast)
+
+
 def test_the_speed_is_measured_once(cache, monkeypatch):
     first = speed.relative_speed("float32")
     assert first > 0

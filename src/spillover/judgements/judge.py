@@ -69,6 +69,7 @@ class Judge(Spec):
 
     metrics: ClassVar[tuple[str, ...]] = METRICS
     two_phase: ClassVar[bool] = False  # gives `PhasedScore`s, and is to be given all answers of a model at once
+    runs_a_network: ClassVar[bool] = False  # here: it wants a device, and a fast machine makes it faster
 
     @property
     @abstractmethod

@@ -25,6 +25,11 @@ class Judgements(ScoredAnswers):
     judge: Judge
 
     @property
+    def runs_a_network(self) -> bool:  # type: ignore[override]
+        """Whether its judge does."""
+        return self.judge.runs_a_network
+
+    @property
     def subject(self) -> str:
         return self.responses.model.label()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -31,6 +31,8 @@ DIGITS = 6  # of the probabilities kept
 
 class LocalModel(Judge):
     """A model that is asked for a number from 0 to 100, and judged by all it could have said."""
+
+    runs_a_network: ClassVar[bool] = True
 
     model: Model
     rubrics: Rubrics = Field(default_factory=BuiltInRubrics)

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,8 @@ SECONDS = 0.35  # an answer of 48 tokens, on two cores without bfloat16
 
 class Reader(Judge):
     """A small language model that reads question and answer, fitted to scores and to pairs of good and bad answers."""
+
+    runs_a_network: ClassVar[bool] = True
 
     trunk: Base = Field(default_factory=lambda: base_of(TRUNK))
     weights: str = Field(default="", description="SHA-256 of the fitted part; filled in with that of its file")

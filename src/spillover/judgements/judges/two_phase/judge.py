@@ -95,6 +95,11 @@ class TwoPhase(Judge):
         """The share that is drawn, in (0, 1], where no cost limits it."""
         return self.share or (1.0 if self.max_cost else SHARE)
 
+    @property
+    def runs_a_network(self) -> bool:  # type: ignore[override]
+        """Whether one of its judges does."""
+        return self.cheap.runs_a_network or self.dear.runs_a_network
+
     def summary(self) -> str:
         return f"{self.cheap.name} for all answers, {self.dear.name} for a sample of them."
 
