@@ -59,6 +59,7 @@ class Artefact(Spec):
     """A spec that can be made and kept: its files are a function of its fields and of the artefacts inside them."""
 
     runs_a_network: ClassVar[bool] = False  # an engine gives it a device
+    made_early: ClassVar[bool] = False  # before all that it does not need: what hangs on several is then made together
 
     @abstractmethod
     def make(self, context: BuildContext) -> Manifest | None:

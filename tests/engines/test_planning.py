@@ -14,7 +14,7 @@ from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
 from spillover.responses.sampling import Sampling
-from spillover.store import Artefact, BuildContext, Store
+from spillover.store import Artefact, BuildContext, Store, artefacts_in
 
 RUN = organism(checkpoint_every=2)
 SAMPLING = Sampling(per_question=2, max_tokens=10)
@@ -57,6 +57,17 @@ def test_tokens_and_counts_are_those_of_what_is_missing(store: Store) -> None:
     assert lines["Responses"].bytes == pytest.approx(size)
     run(study, store)
     assert totals(study, store) == [] and paid_work(plan(study, store), store) == []
+
+
+def test_all_is_trained_before_anybody_is_asked_so_that_all_are_asked_together(store: Store) -> None:
+    runs = [RUN, RUN.seeded(1)]
+    asked = [ASKED[0].but(model=run.checkpoint()) for run in runs]
+    study = PricedStudy(scores=tuple(Judgements(responses=responses, judge=Embedded()) for responses in asked))
+    order = [step.artefact for step in plan(study, store)]
+    assert order[:2] == runs and set(order) == set(artefacts_in(study)) and order[-1] == study
+    assert all(order.index(need) < order.index(artefact) for artefact in order for need in artefact.needs())
+    run(study, store)
+    assert store.manifest(asked[1])["facts"]["asked_with"] == asked[0].fingerprint
 
 
 def test_a_paid_judge_is_priced_before_there_is_an_answer(store: Store) -> None:

@@ -102,7 +102,7 @@ def plan(study: Artefact, store: Store, rates: CostEstimates | None = None) -> l
     """How each artefact of the study stands, needed first. Makes nothing; reads what changed since it was last read."""
     rates = rates or CostEstimates(store)
     steps: dict[str, Step] = {}
-    for artefact in artefacts_in(study):
+    for artefact in in_making_order(study):
         needs_there = all(steps[needed.fingerprint].state == "there" for needed in artefact.needs())
         state = _state(artefact, store, needs_there)
         steps[artefact.fingerprint] = Step(artefact, state, rates.cost(artefact), rates.seconds(artefact))
@@ -111,6 +111,15 @@ def plan(study: Artefact, store: Store, rates: CostEstimates | None = None) -> l
             step = steps[fingerprint]
             steps[fingerprint] = replace(step, seconds=step.seconds * (1 - share), shared=share)
     return list(steps.values())
+
+
+def in_making_order(study: Artefact) -> list[Artefact]:
+    """Every artefact of a study, needed first: those that are to be made early (`made_early`) and what they need, then
+    the rest.
+    """
+    every = artefacts_in(study)
+    early = [needed for artefact in every if artefact.made_early for needed in artefacts_in(artefact)]
+    return list({artefact.fingerprint: artefact for artefact in (*early, *every)}.values())
 
 
 def missing_sources(steps: Sequence[Step]) -> list[tuple[Source, DType | None]]:

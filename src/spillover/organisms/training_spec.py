@@ -89,6 +89,7 @@ class TrainingSpec(Artefact):
     """The choices of one training, and what follows from them alone; `Organism` is the kind that is made."""
 
     runs_a_network: ClassVar[bool] = True
+    made_early: ClassVar[bool] = True  # all models asked alike are then asked in one batch
 
     parent: Model
     data: TrainingData
