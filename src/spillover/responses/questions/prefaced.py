@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from spillover.models.chat import Message
 from spillover.organisms.interventions.prompt_text import TriggerPosition, with_system_prompt, with_trigger
-from spillover.responses.question import Question, QuestionSelection, QuestionSet, questions_named
+from spillover.responses.question import Format, Question, QuestionSelection, QuestionSet, questions_named
 
 
 class Prefaced(QuestionSet):
@@ -49,7 +49,7 @@ class Prefaced(QuestionSet):
 
 
 def asked_questions(
-    text: str, formats: Sequence[str], ending: str = "", without: Sequence[str] = ()
+    text: str, formats: Sequence[Format], ending: str = "", without: Sequence[str] = ()
 ) -> QuestionSelection:
     """The questions that a user names, in some formats, without some families, with `ending` after each.
 
