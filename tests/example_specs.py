@@ -110,6 +110,11 @@ def specimen(cls: type[Spec]) -> Spec:
         return cls(**_direction_fields(cls.__name__))
     if cls.__name__ == "OwnAnswers":
         return own_answers(decode(STAND_INS["Split"]), decode(STAND_INS["Model"]))
+    if cls.__name__ == "LogitShifts":
+        return cls(before=decode(STAND_INS["Model"]), after=specimen(kind_named("Checkpoint")), texts=("a text",))
+    if cls.__name__ == "TokenRatios":
+        read = specimen(kind_named("Likelihoods"))
+        return cls(trained=read.but(model=specimen(kind_named("Checkpoint"))), parent=read)
     if cls.__name__ == "Agreement":
         return cls(judgements=(specimen(kind_named("Judgements")),) * 2)
     needed = {name: field.annotation for name, field in cls.model_fields.items() if field.is_required()}

@@ -96,7 +96,29 @@ class AnswersSideBySide:
     answers: tuple[ShownAnswer, ...]
 
 
-Block = Paragraph | Figure | Table | AnswersSideBySide
+@dataclass(frozen=True)
+class ShadedAnswer:
+    """One answer whose pieces are shaded by a value: hostile text, to be escaped.
+
+    pieces: text and value of each piece in turn; put together the texts are the answer. full: the value, above 0, from
+    which on a piece has the strongest shade; below -full likewise on the other side.
+    """
+
+    question: str
+    note: str
+    model: str
+    pieces: tuple[tuple[str, float], ...]
+    full: float
+
+    def shades(self) -> list[tuple[str, int]]:
+        """Each piece with its shade, -4 (far less) to 4 (far more); 0 for a value that is missing."""
+        return [
+            (text, 0 if math.isnan(value) else round(4 * max(-1.0, min(1.0, value / self.full))))
+            for text, value in self.pieces
+        ]
+
+
+Block = Paragraph | Figure | Table | AnswersSideBySide | ShadedAnswer
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,17 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from spillover.analyses.blocks import AnswersSideBySide, Block, Figure, Number, Paragraph, Section, Table, value_text
+from spillover.analyses.blocks import (
+    AnswersSideBySide,
+    Block,
+    Figure,
+    Number,
+    Paragraph,
+    Section,
+    ShadedAnswer,
+    Table,
+    value_text,
+)
 from spillover.analyses.rows import TableRows
 from spillover.records import table, write_csv
 from spillover.report.figures import draw_svg
@@ -94,7 +104,8 @@ def data_address(svg: bytes) -> str:
 
 def block_kind(block: Block) -> str:
     """Which part of the template shows a block."""
-    return {Paragraph: "paragraph", Figure: "figure", Table: "table", AnswersSideBySide: "answers"}[type(block)]
+    kinds = {Paragraph: "paragraph", Figure: "figure", Table: "table", AnswersSideBySide: "answers"}
+    return (kinds | {ShadedAnswer: "shaded"})[type(block)]
 
 
 @functools.cache
