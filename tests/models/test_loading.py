@@ -124,7 +124,7 @@ def test_a_model_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:
 def test_a_broken_weights_file_is_one_clear_error(tmp_path: Path) -> None:
     write_tiny(tmp_path, seed=0)
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a whole safetensors file"):
         load_base(base_of(f"{tmp_path}#instruct"))
 
 
@@ -143,7 +143,7 @@ def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
     write_tiny(tmp_path, seed=0)
     torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(ValueError, match="holds no weights in safetensors; pickled ones"):
         network_from(tmp_path)
 
 

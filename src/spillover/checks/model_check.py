@@ -12,7 +12,7 @@ from pathlib import Path
 
 from spillover.checks.subject import Subject
 from spillover.models.base import Base, Model
-from spillover.models.conversion import first_line
+from spillover.models.foreign_readers import first_line
 from spillover.models.precision import DType
 from spillover.models.sources import model_cache
 from spillover.spec import Spec, walk

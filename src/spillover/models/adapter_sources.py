@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from spillover.manifest import remembered_sha256
-from spillover.models.conversion import first_line
+from spillover.models.foreign_readers import first_line
 from spillover.models.precision import DType
 from spillover.models.sources import Source, hub_commit
 from spillover.spec import location_field

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spillover.models.adapter_sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS, expect_adapter
-from spillover.models.conversion import first_line
+from spillover.models.foreign_readers import first_line
 from spillover.models.pretrained import outline_from
+from spillover.models.weight_headers import TensorShape, TensorShapes, tensor_shapes
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-TensorShape = tuple[int, ...]
-TensorShapes = Mapping[str, TensorShape]  # by a tensor's name
 Held = Literal["lora", "adapter"]  # LoRA of linear layers and nothing else; whatever else peft has
 # What makes a LoRA more than its two matrices a layer.
 _MORE = (
@@ -51,17 +50,6 @@ def held_by(folder: Path) -> Held:
         return "adapter"
     names = tensor_shapes(folder / ADAPTER_WEIGHTS)
     return "lora" if all(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in names) else "adapter"
-
-
-def tensor_shapes(path: Path) -> TensorShapes:
-    """Names and shapes of the tensors in a safetensors file; none is read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {first_line(error)}") from None
 
 
 def expect_adapter_fits(base: Path, folder: Path, base_name: str) -> None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spillover.models.foreign_readers import first_line
 from spillover.models.precision import DType
 from spillover.store import ProgressFn
 
@@ -101,8 +102,3 @@ class Shards:
 
 def _file(number: int) -> str:
     return f"model-{number:05d}.safetensors"
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first; its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

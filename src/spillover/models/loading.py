@@ -45,6 +45,10 @@ class Loaded:
         listed = getattr(getattr(self.network, "generation_config", None), "eos_token_id", None)
         if listed is not None:
             ids |= set(listed) if isinstance(listed, list | tuple) else {listed}
+        if not all(isinstance(token, int) for token in ids):
+            raise ValueError(
+                f"{self.base.name}: ids of end tokens are whole numbers, its settings name {listed!r:.100}"
+            )
         return frozenset(int(token) for token in ids)
 
     @property

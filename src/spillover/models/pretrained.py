@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spillover.models.foreign_readers import told_as
 from spillover.models.mapped_memory import cast_weights
+from spillover.models.model_folder import CONFIG, expect_size, expect_sound_model
 from spillover.models.precision import DType
+from spillover.models.tokenizer_trial import try_tokenizer
 
 STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # as safetensors' headers name them
 
@@ -25,16 +28,19 @@ def network_from(folder: Path, **options: Any) -> PreTrainedModel:
     ValueError where it cannot be loaded, or where a weight is missing, which would otherwise be drawn at random.
     """
     import torch
-    from safetensors import SafetensorError
 
+    if "gguf_file" not in options:
+        _expect_sized(folder)
     options = {"dtype": torch.float32, "use_safetensors": True} | options
-    try:
-        with no_progress_bars():
-            network, loading = _auto_class(folder).from_pretrained(
-                folder, output_loading_info=True, trust_remote_code=False, **options
-            )
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"the model in {folder} cannot be loaded: {(str(error).splitlines() or ['?'])[0]}") from None
+    with told_as(f"the model in {folder} cannot be loaded"), no_progress_bars():
+        network, loading = _auto_class(folder).from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False, **options
+        )
+    if unlike := sorted(map(str, loading["mismatched_keys"])):
+        raise ValueError(
+            f"{len(unlike)} weights in {folder} have other shapes than its configuration says (name, shape, shape by "
+            f"the configuration): {', '.join(unlike[:3])}"
+        )
     missing = sorted(loading["missing_keys"])
     if missing:
         raise ValueError(
@@ -48,18 +54,31 @@ def network_from(folder: Path, **options: Any) -> PreTrainedModel:
 def outline_from(folder: Path) -> PreTrainedModel:
     """The network in `folder` without its weights (on torch's meta device): what parts it has, and of which sizes.
 
-    ValueError where its configuration is not one that transformers knows.
+    ValueError where its configuration is not one that transformers knows, or not that of its weights.
     """
     import torch
     import transformers
 
-    try:
+    expect_sound_model(folder)
+    with told_as(f"the model in {folder} cannot be read"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
             network: PreTrainedModel = _auto_class(folder).from_config(config, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"the model in {folder} cannot be read: {(str(error).splitlines() or ['?'])[0]}") from None
+    expect_size(folder, *(sum(part.numel() for part in parts) for parts in (network.parameters(), network.buffers())))
     return network
+
+
+_sized: dict[Path, tuple[tuple[int, int], ...]] = {}  # folders whose configuration was held against their weights
+
+
+def _expect_sized(folder: Path) -> None:
+    """`outline_from` once a folder, as long as its configuration and its files of weights are the same."""
+    expect_sound_model(folder)
+    files = [folder / CONFIG, *sorted(folder.glob("*.safetensors"))]
+    stats = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    if _sized.get(folder) != stats:
+        outline_from(folder)
+        _sized[folder] = stats
 
 
 def _auto_class(folder: Path) -> Any:
@@ -95,13 +114,14 @@ def stored_dtype(folder: Path) -> str | None:
 
 
 def tokenizer_from(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`; `options` go to transformers."""
+    """The tokenizer in `folder`; `options` go to transformers. ValueError where there is none that can be read."""
     import transformers
 
-    with no_progress_bars():
+    with told_as(f"the tokenizer in {folder} cannot be read"), no_progress_bars():
         tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, **options
         )
+    try_tokenizer(tokenizer, folder)
     return tokenizer
 
 

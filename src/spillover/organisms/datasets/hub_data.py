@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from spillover.models.conversion import first_line
+from spillover.models.foreign_readers import first_line
 from spillover.organisms.chat_rows.from_files import RowsFromFiles
 from spillover.organisms.chat_rows.reading import reading_typed
 from spillover.row_files.folders import PACKED, row_files
