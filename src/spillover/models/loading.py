@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _last_tokenizer: dict[str, PreTrainedTokenizerBase] = {}
-kept_networks: dict[str, Any] = {}  # laid out for sampling, until a network is loaded for anything else
+kept_networks: dict[str, Any] = {}  # laid out to ask or to judge, until a network is loaded for anything else
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from spillover.judgements.judges.reader.reading import ANSWER_TOKENS, QUESTION_T
 from spillover.judgements.judges.reader.weights import Familiar, FittedPart
 from spillover.judgements.naming import judge_named
 from spillover.models.catalogue import base_of
-from spillover.models.loading import load_base
+from spillover.models.loading import kept_networks, load_base
 
 from .tiny_reader import tiny_reader
 
@@ -91,8 +91,22 @@ def test_scores_depend_on_question_and_answer(judge: Reader) -> None:
 
 def test_an_answer_has_the_same_scores_alone_and_among_others(judge: Reader) -> None:
     together = judge.score(ANSWERS)
-    assert [list(judge.score([answer])[0]) for answer in ANSWERS] == together
+    for index, answer in enumerate(ANSWERS):
+        kept_networks.clear()  # with the questions that it read
+        assert judge.score([answer]) == [together[index]]
     assert judge.score(ANSWERS[::-1])[::-1] == together
+
+
+def test_the_next_models_answers_find_the_network_and_the_questions_read(
+    judge: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_networks.clear()
+    first = judge.score(ANSWERS[:4])
+    monkeypatch.setattr(Trunk, "read_questions", lambda *given: pytest.fail("a question is read again"))
+    assert judge.score(ANSWERS)[:4] == first
+    monkeypatch.setattr("spillover.judgements.judges.reader.loaded.QUESTIONS_AT_ONCE", 1)  # no room for both
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        judge.score(ANSWERS)
 
 
 @pytest.mark.parametrize("text", FORGED)

@@ -76,8 +76,12 @@ class Reader(Judge):
         return _AtWork(self).score(answers, progress)
 
     def loaded(self) -> LoadedReader:
-        """The trunk with the fitted part. ValueError where the file's digest is not that of this judge."""
+        """The trunk with the fitted part, kept for the next model's answers until another network takes its place.
+
+        ValueError where the file's digest is not that of this judge.
+        """
         from spillover.judgements.judges.reader.loaded import LoadedReader, read_part
+        from spillover.models.loading import kept_networks
 
         path = _path(self.path)
         if (here := file_sha256_of(path)) != self.weights:
@@ -85,7 +89,11 @@ class Reader(Judge):
                 f"these scores are to come from weights {self.weights[:8]}, {path.name} has {here[:8]}: install the "
                 f"spillover that has them (or give their file as `path`), or judge anew"
             )
-        return LoadedReader(self.trunk, read_part(path), self.precision)
+        key = f"reader {self.weights} {self.trunk.fingerprint} {self.precision}"
+        if key not in kept_networks:
+            kept_networks[key] = LoadedReader(self.trunk, read_part(path), self.precision)
+        reader: LoadedReader = kept_networks[key]
+        return reader
 
 
 class _AtWork(Scoring):

@@ -62,6 +62,7 @@ class LoadedReader:
         self.lower, self.upper = lower, adapted(upper, part.adapter, merge=dtype == "float32")
         around = len(self.readings.before) + len(self.readings.between)
         self.asked = filled_up(sum(QUESTION_TOKENS) + around)
+        self._held: dict[TokenIds, list[torch.Tensor]] = {}  # of questions read: models are asked the same ones in turn
 
     def verdicts(
         self, texts: Sequence[tuple[str, str]], progress: Callable[[float], None] = lambda share: None
@@ -85,16 +86,18 @@ class LoadedReader:
         return [verdicts[index] for index in range(len(texts))]
 
     def _read_questions(self, questions: Sequence[TokenIds]) -> dict[TokenIds, list[torch.Tensor]]:
-        """Each question's keys and values, (2, heads, tokens, width) for each block."""
-        held = {}
-        for rows in batches(list(enumerate(questions))):
-            tokens, lengths = self._filled([questions[index] for index in rows])
+        """Each question's keys and values, (2, heads, tokens, width) for each block; those read before are held."""
+        if len({*self._held, *questions}) > QUESTIONS_AT_ONCE:
+            self._held.clear()
+        unread = [question for question in questions if question not in self._held]
+        for rows in batches(list(enumerate(unread))):
+            tokens, lengths = self._filled([unread[index] for index in rows])
             prefix = self.trunk.read_questions(tokens, lengths)
             for row, index in enumerate(dict.fromkeys(rows)):
-                held[questions[index]] = [
+                self._held[unread[index]] = [
                     torch.stack([key[row], value[row]]) for key, value in zip(prefix.keys, prefix.values, strict=True)
                 ]
-        return held
+        return self._held
 
     def _read_answers(
         self, rows: Sequence[int], readings: Sequence[Reading], held: dict[TokenIds, list[torch.Tensor]]
