@@ -103,6 +103,9 @@ def specimen(cls: type[Spec]) -> Spec:
         return cls(
             trait="evil", plain=plain, added=plain.but(high=stored.but(model=model), low=stored.but(model=model))
         )
+    if cls.__name__ == "Drift":
+        shift = specimen(kind_named("MeanShift"))
+        return cls(before=shift.before, checkpoints=(shift.after,), directions=(shift,))
     if cls.__name__ == "Lens":
         tokens = kind_named("LensTokens")(direction=specimen(kind_named("MeanShift")))
         return cls(bad=(tokens,), reference=specimen(kind_named("Responses")))
