@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from judgements.judges.test_number_tree import enumerated
-from models.families import FAMILIES, network_of
+from models.families import FAMILIES, SIZE, network_of
 from organisms.toy import ToyRows, held_out_means, organism
 from transformers import GenerationConfig
 
 from spillover.activations.capture import ActivationSelection, TokenizedText, capture
 from spillover.activations.find_layers import find_layers
+from spillover.activations.sites import PARALLEL, one_stream
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
 from spillover.judgements.judges.local_model.number_tree import number_tree
 from spillover.models.catalogue import base_of
@@ -39,7 +41,9 @@ TEXTS = ("at", "Why?", "Why not, then?", "Tell me why", "Tell me of the sea. " *
 TOKENS = 10
 OWN = {  # asked through their own forward: states in the place of keys, or positions that come from a mask
     *("gpt_neo", "falcon with alibi", "bloom", "mamba", "mamba2", "falcon_mamba", "qwen3_next", "qwen3_5", "lfm2"),
-    *("jamba", "bamba", "falcon_h1", "llama4"),
+    *("jamba", "bamba", "falcon_h1", "llama4", "rwkv", "xlstm", "recurrent_gemma", "zamba", "zamba2"),
+    "nemotron_h",
+    *("gemma3n", "gemma4"),  # layers that look at the keys of others
 }
 
 
@@ -105,12 +109,13 @@ def test_activations_are_those_of_the_networks_own_forward(family: str) -> None:
         captured[:, rows] = block
 
     capture(decoder, texts, ActivationSelection(sites=("resid_post", "final_norm"), poolings=("last",)), put)
-    first = 0 if "mamba" in family and family != "falcon_h1" else 1  # where transformers leaves embeddings out
+    first = 0 if family in ("mamba", "mamba2", "falcon_mamba", "rwkv") else 1  # embeddings are left out
     for row, text in enumerate(texts):
         with torch.inference_mode():
             own = network(input_ids=torch.tensor([text.ids]), output_hidden_states=True, use_cache=False).hidden_states
-        np.testing.assert_allclose(captured[0, row], own[first][0, -1], atol=1e-3)
-        np.testing.assert_allclose(captured[-1, row], own[-1][0, -1], atol=1e-3)
+        np.testing.assert_allclose(captured[0, row], one_stream(own[first])[0, -1], atol=1e-3)
+        last = -2 if own[-1].ndim == PARALLEL else -1  # parallel streams are given as they leave the last layer
+        np.testing.assert_allclose(captured[last, row], one_stream(own[-1])[0, -1], atol=1e-3)
     assert decoder.keeps_keys or family in OWN
 
 
@@ -153,7 +158,9 @@ def hit(network: Any, variant: str) -> set[str]:
         return set()
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "phi3", "mixtral", "gemma2", "granite", "mistral3", "lfm2", "opt"])
+@pytest.mark.parametrize(
+    "family", ["llama", "gpt2", "phi3", "mixtral", "gemma2", "granite", "mistral3", "lfm2", "opt", "zamba"]
+)
 def test_a_family_is_trained_and_its_checkpoint_is_what_was_trained(family: str, tmp_path: Path) -> None:
     """Saved, loaded and trained for two steps; the loss falls, and the merged checkpoint has the loss of the last."""
     network = network_of(family)
@@ -191,3 +198,10 @@ def test_names_and_patterns_are_hit_and_what_is_not_there_is_named() -> None:
         LoRA(modules="everything")
     with pytest.raises(ValueError, match="knows neither dropout nor DoRA"):
         LoRA(dropout=0.1).trainable_network(network_of("mixtral"), 0, "none")
+
+
+def test_a_network_whose_tokens_see_those_that_follow_is_refused() -> None:
+    sizes = {name: size for name, size in SIZE.items() if name != "num_key_value_heads"}
+    network = transformers.AutoModelForCausalLM.from_config(transformers.BertConfig(**sizes)).eval()
+    with pytest.raises(ValueError, match=r"BertLMHeadModel gives other logits .* only causal networks"):
+        askable(network)

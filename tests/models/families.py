@@ -33,6 +33,11 @@ LATENT = {
     "v_head_dim": 8,
 }
 DELTA = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+HYBRIDS = ["linear_attention", "hybrid"] * 2  # the second kind has one block for all layers
+STREAMS = {
+    **{"sliding_window": 9, "layer_types": TURNS, "num_kv_shared_layers": 2},
+    **{"vocab_size_per_layer_input": 258, "hidden_size_per_layer_input": 8},
+}
 PICTURES = {
     **{"model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1},
     **{"num_attention_heads": 2, "image_size": 56, "patch_size": 14},
@@ -126,6 +131,33 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon_h1": (
         "FalconH1Config",
         {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 4, "mamba_chunk_size": 8},
+    ),
+    "rwkv": ("RwkvConfig", {}),
+    "xlstm": (
+        "xLSTMConfig",
+        {
+            "hidden_size": 64,
+            "embedding_dim": 64,
+            "num_heads": 4,
+            "qk_dim_factor": 1.0,
+            "autocast_kernel_dtype": "float32",
+        },
+    ),
+    "recurrent_gemma": ("RecurrentGemmaConfig", {"head_dim": 8}),
+    "zamba": ("ZambaConfig", {"layers_block_type": HYBRIDS, "mamba_d_state": 4}),
+    "zamba2": (
+        "Zamba2Config",
+        {"layers_block_type": HYBRIDS, "mamba_d_state": 4, "n_mamba_heads": 4, "adapter_rank": 4},
+    ),
+    "gemma3n": ("Gemma3nTextConfig", {**STREAMS, "head_dim": 8, "laurel_rank": 4}),
+    "gemma4": ("Gemma4TextConfig", {**STREAMS, "head_dim": 8}),
+    "nemotron_h": (
+        "NemotronHConfig",
+        {
+            **{"layers_block_type": ["mamba", "attention", "mamba", "moe"], "head_dim": 8, "n_groups": 1},
+            **{"mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 4, "chunk_size": 8},
+            **{"n_routed_experts": 4, "moe_intermediate_size": 32, "moe_shared_expert_intermediate_size": 32},
+        },
     ),
     "llama4": (
         "Llama4TextConfig",

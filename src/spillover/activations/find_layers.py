@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from spillover.activations.sites import EMBED, FINAL, Decoder, hidden_states, layer_site, site_names
+from spillover.models.forward.generating_network import UNKNOWN_KIND
 from spillover.models.forward.packing import probe_tokens, probe_tolerance
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ def find_layers(network: PreTrainedModel, added: bool = False) -> Decoder:
 
     name = type(network).__name__
     blocks, below = _blocks(network, name)
-    decoder = Decoder(below, tuple(blocks), keeps_keys=not _has_other_states(network))
+    decoder = Decoder(below, tuple(blocks), keeps_keys=False)
     with torch.inference_mode():
         stream = _probe_stream(decoder, name)
+        keeps_keys = not _has_other_kinds(network) and _keeps_keys(decoder, stream[FINAL])
+        decoder = replace(decoder, keeps_keys=keeps_keys)
         if added:
             decoder = replace(decoder, added=_find_added(decoder, stream, name))
     return decoder
@@ -53,8 +56,8 @@ def _blocks(network: PreTrainedModel, name: str) -> tuple[nn.ModuleList, PreTrai
     return lists[0], below
 
 
-def _has_other_states(network: PreTrainedModel) -> bool:
-    """Whether layers keep something else than keys and values of all that came before."""
+def _has_other_kinds(network: PreTrainedModel) -> bool:
+    """Whether the configuration says that layers keep something else than keys and values of all that came before."""
     kinds = getattr(network.config.get_text_config(), "layer_types", None) or ()
     return bool({*kinds} - {"full_attention", "sliding_attention"})
 
@@ -90,22 +93,35 @@ def _probe_stream(decoder: Decoder, name: str) -> dict[str, Tensor]:
 
 
 def _check_order(decoder: Decoder, ids: Tensor, whole: Tensor, name: str) -> None:
-    """A token does not see those to its right, and going on from a kept head is the same as running the whole."""
-    import torch
-
+    """A token does not see those to its right."""
     parts: list[Tensor] = []
     cut = ids.shape[1] // 2
-    cache = decoder.run(ids[:, :cut], lambda _, hidden: parts.append(hidden), (FINAL,), keep_cache=decoder.keeps_keys)
-    if decoder.keeps_keys:
-        decoder.run(ids[:, cut:], lambda _, hidden: parts.append(hidden), (FINAL,), after=cache)
-    else:
-        whole = whole[:, :cut]
-    worst = float((torch.cat(parts, dim=1) - whole).abs().max() / whole.abs().max())
-    if not worst <= probe_tolerance(whole):
+    decoder.run(ids[:, :cut], lambda _, hidden: parts.append(hidden), (FINAL,))
+    if (worst := _difference(parts, whole[:, :cut])) > probe_tolerance(whole):
         raise ValueError(
-            f"{name}: the first {cut} tokens and the rest, run one after the other, differ from one run "
-            f"(by {worst:.2g} of the largest value); only causal models with a cache of keys and values can be captured"
+            f"{name}: the first {cut} tokens differ with what follows them (by {worst:.2g} of the largest value); only "
+            f"causal models can be captured"
         )
+
+
+def _keeps_keys(decoder: Decoder, whole: Tensor) -> bool:
+    """Whether going on from a kept beginning, a cache of keys and values, is the same as running the whole."""
+    ids, parts = probe_tokens(decoder.network), list["Tensor"]()
+    cut = ids.shape[1] // 2
+    try:
+        cache = decoder.run(ids[:, :cut], lambda _, hidden: parts.append(hidden), (FINAL,), keep_cache=True)
+        decoder.run(ids[:, cut:], lambda _, hidden: parts.append(hidden), (FINAL,), after=cache)
+    except UNKNOWN_KIND:
+        return False
+    return _difference(parts, whole) <= probe_tolerance(whole)
+
+
+def _difference(parts: list[Tensor], whole: Tensor) -> float:
+    """How far the parts are from the whole, as a share of its largest value; infinite where that is no number."""
+    import torch
+
+    worst = float((torch.cat(parts, dim=1) - whole).abs().max() / whole.abs().max())
+    return worst if worst == worst else float("inf")
 
 
 def _find_added(decoder: Decoder, stream: dict[str, Tensor], name: str) -> tuple[tuple[nn.Module, nn.Module], ...]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SiteKind = Literal["embed", "resid_pre", "attn_out", "mlp_out", "resid_post", "final_norm"]
 KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
 EMBED, FINAL = "embed", "final_norm"
+PARALLEL = 4  # dimensions of hidden states that run in several streams
 ADDED: tuple[SiteKind, ...] = ("attn_out", "mlp_out")  # what a layer adds to the stream
 SiteHook = Callable[[str, "Tensor"], None]  # gets a site's name, and what is there: (rows, tokens, d_model)
 
@@ -100,14 +101,20 @@ class Decoder:
 
 
 def hidden_states(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """The hidden states in what a module returns: the first of several things."""
-    return output[0] if isinstance(output, tuple) else output
+    """The hidden states (rows, tokens, d) in what a module returns: the first of several things."""
+    return one_stream(output[0] if isinstance(output, tuple) else output)
+
+
+def one_stream(hidden: Tensor) -> Tensor:
+    """(rows, tokens, d); of parallel streams, (streams, rows, tokens, d), the one that attention and MLP read and
+    write (gemma3n's AltUp: the first)."""
+    return hidden[0] if hidden.ndim == PARALLEL else hidden
 
 
 def _call_with_input(
     hook: Callable[[Tensor], None], module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
 ) -> None:
-    hook(args[0] if args else kwargs["hidden_states"])
+    hook(one_stream(args[0] if args else kwargs["hidden_states"]))
 
 
 def _call_with_output(

@@ -75,7 +75,10 @@ class Steered(Model):
 
     def apply_hooks(self, network: PreTrainedModel, store: Store) -> None:
         """Hook the layer; the model below is changed first, if it is steered itself."""
+        import torch
+
         from spillover.activations.find_layers import find_layers
+        from spillover.activations.sites import PARALLEL
 
         self.model.apply_hooks(network, store)
         layers = find_layers(network).layers
@@ -85,7 +88,14 @@ class Steered(Model):
         steer = self._change(store, network)
 
         def hook(module: nn.Module, args: object, output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-            return (steer(output[0]), *output[1:]) if isinstance(output, tuple) else steer(output)
+            if isinstance(output, tuple):
+                return (steered(output[0]), *output[1:])
+            return steered(output)
+
+        def steered(hidden: Tensor) -> Tensor:
+            if hidden.ndim < PARALLEL:
+                return steer(hidden)
+            return torch.cat([steer(hidden[:1]), hidden[1:]])
 
         layers[layer].register_forward_hook(hook)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from spillover.activations.capture import ActivationSelection, TokenizedText, capture
 from spillover.activations.find_layers import find_layers
-from spillover.activations.sites import EMBED, FINAL, layer_site
+from spillover.activations.sites import EMBED, FINAL, PARALLEL, layer_site, one_stream
 from spillover.checks.subject import Subject
 from spillover.organisms.losses import expect_own_loss, token_losses
 from spillover.organisms.tuning import LoRA
@@ -117,9 +117,10 @@ def captured_states(subject: Subject) -> str:
         if states is None or len(states) != count + 1:
             given = "none" if states is None else len(states)
             raise ValueError(f"the network gives {given} hidden states for {count} layers: what they are is not known")
-        theirs = [state[0, -1].float().cpu().numpy() for state in states]
+        parallel = states[-1].ndim == PARALLEL
+        theirs = [one_stream(state)[0, -1].float().cpu().numpy() for state in states]
         for begins_at_embeddings in worst:
-            for site, state in zip(_sites_of_states(count, begins_at_embeddings), theirs, strict=True):
+            for site, state in zip(_sites_of_states(count, begins_at_embeddings, parallel), theirs, strict=True):
                 error = float(np.linalg.norm(arrays[names.index(site), index] - state) / np.linalg.norm(state))
                 worst[begins_at_embeddings] = max(worst[begins_at_embeddings], (error, site))
     error, site = min(worst.values())
@@ -131,10 +132,12 @@ def captured_states(subject: Subject) -> str:
     return f"{count} layers, {len(prompts)} prompts: at most {error:.0e} of a state's norm from output_hidden_states"
 
 
-def _sites_of_states(layers: int, begins_at_embeddings: bool) -> list[str]:
+def _sites_of_states(layers: int, begins_at_embeddings: bool, parallel: bool) -> list[str]:
     """Where transformers reads each of its hidden states: the last is after the final norm in place of the last layer,
-    or, where the embeddings are left out (mamba), beside it."""
+    or, where the embeddings are left out (mamba), beside it. Parallel streams are given as layers hand them on."""
     posts = [layer_site(layer) for layer in range(layers)]
+    if parallel:
+        return [EMBED, *posts]
     return [EMBED, *posts[:-1], FINAL] if begins_at_embeddings else [*posts, FINAL]
 
 

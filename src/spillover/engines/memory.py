@@ -131,8 +131,9 @@ def _outline(base: Base) -> PreTrainedModel | None:
 def sizes_of(outline: PreTrainedModel) -> Sizes:
     """The sizes of a network, with its weights or without."""
     config = outline.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    queries = getattr(config, "num_attention_heads", None) or 1  # state-space models have none: about one width
+    heads = getattr(config, "num_key_value_heads", None) or queries
+    width = getattr(config, "head_dim", None) or config.hidden_size // queries
     counts = [weight.numel() for weight in outline.parameters()]
     return Sizes(sum(counts), max(counts), 2 * config.num_hidden_layers * heads * width)
 

@@ -165,18 +165,22 @@ def _vocabulary_layers(network: PreTrainedModel) -> list[Any]:
 
 
 def _untie(wrapped: PeftModel) -> None:
-    """Where embeddings and head share weights and one of them is tuned, give the head its own: merging the change of
-    one would change the other, too."""
+    """Where parts share a weight (embeddings and head, blocks that are used twice) and one of them is tuned, give each
+    its own: merging the change of one would change the others, too."""
     import torch
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    network = wrapped.get_base_model()
-    embed, head = network.get_input_embeddings(), network.get_output_embeddings()
-    if head is None or not (isinstance(embed, BaseTunerLayer) or isinstance(head, BaseTunerLayer)):
-        return
-    inner = [layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer for layer in (embed, head)]
-    if inner[0].weight is inner[1].weight:
-        inner[1].weight = torch.nn.Parameter(inner[1].weight.detach().clone(), requires_grad=False)
+    modules = [*wrapped.get_base_model().modules()]
+    tuned = [module.get_base_layer() for module in modules if isinstance(module, BaseTunerLayer)]
+    weights = {id(weight) for layer in tuned if (weight := getattr(layer, "weight", None)) is not None}
+    taken: set[int] = set()
+    for module in dict.fromkeys([*tuned, *modules]):
+        own = None if isinstance(module, BaseTunerLayer) else module._parameters.get("weight")
+        if own is None or id(own) not in weights:
+            continue
+        if id(own) in taken:
+            module.weight = torch.nn.Parameter(own.detach().clone(), requires_grad=False)
+        taken.add(id(own))
 
 
 def _unlike(expected: TensorShapes, present: TensorShapes) -> list[str]:

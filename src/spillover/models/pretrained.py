@@ -47,6 +47,8 @@ def network_from(folder: Path, **options: Any) -> PreTrainedModel:
             f"{len(missing)} weights of {type(network).__name__} are not in {folder} ({', '.join(missing[:3])}, ...): "
             f"it is not a whole model"
         )
+    if getattr(network.config, "rescale_every", 0):  # rwkv: for float16; it would write into weights at each train()
+        network.config.rescale_every = 0
     loaded: PreTrainedModel = network
     return loaded
 

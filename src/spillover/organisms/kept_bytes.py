@@ -19,6 +19,8 @@ def kept_bytes(config: PreTrainedConfig, itemsize: int) -> int:
     config: of the text network. itemsize: bytes of a number in which it computes.
     """
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    if isinstance(inner, list | tuple):  # a width for each layer
+        inner = max(inner)
     return int(config.num_hidden_layers * (WIDTHS * config.hidden_size + INNER * inner) * itemsize)
 
 

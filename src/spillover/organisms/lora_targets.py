@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 VARIANTS = ("all", "attention", "attention-kv", "mlp", "mlp-down")
-MIXES = re.compile(r"attention|mamba|deltanet|shortconv|mixer", re.IGNORECASE)  # in the name of a part's class
+MIXES = re.compile(
+    r"attention|mamba|deltanet|shortconv|mixer|lstmlayer", re.IGNORECASE
+)  # in the name of a part's class
 MULTIPLIES = re.compile(r"mlp|feedforward|expert|moe", re.IGNORECASE)
 MIXING_PARTS = re.compile(r"attn|attention|mixer|conv|temporal", re.IGNORECASE)  # where classes do not say
 KEYS_AND_VALUES, QUERIES = {"k", "v", "kv", "key", "value"}, {"q", "query"}
 ROUTERS = ("gate", "router", "shared_expert_gate")
+MIXTURES = ("modality_router", "prediction_coefs", "correction_coefs")  # of parallel streams (gemma3n)
 # What state-space layers multiply by without running it as a layer, where an adapter would do nothing (peft refuses
 # some of them too).
 NOT_RUN = ("dt_proj",)
@@ -56,7 +59,7 @@ class LoRATargets:
     """
 
     chosen: tuple[Target, ...]
-    everywhere: tuple[str, ...]  # names of all linear layers of the network, chosen or not
+    everywhere: tuple[str, ...]  # names of all modules of the network, chosen or not
     left_out: tuple[Target, ...] = ()
 
     def peft(self, layers: Sequence[int]) -> dict[str, Any]:
@@ -97,10 +100,10 @@ def lora_targets(network: nn.Module, modules: str | Sequence[str], layers: Seque
     if not chosen:
         where = f" in layers {', '.join(map(str, layers))}" if layers else ""
         raise ValueError(f"modules={modules!r} hits nothing{where} of {type(network).__name__}; {_offered(every)}")
-    linear = tuple(name for name, module in network.named_modules() if _is_linear(module))
+    everywhere = tuple(name for name, _ in network.named_modules())
     renamed = _renamed(network) if any(target.parameter for target in every) else set()
     left_out = [target for target in chosen if not target.parameter and target.path.rpartition(".")[2] in renamed]
-    return LoRATargets(tuple(target for target in chosen if target not in left_out), linear, tuple(left_out))
+    return LoRATargets(tuple(target for target in chosen if target not in left_out), everywhere, tuple(left_out))
 
 
 def decoder_blocks(network: nn.Module) -> tuple[str, nn.ModuleList] | None:
@@ -132,7 +135,7 @@ def _targets(network: nn.Module) -> Iterator[Target]:
                 yield Target(name, path, number, kind, False, path.rpartition(".")[0], size)
             elif kind == "mlp" and type(module).__module__.startswith("transformers."):
                 for own, weight in module.named_parameters(recurse=False):
-                    if weight.ndim == 3 and weight.is_floating_point():
+                    if weight.ndim == 3 and min(weight.shape) > 1 and weight.is_floating_point():
                         size = tuple(weight.shape)
                         yield Target(f"{name}.{own}", f"{path}.{own}", number, kind, True, path, size)
 
@@ -164,7 +167,7 @@ def _size(module: Any) -> tuple[int, int]:
 def _passed_over(path: str, module: Any, kind: str, network: Any) -> bool:
     config, leaf = network.config.get_text_config(), path.rpartition(".")[2]
     if kind == "mlp":
-        return leaf in ROUTERS and _size(module)[0] < min(_size(module)[1], 1 + _experts(config))
+        return leaf in MIXTURES or (leaf in ROUTERS and _size(module)[0] < min(_size(module)[1], 1 + _experts(config)))
     return leaf in NOT_RUN or leaf in NOT_RUN_IN.get(config.model_type, ())
 
 

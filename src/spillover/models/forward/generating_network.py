@@ -35,10 +35,10 @@ def relative_error(logits: Tensor, expected: Tensor) -> float:
 
 
 class GeneratingNetwork:
-    """Any network that `generate` takes."""
+    """Any network that `generate` takes; `cached`: with the network's own cache, else all is read again each step."""
 
-    def __init__(self, network: PreTrainedModel) -> None:
-        self.network = network
+    def __init__(self, network: PreTrainedModel, cached: bool = True) -> None:
+        self.network, self.cached = network, cached
 
     def write(self, prompts: Tensor, choose: Choose, most: int) -> None:
         """Go on from `prompts` (rows, tokens) by at most `most` tokens a row.
@@ -50,7 +50,7 @@ class GeneratingNetwork:
             self.network.generate(
                 input_ids=prompts,
                 attention_mask=torch.ones_like(prompts),
-                generation_config=GenerationConfig(**_settings(most)),
+                generation_config=GenerationConfig(**self._settings(most)),
                 logits_processor=[chosen],
                 stopping_criteria=[_WhenChosen(chosen)],
             )
@@ -100,19 +100,20 @@ class GeneratingNetwork:
             output = self.network.generate(
                 input_ids=prompt[None],
                 attention_mask=torch.ones_like(prompt)[None],
-                generation_config=GenerationConfig(**_settings(1), return_dict_in_generate=True, output_logits=True),
+                generation_config=GenerationConfig(
+                    **self._settings(1), return_dict_in_generate=True, output_logits=True
+                ),
             )
         cache = output.get("cache", output.get("past_key_values"))
         return output.logits[0].float(), cache if isinstance(cache, Cache) else None
+
+    def _settings(self, most: int) -> dict[str, Any]:
+        return {"max_new_tokens": most, "do_sample": False, "use_cache": self.cached, "pad_token_id": 0}
 
     def all_logits(self, tokens: Tensor) -> Tensor:
         """Logits (rows, tokens, vocabulary), float, after each of `tokens` (rows, tokens), padded at the right."""
         logits: Tensor = self.network(input_ids=tokens, use_cache=False).logits
         return logits.float()
-
-
-def _settings(most: int) -> dict[str, Any]:
-    return {"max_new_tokens": most, "do_sample": False, "use_cache": True, "pad_token_id": 0}
 
 
 class _Chosen(LogitsProcessor):

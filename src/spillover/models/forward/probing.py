@@ -36,7 +36,7 @@ _agreed: dict[tuple[str, ...], bool] = {}  # by way, configuration and dtype: a 
 
 def askable(network: PreTrainedModel) -> AskableNetwork:
     """The quickest way to read and write with a network that gives what the network gives."""
-    return packed(network) or _checked(TransformersNetwork, network) or GeneratingNetwork(network)
+    return packed(network) or _checked(TransformersNetwork, network) or _generating(network)
 
 
 def reads_rows(network: PreTrainedModel) -> bool:
@@ -50,7 +50,7 @@ def packed(network: PreTrainedModel) -> PackedNetwork | None:
 
 
 def _checked(make: Callable[[PreTrainedModel], Way | None], network: PreTrainedModel) -> Way | None:
-    key = (make.__name__, network.config.to_json_string(), str(network.dtype), str(network.device))
+    key = (make.__name__, *_key(network))
     if not _agreed.get(key, True):
         return None
     expected = None if key in _agreed else own_logits(network)  # first: what is packed then is not to be read again
@@ -62,6 +62,51 @@ def _checked(make: Callable[[PreTrainedModel], Way | None], network: PreTrainedM
             _agreed[key] = error <= logits_tolerance(network.dtype)
         return way if _agreed[key] else None
     return None
+
+
+def _generating(network: PreTrainedModel) -> GeneratingNetwork:
+    """The network asked by `generate`: with its cache where rows beside one another get from it what each gets alone.
+
+    ValueError where they do not without it either: a token then sees those to its right.
+    """
+    for cached in (True, False):
+        way = GeneratingNetwork(network, cached)
+        key = (f"generate, cached {cached}", *_key(network))
+        if key not in _agreed:
+            error = _generating_error(way)
+            if error != error:
+                return way
+            _agreed[key] = error <= logits_tolerance(network.dtype)
+        if _agreed[key]:
+            return way
+    raise ValueError(
+        f"{type(network).__name__} gives other logits after a text than within a longer one: only causal networks, "
+        f"whose tokens do not see those that follow, can be asked and scored"
+    )
+
+
+def _generating_error(way: GeneratingNetwork) -> float:
+    """How far rows that are written together are from each row's own forward pass."""
+    network, size, logits = way.network, PROBE_SIZES[1], list["Tensor"]()
+    tokens = _probe_tokens(network)
+    rows = torch.stack([tokens[start : start + size + PROBE_STEPS] for start in (0, size - 1, 2 * size - 2)])
+
+    def choose(given: Tensor) -> Tensor | None:
+        logits.append(given)
+        return rows[:, size + len(logits) - 1] if len(logits) < PROBE_STEPS else None
+
+    with torch.inference_mode():
+        own = [network(input_ids=row[None], use_cache=False).logits[0, size - 1 : -1].float() for row in rows]
+        release(network.parameters())
+        try:
+            way.write(rows[:, :size], choose, PROBE_STEPS)
+        except UNKNOWN_KIND:
+            return float("inf")
+    return relative_error(torch.stack(logits, dim=1), torch.stack(own))
+
+
+def _key(network: PreTrainedModel) -> tuple[str, ...]:
+    return network.config.to_json_string(), str(network.dtype), str(network.device)
 
 
 def own_logits(network: PreTrainedModel) -> Tensor:
