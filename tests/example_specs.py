@@ -113,6 +113,10 @@ def specimen(cls: type[Spec]) -> Spec:
         return cls(**_direction_fields(cls.__name__))
     if cls.__name__ == "OwnAnswers":
         return own_answers(decode(STAND_INS["Split"]), decode(STAND_INS["Model"]))
+    if cls.__name__ == "Conditions":
+        entry = specimen(kind_named("InCondition"))
+        asked = (entry.but(name="as it is"), entry)
+        return cls(base=asked, tuned=asked)
     if cls.__name__ == "LogitShifts":
         return cls(before=decode(STAND_INS["Model"]), after=specimen(kind_named("Checkpoint")), texts=("a text",))
     if cls.__name__ == "TokenRatios":
