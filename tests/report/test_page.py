@@ -17,8 +17,10 @@ from spillover.analyses.blocks import (
     value_text,
 )
 from spillover.report.figures import draw_svg
-from spillover.report.page import PageSection, render, visible_text
+from spillover.report.latex import latex_table
+from spillover.report.page import Page, PageSection, render
 from spillover.report.provenance_section import Provenance
+from spillover.report.visible import visible_text
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> \u202eevil\u202c \x1b[31m {{ 7 * 7 }} \ud800"
 ROW = {"data": HOSTILE, "prompt": HOSTILE, "supervised": "s", "supervised_tokens": 1, "tokens": 2}
@@ -38,7 +40,7 @@ def page() -> str:
         AnswersSideBySide(HOSTILE, HOSTILE, (ShownAnswer(HOSTILE, HOSTILE, "length", {"aligned": None}),)),
     )
     section = Section("Title", HOSTILE, blocks, Paragraph((HOSTILE, Number("1.0", "points"))))
-    return render(HOSTILE, HOSTILE, [PageSection("dynamics", section, {"loss": draw_svg(figure)})], RAN)
+    return render(Page(HOSTILE, HOSTILE, [PageSection("dynamics", section, {"loss": draw_svg(figure)})], RAN))
 
 
 def test_hostile_text_is_shown_and_never_run():
@@ -61,6 +63,7 @@ def test_the_policy_allows_no_network_and_the_style_matches_its_hash():
     assert policy is not None
     text = policy[1].replace("&#39;", "'")
     assert "default-src 'none'" in text
+    assert "script-src 'none'" in text  # this page has no answers, and so no script
     assert "unsafe" not in text
     style = re.search(r"<style>(.*?)</style>", html, re.S)
     assert style is not None
@@ -104,3 +107,10 @@ def test_an_interval_needs_both_ends():
     assert (
         interval_text({"estimate": 1.0, "low": 0.5, "high": 2.0}, "points").replace("\u00a0", " ") == "1.0 [0.5, 2.0]"
     )
+
+
+def test_a_table_as_latex_escapes_what_latex_reads():
+    rows = [{"a": "50% of $x_1 & {y}\\", "b": -1.5}]
+    text = latex_table(Table("t", "A caption\nof two lines", (Column("a", "a_b"), Column("b", "b", "points")), rows))
+    assert text.splitlines()[:2] == ["% A caption of two lines", r"\begin{tabular}{lr}"]
+    assert r"50\% of \$x\_1 \& \{y\}\textbackslash{} & $-$1.5 \\" in text

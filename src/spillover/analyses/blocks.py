@@ -69,12 +69,17 @@ def columns(style: Style, **headings: str) -> tuple[Column, ...]:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as shown; the whole table stands beside the page as CSV."""
+    """Rows as shown; the whole table stands beside the page as CSV. The page folds it away unless `open`.
+
+    `source`: the analysis' table that the rows are of, where that is another than `name`.
+    """
 
     name: str
     caption: str
     columns: tuple[Column, ...]
     rows: Sequence[TableRow]
+    open: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class ShownAnswer:
     text: str
     finish_reason: str
     scores: Mapping[str, float | None]
+    tone: str = ""  # the class of its model's colour on the page
 
 
 @dataclass(frozen=True)

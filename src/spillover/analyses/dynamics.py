@@ -126,8 +126,8 @@ class Dynamics(Analysis):
                 Figure(
                     "loss",
                     f"Mean {metric} against held-out in-domain loss along each run, one panel a dataset; the open "
-                    "mark is the base before training, the largest the end of a run. Bars are 95% intervals over "
-                    "question families.",
+                    "mark is the base before training, which r leaves out, the largest the end of a run. Bars are 95% "
+                    "intervals over question families.",
                     lambda canvas: _draw(canvas, points, metric),
                     "points",
                     (8, 3.6),
@@ -293,7 +293,8 @@ def _draw(canvas: Canvas, points: TableRows, metric: str) -> None:
 
 
 def _draw_run(panel: Axes, along: TableRows, colour: str, run: str) -> None:
-    plot(panel, along, "held_out_loss", "estimate", "-", colour, linewidth=1, label=run)
+    trained = [point for point in along if point["step"] > 0]
+    plot(panel, trained, "held_out_loss", "estimate", "-", colour, linewidth=1, label=run)
     for point in along:
         panel.plot([point["held_out_loss"]] * 2, _interval(point), color=colour, linewidth=0.8, alpha=0.6)
         face = "white" if point["step"] == 0 else colour

@@ -16,8 +16,9 @@ from spillover.store import BuildContext
 class Examples(Analysis):
     """Answers of several models to the same questions side by side, and all of them as a table.
 
-    Estimates nothing. Shown are questions evenly spaced over the change of their mean score (points) from the first
-    model to the second, so that nothing is picked by hand.
+    Estimates nothing. A report of several analyses has all answers anyway: there it says which models stand side by
+    side where no Effect does, and has no section of its own. Alone it shows questions evenly spaced over the change of
+    their mean score (points) from the first model to the second, so that nothing is picked by hand.
     """
 
     judgements: tuple[ScoredAnswers, ...]  # the columns of the page, the base first

@@ -23,7 +23,7 @@ from spillover.papers.cells import (
 )
 from spillover.papers.paper import PaperPart, Reproduction
 from spillover.records import table, write_csv
-from spillover.report.page import PageSection, render, write_section
+from spillover.report.page import Page, PageSection, render, write_section
 from spillover.report.provenance_section import Provenance
 
 PAGE, CELLS, OURS = "index.html", "cells.csv", "ours.csv"
@@ -53,9 +53,8 @@ def write_reproduction(reproduction: Reproduction, out: Path) -> Path:
     for part, cells in by_part.items():
         sections.append(_written(part, *_section(reproduction.parts[part], cells), out))
     page = out / PAGE
-    html = render(
-        reproduction.title, f"{reproduction.about} {ABOUT}", sections, Provenance(_facts(reproduction), (), (), ())
-    )
+    provenance = Provenance(_facts(reproduction), (), (), ())
+    html = render(Page(reproduction.title, f"{reproduction.about} {ABOUT}", sections, provenance))
     page.write_text(html, encoding="utf-8", errors="replace")
     return page
 

@@ -1,7 +1,8 @@
 """The page: sections into one HTML file that opens without network, its tables and figures beside it.
 
-Everything that models wrote is hostile: the template escapes all text, control characters become visible marks, and a
-content security policy allows nothing but this page's own style and the pictures inside it.
+Everything that models wrote is hostile: templates escape all text, control characters become visible marks, the script
+enters it as text alone, and a content security policy allows this page's own style and script, by their hashes, the
+pictures inside it, and nothing else.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from spillover.analyses.blocks import (
@@ -30,13 +30,16 @@ from spillover.analyses.blocks import (
     value_text,
 )
 from spillover.analyses.rows import TableRows
-from spillover.records import table, write_csv
-from spillover.report.figures import draw_svg
+from spillover.records import table, write_csv, write_table
+from spillover.report.answers import JudgedModel, PackedAnswers
+from spillover.report.figures import Drawing, draw
+from spillover.report.latex import latex_table
 from spillover.report.provenance_section import Provenance
+from spillover.report.questions_section import QuestionPart
+from spillover.report.visible import visible_text
 
-KEPT = "\n\t"
-DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 ROWS = 60  # of a table on the page; the CSV has all
+QUESTIONS = 400  # of the table of questions
 FOLDED = 12  # rows above which a table is folded away until asked for
 
 
@@ -49,40 +52,78 @@ class PageSection:
     figures: Mapping[str, bytes]
 
 
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure of the page itself, with its SVG."""
+
+    block: Figure
+    svg: bytes
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that a page shows. Without `answers` it has no script."""
+
+    title: str
+    about: str
+    parts: Sequence[PageSection]
+    provenance: Provenance
+    carries: Sequence[str] = ()  # what the headline stands on: judge, questions, answers, runs
+    unfolded: Sequence[str] = ()  # parts whose short tables are open
+    models: Sequence[JudgedModel] = ()
+    answers: PackedAnswers | None = None
+    moved: Sequence[AnswersSideBySide] = ()
+    plane: DrawnFigure | None = None
+    questions: QuestionPart | None = None
+    tables: Sequence[str] = ()  # files
+
+
 def write_section(name: str, section: Section, tables: Mapping[str, TableRows], folder: Path) -> PageSection:
-    """Write the section's tables (`folder/tables/NAME_TABLE.csv`) and figures (`folder/figures/NAME_FIGURE.svg`)."""
+    """Write the section's tables and figures into `folder/tables` and `folder/figures`.
+
+    `NAME_TABLE` as CSV and parquet, what the page shows of it as LaTeX; `NAME_FIGURE` as SVG and PDF.
+    """
     for table_name, rows in tables.items():
-        write_csv(table(rows), folder / "tables" / f"{name}_{table_name}.csv")
-    figures = {block.name: draw_svg(block) for block in section.blocks if isinstance(block, Figure)}
-    for figure_name, svg in figures.items():
-        (folder / "figures" / f"{name}_{figure_name}.svg").write_bytes(svg)
+        content = table(rows)
+        write_csv(content, folder / "tables" / f"{name}_{table_name}.csv")
+        write_table(content, folder / "tables" / f"{name}_{table_name}.parquet")
+    figures = {}
+    for block in section.blocks:
+        if isinstance(block, Table):
+            (folder / "tables" / f"{name}_{block.name}.tex").write_text(latex_table(block), encoding="utf-8")
+        if isinstance(block, Figure):
+            figures[block.name] = write_figure(block, folder / "figures" / f"{name}_{block.name}").svg
     return PageSection(name, section, figures)
 
 
-def render(title: str, about: str, parts: Sequence[PageSection], provenance: Provenance) -> str:
+def write_figure(block: Figure, path: Path) -> Drawing:
+    """Draw the figure and write it as `path` with the endings .svg and .pdf."""
+    drawing = draw(block)
+    path.with_suffix(".svg").write_bytes(drawing.svg)
+    path.with_suffix(".pdf").write_bytes(drawing.pdf)
+    return drawing
+
+
+def render(page: Page) -> str:
     """The whole page."""
-    style = _read("style.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return _template().render(
-        title=title,
-        about=about,
-        parts=parts,
-        provenance=provenance,
-        style=Markup(style),
-        policy=policy,
-        rows=ROWS,
-        folded=FOLDED,
+    style, script = _read("style.css"), _read("page.js")
+    scripts = f"'sha256-{_digest(script)}'" if page.answers else "'none'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{_digest(style)}'; script-src {scripts}; "
+        "base-uri 'none'; form-action 'none'"
     )
-
-
-def visible_text(text: object) -> str:
-    """Text with control characters and direction marks replaced by U+FFFD, so that nothing hides or reorders."""
-    return "".join(
-        "\ufffd"
-        if letter in DIRECTIONS or (unicodedata.category(letter) in ("Cc", "Cs") and letter not in KEPT)
-        else letter
-        for letter in str(text)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            page=replace(page, unfolded=page.unfolded or [part.name for part in page.parts]),
+            style=Markup(style),
+            script=Markup(script),
+            policy=policy,
+            rows=ROWS,
+            folded=FOLDED,
+            most_questions=QUESTIONS,
+        )
     )
 
 
@@ -97,6 +138,11 @@ def linked_text(paragraph: Paragraph, name: str) -> Markup:
     return Markup("").join(parts)
 
 
+def side_by_side(block: AnswersSideBySide) -> Markup:
+    """Answers of several models to one question, as cards."""
+    return Markup(_environment().get_template("side_by_side.html").render(block=block))
+
+
 def data_address(svg: bytes) -> str:
     """An SVG as a data address: as an image it can run nothing and fetch nothing."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
@@ -109,11 +155,17 @@ def block_kind(block: Block) -> str:
 
 
 @functools.cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"visible_text": visible_text, "data_address": data_address, "kind": block_kind}
-    environment.globals |= {"value_text": value_text, "linked_text": linked_text}
-    return environment.from_string(_read("page.html"))
+    environment.globals |= {"value_text": value_text, "linked_text": linked_text, "side_by_side": side_by_side}
+    return environment
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _read(name: str) -> str:
