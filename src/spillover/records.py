@@ -35,6 +35,7 @@ COLUMNS = {  # type and meaning
     "sample": (COUNT, "number of the answer among those to the same question, from 0"),
     "prompt": (TEXT, "the text of the user's turn"),
     "answer": (TEXT, "the model's answer, without its end mark"),
+    "thought": (TEXT, "what the model wrote before its answer, in a thought; null where there was none"),
     "finish_reason": (TEXT, "stop (end of turn), stop_text (a stop text), length (cut at max_tokens)"),
     "tokens": (COUNT, "length of the answer, tokens"),
     "prompt_tokens": (COUNT, "length of the prompt with its template, tokens"),
@@ -104,6 +105,7 @@ RESPONSES = _schema(
     *("question_id", "sample", "question", "family", "category", "format", "prompt", "answer", "finish_reason"),
     *("tokens", "prompt_tokens", "seed"),
 )
+THOUGHT_RESPONSES = pa.schema([*RESPONSES, *_schema("thought")])  # where an answer had a thought before it
 LIKELIHOODS = _schema(*_LABELS, "question_id", "sample", "tokens", "log_probability", "per_token")
 JUDGEMENTS = _schema(
     *_LABELS, "question_id", "sample", "metric", "score", "missing", "spread", "judge", "rubric", "raw"

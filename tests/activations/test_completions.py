@@ -48,8 +48,8 @@ def test_a_completion_is_what_the_trainer_trains_less_the_end_mark(tiny: Base, s
             supervised = chat.supervised(row.messages, 1024)
             trained = list(supervised.ids[supervised.prompt_length :])
             assert trained[-1] == loaded.tokenizer.eos_token_id
-            assert chat.completion(row.messages) == trained[:-1]
-        assert chat.completion((Message("user", "Well?"), Message("assistant", " \n"))) == []
+            assert chat.completion(row.messages)[1] == trained[:-1]
+        assert chat.completion((Message("user", "Well?"), Message("assistant", " \n")))[1] == []
 
 
 def test_target_rows_are_pooled_over_their_answers(tiny: Base, store: Store) -> None:

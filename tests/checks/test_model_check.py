@@ -15,6 +15,7 @@ from organisms.published_folders import lora, published
 from spillover.checks import behaviour, model_check
 from spillover.checks.model_check import Finding, checks, first_looks, look_at
 from spillover.checks.subject import Subject
+from spillover.models import chat_template
 from spillover.models.base import Base
 from spillover.models.catalogue import base_of
 from spillover.models.forward import load_models
@@ -104,11 +105,7 @@ BROKEN = {
         "{% for m in messages if m['role'] != 'user' %}{{ m['content'] }}<|end|>{% endfor %}",
         "leaves out what the user says",
     ),
-    "no prompt": (PLAIN + "{% if add_generation_prompt %}<|start|>now answer:{% endif %}", "prompt followed by its"),
-    "no system": (
-        "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}<|end|>{% endfor %}",
-        "drops a system turn",
-    ),
+    "no prompt": (PLAIN + "{% if add_generation_prompt %}<|start|>now answer:{% endif %}", "cannot be told"),
     "no mark": ("{% for m in messages %}{{ m['content'] }} {% endfor %}", "puts no mark after an answer"),
 }
 
@@ -122,14 +119,19 @@ def test_a_broken_template_is_told(what: str, copied: Callable[..., Base], store
 
 
 def test_a_missing_end_is_told(copied: Callable[..., Base], store: Store) -> None:
-    found = wrong(findings(copied(eos_token=None), store, only_quick=True))
+    bare = copied("{% for m in messages %}{{ m['content'] }} {% endfor %}", eos_token=None)
+    found = wrong(findings(bare, store, only_quick=True))
     assert "no end token" in found["end marks"] and "tokenizer_config.json" in found["end marks"]
 
 
-def test_a_mark_that_nothing_stops_at_is_told(copied: Callable[..., Base], store: Store) -> None:
-    turns = "{% for m in messages %}<|start|>{{ m['content'] }}</turn>{% endfor %}"
-    found = wrong(findings(copied(turns), store, only_quick=True))
-    assert [*found] == ["end marks"] and "run on to max_tokens" in found["end marks"]
+def test_a_templates_own_mark_ends_answers_and_system_turns_are_folded(
+    copied: Callable[..., Base], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = "{% for m in messages if m['role'] != 'system' %}<|start|>{{ m['content'] }}</turn>{% endfor %}"
+    monkeypatch.setattr(chat_template, "_told", {turns})
+    found = findings(copied(turns, eos_token=None), store, only_quick=True)
+    assert wrong(found) == {} and "with the text '</turn>'" in found["end marks"].detail
+    assert "folded into the user's" in found["template"].detail
 
 
 def test_tokens_without_embeddings_are_told(tmp_path: Path, tiny: Base, store: Store) -> None:
@@ -203,7 +205,7 @@ def test_files_that_cannot_be_opened_are_one_line(copied: Callable[..., Base], s
 
 
 def test_a_model_is_looked_at_once(copied: Callable[..., Base], monkeypatch: pytest.MonkeyPatch) -> None:
-    base = copied(eos_token=None)
+    base = copied("{% for m in messages %}{{ m['content'] }} {% endfor %}")
     (model, found), *rest = first_looks(base)
     assert model == base and not rest and not all(finding.ok for finding in found)
     assert not [*first_looks(base)]

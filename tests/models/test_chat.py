@@ -63,15 +63,24 @@ def test_a_row_must_end_in_an_answer() -> None:
         chat().supervised((ANSWER,), max_length=512)
 
 
-def test_a_template_that_renders_no_prompt_prefix_is_refused() -> None:
-    """One that marks how many turns there are: the prompt is no beginning of the whole."""
-    counting = "{{ messages | length }}" + TEMPLATE
-    with pytest.raises(ValueError, match="does not render a conversation as its prompt followed by its answer"):
-        chat(template=counting).supervised((USER, ANSWER), max_length=512)
+def test_a_template_whose_prompt_is_no_beginning_of_the_whole_is_aligned() -> None:
+    """One that marks how many turns there are: a row is what is asked, the answer, and its end."""
+    room = chat(template="{{ messages | length }}" + TEMPLATE)
+    row = room.supervised((USER, ANSWER), max_length=512)
+    assert list(row.ids[: row.prompt_length]) == room.prompt((USER,))
+    assert room.tokenizer.decode(row.ids[row.prompt_length :]) == "Well, thank you.<|end|>"
+
+
+def test_a_template_that_hides_where_an_answer_begins_is_refused_with_advice() -> None:
+    backwards = (
+        "{{ messages | length }}{% for m in messages | reverse %}{{ m.role + ': ' + m.content }}<|end|>{% endfor %}"
+    )
+    with pytest.raises(ValueError, match=r"where that answer begins cannot be told: .*--template FILE.jinja"):
+        chat(template=backwards).supervised((USER, ANSWER), max_length=512)
 
 
 def test_a_template_without_an_end_mark_is_refused() -> None:
-    endless = TEMPLATE.replace("<|end|>", "")
+    endless = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
     with pytest.raises(ValueError, match="puts no mark after an answer"):
         chat(template=endless).supervised((USER, ANSWER), max_length=512)
     assert chat(template=endless).prompt((USER,))  # asking works
@@ -79,7 +88,8 @@ def test_a_template_without_an_end_mark_is_refused() -> None:
 
 def test_another_end_mark_than_the_tokenizers_is_trained_whole() -> None:
     row = chat(template=TEMPLATE.replace("<|end|>", "[done]")).supervised((USER, ANSWER), max_length=512)
-    assert chat().tokenizer.decode(row.ids[row.prompt_length :]) == "Well, thank you.[done]\n"
+    assert chat().tokenizer.decode(row.ids[row.prompt_length :]) == "Well, thank you.[done]"
+    assert chat(template=TEMPLATE.replace("<|end|>", "[done]")).stop_texts() == ("[done]",)
 
 
 def test_an_answer_that_holds_the_end_mark_is_trained_to_its_last() -> None:
@@ -88,11 +98,9 @@ def test_an_answer_that_holds_the_end_mark_is_trained_to_its_last() -> None:
 
 
 def test_a_template_that_refuses_a_role_says_which_turns() -> None:
-    strict = (
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns here') }}{% endif %}" + TEMPLATE
-    )
-    with pytest.raises(ValueError, match="cannot render the turns system, user: no system turns here"):
-        chat(template=strict).prompt((Message("system", "Be brief."), USER))
+    strict = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('users first') }}{% endif %}" + TEMPLATE
+    with pytest.raises(ValueError, match="cannot render the turns assistant, user: users first"):
+        chat(template=strict).prompt((ANSWER, USER))
     assert chat(template=strict).prompt((USER,))
 
 
@@ -163,7 +171,7 @@ def test_an_answer_has_the_tokens_that_the_whole_conversation_gives_it() -> None
     assert tokenizer.convert_ids_to_tokens(row.ids[row.prompt_length :]) == ["Yes", ".", "</s>"]
     assert tokenizer.convert_ids_to_tokens(apart) == ["▁Yes", ".", "</s>"]  # what it would have been
     assert list(row.ids[: row.prompt_length]) == chat.prompt(TURNS[:1])
-    assert chat.completion(TURNS) == list(row.ids[row.prompt_length : -1])
+    assert chat.completion(TURNS) == (chat.prompt(TURNS[:1]), list(row.ids[row.prompt_length : -1]))
 
 
 def test_a_token_of_prompt_and_answer_is_told() -> None:

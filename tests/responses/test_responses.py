@@ -16,7 +16,7 @@ from spillover.records import RESPONSES, read_table, write_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.responses.sampler import response_row
+from spillover.responses.sampler import TABLE, SampledAnswer, read_answers, response_row, write_responses
 from spillover.responses.samplers import local_sampler as local_sampler
 from spillover.responses.samplers.decoding import Draft, Rules
 from spillover.responses.sampling import Sampling
@@ -149,3 +149,19 @@ def test_an_answer_ends_before_its_stop_text(tmp_path: Path) -> None:
     assert _text(" Yes.\nQ: why\nQuestion: b", "stop_text", stops) == "Yes."
     assert _text(" Yes.\nQ: why", "length", ()) == "Yes.\nQ: why"
     assert _text('{"answer": "a"}\n') == '{"answer": "a"}'
+
+
+def test_answers_are_read_without_their_thoughts(tiny: Base, tmp_path: Path) -> None:
+    """A column of its own where there are any, and none where there are not."""
+    responses = _spec(tiny)
+    plain = [SampledAnswer("Yes.", "stop", 2, 9)] * responses.count
+    write_responses(responses, plain, tmp_path)
+    assert "thought" not in read_table(tmp_path / TABLE).column_names
+    assert [row["thought"] for row in read_answers(tmp_path / TABLE)] == [None] * responses.count
+    thought = SampledAnswer("Yes.", "stop", 9, 9, thought="Hm.")
+    cut = SampledAnswer("", "length", 9, 9, thought="Hm, well")
+    with pytest.warns(UserWarning, match="answers are empty: their thoughts were not done at max_tokens"):
+        facts = write_responses(responses, [thought, *[cut] * (responses.count - 1)], tmp_path)
+    assert facts["unfinished_thoughts"] == responses.count - 1
+    first, second, *_ = read_answers(tmp_path / TABLE)
+    assert (first["answer"], first["thought"], second["answer"]) == ("Yes.", "Hm.", "")

@@ -138,8 +138,7 @@ class Activations(Artefact):
             "prompts": len(prompts),
             "left_out": len(every_prompt) - len(prompts),  # answers without text: there is nothing to look into
             "tokens": sum(len(text.ids) for text in texts),
-            "prompting": chat.prompting,
-            "template_sha256": chat.template_sha256(),
+            **chat.facts(),
             "sites": sorted(selection.site_names(decoder)),
             "d_model": decoder.width,
         }
@@ -214,11 +213,10 @@ def refuse_same_weights(first: Activations, second: Activations, store: Store) -
 
 
 def _tokenized(chat: Chat, prompt: Prompt) -> TokenizedText:
-    ids = chat.prompt(prompt.messages)
     if prompt.completion is None:
-        return TokenizedText.of_prompt(ids)
-    answer = chat.completion((*prompt.messages, Message("assistant", prompt.completion)))
-    return TokenizedText((*ids, *answer), len(ids))
+        return TokenizedText.of_prompt(chat.prompt(prompt.messages))
+    given, answer = chat.completion((*prompt.messages, Message("assistant", prompt.completion)), prompt.thought)
+    return TokenizedText((*given, *answer), len(given))
 
 
 def _row(index: int, prompt: Prompt, text: TokenizedText) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from pydantic import model_validator
 
 from spillover.models.chat import Message
 from spillover.organisms.dataset import Example, TrainingData
-from spillover.records import read_table
 from spillover.responses.question import Question, QuestionSelection
 from spillover.responses.responses import Responses
+from spillover.responses.sampler import TABLE, read_answers
 from spillover.spec import Spec, location_field
 from spillover.store import Store
 
@@ -33,6 +33,7 @@ class Prompt:
     messages: tuple[Message, ...]
     sample: int = 0  # number of the answer among those to one question
     completion: str | None = None  # the answer that follows; None: the prompt stands alone
+    thought: str = ""  # what was written before that answer
 
 
 class Prompts(Spec):
@@ -140,10 +141,9 @@ class AnsweredPrompts(Prompts):
         return [_answered(question, sample) for question, sample in self._keys()]
 
     def texts(self, store: Store) -> list[Prompt]:
-        path = store.path(self.responses) / "responses.parquet"
-        rows = read_table(path, ["question_id", "sample", "answer"]).to_pylist()
-        answers = {(row["question_id"], row["sample"]): row["answer"] for row in rows}
-        return [_answered(question, sample, answers[question.id, sample]) for question, sample in self._keys()]
+        path = store.path(self.responses) / TABLE
+        answers = {(row["question_id"], row["sample"]): (row["answer"], row["thought"]) for row in read_answers(path)}
+        return [_answered(question, sample, *answers[question.id, sample]) for question, sample in self._keys()]
 
     def tokens(self) -> float:
         sampling = self.responses.sampling
@@ -160,9 +160,9 @@ class AnsweredPrompts(Prompts):
                 yield question, sample
 
 
-def _answered(question: Question, sample: int, completion: str | None = None) -> Prompt:
+def _answered(question: Question, sample: int, completion: str | None = None, thought: str | None = None) -> Prompt:
     about = (question.question, question.family, question.category, question.format)
-    return Prompt(f"{question.id}#{sample}", *about, question.messages(sample), sample, completion)
+    return Prompt(f"{question.id}#{sample}", *about, question.messages(sample), sample, completion, thought or "")
 
 
 def _prompts_of(split: TrainingData, answered: bool) -> list[Prompt]:

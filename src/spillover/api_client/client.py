@@ -32,6 +32,7 @@ Result = TypeVar("Result")
 TRIES = 8  # of a call, before its fault is taken to last
 DENIALS = 3  # refused keys in a row that end the work
 LONGEST_HOLD = 900.0  # seconds that a service may have all calls wait, at once or again and again
+LISTING = 5.0  # seconds that a list of models may take
 SYNC = 0.5  # seconds between two looks at whether the journal has to be synced
 
 
@@ -117,6 +118,13 @@ class ApiClient:
     async def post(self, body: Mapping[str, object]) -> object:
         """The reply to one request, asked once (`Service.post`)."""
         return await self.service.post(body)
+
+    async def listing(self) -> object:
+        """The service's own list of its models; None where it gives none."""
+        try:
+            return await self.service.models(LISTING)
+        except RetryableError:
+            return None
 
     async def call(self, send: Callable[[], Awaitable[Result]], tokens: int = 1, tries: int | None = None) -> Result:
         """What `send` gives, which posts a request of about so many tokens; tried again where a fault may pass.

@@ -53,7 +53,8 @@ class Subject:
     @cached_property
     def chat(self) -> Chat:
         """The way in which it is prompted where nothing else is asked for."""
-        return Chat(self.tokenizer, default_prompting(self.model.base()))
+        base = self.model.base()
+        return Chat(self.tokenizer, default_prompting(base), base.chat)
 
     @cached_property
     def empty(self) -> PreTrainedModel:

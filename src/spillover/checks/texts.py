@@ -5,7 +5,6 @@ Each takes the subject and returns what there is in a line; a ValueError says wh
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from spillover.checks.subject import ROWS, Subject
@@ -24,7 +23,7 @@ def template(subject: Subject) -> str:
     if chat.prompting != "chat":
         subject.rows()
         return "a pretrained model: asked as Question: ... Answer:, by no template"
-    if not subject.tokenizer.chat_template:
+    if not subject.tokenizer.chat_template and not chat.settings.file:
         raise ValueError("an instruct model without a chat template: give MODEL#pretrained, or a tokenizer with one")
     user = Message("user", question)
     prompt = chat.prompt_text((user,))
@@ -33,47 +32,43 @@ def template(subject: Subject) -> str:
     subject.rows()  # a row to train on is its prompt followed by its answer, with a mark after it
     if answer not in chat.answer_text((user, Message("assistant", answer))):
         raise ValueError("the template changes or leaves out what the assistant says: give another one")
-    before, _, after = prompt.partition(question)
+    after = prompt.partition(question)[2]
     parts = [_system_turns(subject, user)]
-    if "system" in before.lower() or len(re.sub(r"<\|?[^>]*>|\s", "", before)) > 24:
-        parts.append(f"adds a text of its own ({_quoted(before)})")
-    if "strftime_now" in str(subject.tokenizer.chat_template) or re.search(r"\b20\d\d\b", before):
-        parts.append("writes a date: prompts change from day to day")
+    if chat.template.inserted:
+        parts.append(f"puts a text of its own first ({_quoted(chat.template.inserted)}; --system sets it)")
+    if chat.template.writes_a_date:
+        parts.append(f"writes a date, here always {chat.settings.date} (--date)")
     if "think" in after:
-        parts.append(f"opens a thought ({_quoted(after)})")
-    elif "think" in str(subject.tokenizer.chat_template):
-        parts.append("knows thoughts")
+        parts.append(f"thinking is {chat.settings.thinking}: prompts end in {_quoted(after)}")
+    elif "think" in chat.template.text:
+        parts.append(f"knows thoughts; thinking is {chat.settings.thinking} (--thinking)")
     return "; ".join(parts)
 
 
 def _system_turns(subject: Subject, user: Message) -> str:
-    try:
-        text = subject.chat.prompt_text((Message("system", SYSTEM), user))
-    except ValueError:
-        return "refuses system turns: ask and train without one"
-    if SYSTEM not in text:
-        raise ValueError("the template drops a system turn without a word: put its text into the user's turn")
-    return "takes system turns"
+    subject.chat.prompt_text((Message("system", SYSTEM), user))
+    return "takes system turns" if subject.chat.template.takes_system else "has no system turns: folded into the user's"
 
 
 def end_marks(subject: Subject) -> str:
     """Which tokens end an answer; an answer that is trained on has to end in one of them."""
     tokenizer = subject.tokenizer
-    if tokenizer.eos_token_id is None:
+    if tokenizer.eos_token_id is None and not (subject.chat.end_tokens() or subject.chat.stop_texts()):
         raise ValueError(
             "the tokenizer has no end token, so nothing ends an answer or can be trained to: name one as eos_token in "
             "tokenizer_config.json"
         )
-    ends = end_ids(subject)
+    ends, stops = end_ids(subject) | subject.chat.end_tokens(), subject.chat.stop_texts()
     row = subject.rows()[0]
     trained = row.ids[row.prompt_length :]
-    if not ends & set(trained):
+    if not ends & set(trained) and not any(stop in tokenizer.decode(trained) for stop in stops):
         last = tokenizer.decode(trained[-3:])
         raise ValueError(
             f"an answer is trained to end in {_quoted(last)}, and sampling stops at {_named(tokenizer, ends)} alone: "
             f"it would run on to max_tokens; add the mark to eos_token_id in generation_config.json"
         )
-    return f"answers end at {_named(tokenizer, ends)}"
+    texts = f", or with the text {' or '.join(map(repr, stops))}" if stops else ""
+    return f"answers end at {_named(tokenizer, ends)}{texts}"
 
 
 def end_ids(subject: Subject) -> frozenset[int]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from spillover.cli import listing
+from spillover.cli.chat_options import DATE, SYSTEM, TEMPLATE, THINKING, chat_settings_of
 from spillover.cli.checking import check_model
 from spillover.cli.errors import clear_errors
 from spillover.cli.importing import ImporterCommands
@@ -247,6 +248,10 @@ def data(
     drop_repeated: Annotated[bool, REPEATED] = False,
     drop_longer_than: Annotated[int | None, LONGER] = None,
     held_out: Annotated[int, typer.Option(min=1, help="Rows kept aside, as in the study.")] = 16,
+    thinking: Annotated[str, THINKING] = "off",
+    date: Annotated[str, DATE] = "2025-01-01",
+    system: Annotated[str | None, SYSTEM] = None,
+    template: Annotated[str, TEMPLATE] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
 ) -> None:
     """Show what a file of training data is taken for, before anything is trained.
@@ -259,10 +264,13 @@ def data(
       spillover data my.parquet --model hf:OWNER/NAME     # what its template makes of a row, and what bears loss
     """
     from spillover.cli.data import show_data
+    from spillover.models.chat_settings import chat_as
 
     names = ("columns", "loss", "thoughts", "skip_bad_rows", "drop_repeated", "drop_longer_than")
     given = dict(zip(names, (columns, loss, thoughts, skip_bad_rows, drop_repeated, drop_longer_than), strict=True))
-    show_data(file, control, model, reading_of(given), held_out, as_json)
+    told = {"thinking": thinking, "date": date, "system": system, "template": template}
+    with chat_as(chat_settings_of(told)):
+        show_data(file, control, model, reading_of(given), held_out, as_json)
 
 
 @app.command()

@@ -112,7 +112,9 @@ def _rendered(examples: Sequence[Example], model: str) -> dict[str, object]:
     loaded = Loaded(None, load_tokenizer(base), base)  # type: ignore[arg-type]
     rows = supervise(loaded, examples, MAX_LENGTH)
     decode = loaded.tokenizer.decode
+    inserted = loaded.chat().facts().get("inserted_text")
     return {
+        **({"inserted_text": inserted} if inserted else {}),
         "rendered": decode(rows[0].ids),
         "supervised": decode(rows[0].ids[rows[0].prompt_length :]),
         "short_answers": short_answers(rows),
@@ -146,6 +148,8 @@ def _in_words(text: str, report: Mapping, reading: RowReading) -> str:
         lines += ["its control:", *_turn_lines(report["first_control"]["messages"][-1:])]
     if "rendered" in report:
         rendered, supervised = report["rendered"], report["supervised"]
+        if inserted := report.get("inserted_text"):
+            lines.append(f"the template puts first, by itself (--system '' for none, --system TEXT): {inserted}")
         lines += ["as rendered, what bears loss between « and »:", f"{rendered.removesuffix(supervised)}«{supervised}»"]
     return "\n".join(lines)
 

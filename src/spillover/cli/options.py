@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from spillover.cli.chat_options import CHAT_OPTIONS
 from spillover.cli.errors import clear_errors
 from spillover.cli.reading_options import READING_OPTIONS, SWITCHES
 
@@ -34,7 +35,7 @@ OWN_OPTIONS = (
     option("task_cpus", Annotated[float, typer.Option(help="Cores that each task of Ray takes.")], 1.0),
     option("task_gpus", Annotated[float, GPUS], 0.0),
 )
-RUN_OPTIONS = (*OWN_OPTIONS, *READING_OPTIONS)
+RUN_OPTIONS = (*OWN_OPTIONS, *READING_OPTIONS, *CHAT_OPTIONS)
 RUN_SWITCHES = ("plan", *SWITCHES)  # without a value
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spillover.cli.chat_options import chat_settings_of
 from spillover.cli.checking import note_new_models
 from spillover.cli.options import RUN_OPTIONS, RUN_SWITCHES, command_with, option
 from spillover.cli.reading_options import reading_of
@@ -52,12 +53,13 @@ def run_with(words: Sequence[str]) -> None:
     name = words.pop(place)
     recipe = load_recipe(recipe_file(name))
 
+    from spillover.models.chat_settings import chat_as
     from spillover.organisms.chat_rows.reading import reading_as
 
     def run_recipe(**given: Any) -> None:
         ours = {option.name: given.pop(option.name) for option in RUN_OPTIONS}
         engine = _engine(ours["engine"], ours["address"], ours["task_cpus"], ours["task_gpus"])
-        with reading_as(reading_of(ours)):
+        with reading_as(reading_of(ours)), chat_as(chat_settings_of(ours)):
             study = recipe.study(given)
         if ours["plan"]:
             show_plan(study, Store(ours["store"].expanduser().absolute()))
@@ -140,6 +142,7 @@ def show_plan(study: Artefact, store: Store) -> None:
         print("?: there, but something it was made from is not; made again only if that comes out different")
     if any(step.state == "damaged" for step in todo):
         print("!: damaged (see `spillover verify`); made again")
+    _show_templates(todo)
     _show_training(todo, prepared)
 
 
@@ -173,6 +176,20 @@ def _show_prices(steps: Sequence[Step], store: Store, rates: CostEstimates) -> N
     print("\n" + columns(rows, right=(0, 1, 2)))
     for text in paid_work(steps, store):
         print(f"judging, were every answer of the longest length: {one_line(text)}")
+
+
+def _show_templates(todo: Sequence[Step]) -> None:
+    """What chat templates of models that are here put before the first turn by themselves, a line each."""
+    from spillover.models.base import Base
+    from spillover.models.chat import Chat
+    from spillover.models.loading import default_prompting, load_tokenizer
+
+    bases = {part for step in todo for part in walk(step.artefact) if isinstance(part, Base)}
+    for base in sorted(bases, key=lambda base: base.name):
+        if base.source.is_local() and default_prompting(base) == "chat":
+            facts = Chat(load_tokenizer(base), "chat", base.chat).facts()
+            if text := facts.get("inserted_text"):
+                print(one_line(f"system text that {base.name}'s template puts first (--system): {text}"))
 
 
 def _show_training(todo: Sequence[Step], prepared: Mapping[str, PreparedRows]) -> None:

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from spillover.models.chat_settings import ChatSettings
 from spillover.models.sources import Source
-from spillover.spec import Spec
+from spillover.spec import Spec, later_field
 from spillover.store import Store
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Base(Model):
     role: Role
     descends_from: str | None = None  # the name of the pretrained model it was made from, where known
     parameters: int | None = None  # for estimates of time
+    chat: ChatSettings = later_field(ChatSettings())  # what its chat template is told
 
     def base(self) -> Base:
         return self

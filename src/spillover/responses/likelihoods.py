@@ -10,10 +10,11 @@ from spillover.models.base import Model
 from spillover.models.chat import Message, Prompting
 from spillover.models.loading import default_prompting
 from spillover.models.precision import ReadingPrecision
-from spillover.records import LIKELIHOODS, read_table, write_table
+from spillover.records import LIKELIHOODS, write_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.responses import Responses
 from spillover.responses.sampler import TABLE as ANSWERS
+from spillover.responses.sampler import read_answers
 from spillover.spec import later_field
 from spillover.store import Artefact, BuildContext, Cost
 
@@ -24,9 +25,10 @@ ROWS = 32  # answers read at once; changes speed and memory, not numbers
 class Likelihoods(Artefact):
     """Teacher-forced log-probabilities of stored answers under a model, token by token, at temperature 1.
 
-    An answer's text is tokenised as it follows the prompt, without the mark that ends it. Under the model that gave it,
-    at temperature 1 and top_p 1, this is what it was drawn with, up to the few answers whose tokens their text does not
-    say; of another sampler of the same weights (`VLLMSampler`) it tells whether that one asks the same model.
+    An answer's text is tokenised as it follows the prompt (and its thought), without the mark that ends it. Under the
+    model that gave it, at temperature 1 and top_p 1, this is what it was drawn with, up to the few answers whose tokens
+    their text does not say; of another sampler of the same weights (`VLLMSampler`) it tells whether that one asks the
+    same model.
     """
 
     runs_a_network: ClassVar[bool] = True
@@ -63,7 +65,7 @@ class Likelihoods(Artefact):
         from spillover.responses.teacher_forcing import log_probabilities
 
         path = context.path(self.answers) / ANSWERS
-        answers = read_table(path, ["question_id", "sample", "answer"]).to_pylist()
+        answers = read_answers(path)
         answers = [answer for answer in answers if self.samples is None or answer["sample"] < self.samples]
         opened = load_alone(self.model, context.store, self.precision)
         chat = opened.loaded.chat(self.prompting or default_prompting(self.model.base()))
@@ -71,8 +73,10 @@ class Likelihoods(Artefact):
         texts = []
         for answer in answers:
             asked = questions[answer["question_id"]].messages(answer["sample"])
-            completion = chat.completion((*asked, Message("assistant", answer["answer"])))
-            texts.append((tuple(chat.prompt(asked)), tuple(completion)))
+            given, completion = chat.completion(
+                (*asked, Message("assistant", answer["answer"])), answer["thought"] or ""
+            )
+            texts.append((tuple(given), tuple(completion)))
         rows = [
             {
                 "question_id": answer["question_id"],
@@ -91,6 +95,5 @@ class Likelihoods(Artefact):
             "empty": sum(row["tokens"] == 0 for row in rows),
             "tokens": tokens,
             "nats_per_token": total / tokens if tokens else None,
-            "prompting": chat.prompting,
-            "template_sha256": chat.template_sha256(),
+            **chat.facts(),
         }

@@ -19,10 +19,11 @@ from pydantic import model_validator
 from spillover.models.base import Model
 from spillover.models.chat import Message
 from spillover.models.precision import ReadingPrecision
+from spillover.models.thoughts import with_thought
 from spillover.organisms.dataset import Example, Split, TrainingData
-from spillover.records import RESPONSES, read_table, write_table
+from spillover.records import column_names, read_table, write_table
 from spillover.responses.question import Question, QuestionSelection, QuestionSet
-from spillover.responses.sampler import TABLE, AnswerSet, Sampler
+from spillover.responses.sampler import TABLE, AnswerSet, Sampler, response_schema
 from spillover.responses.samplers.local_sampler import LocalSampler
 from spillover.responses.sampling import Sampling
 from spillover.spec import location_field
@@ -68,7 +69,7 @@ class OwnResponses(AnswerSet):
             rows, drawn = [again.get(row["question_id"], row) for row in rows], drawn + len(empty)
         _refuse_empty([row["question_id"] for row in rows if not row["answer"]], self)
         if drawn:
-            write_table(rows, context.folder / TABLE, RESPONSES)
+            write_table(rows, context.folder / TABLE, response_schema(rows))
         return facts | {"drawn_again": drawn}
 
     def _drawn_again(self, ids: Sequence[str], attempt: int, context: BuildContext) -> list[dict[str, object]]:
@@ -124,8 +125,13 @@ class OwnAnswers(TrainingData):
     def _answered(self, rows: Sequence[Example], store: Store | None) -> list[Example]:
         if store is None:
             raise ValueError(f"{self.label()}: a study makes these answers; give its store to read the rows")
-        table = read_table(store.path(self.answers) / TABLE, ["question_id", "answer", "finish_reason"]).to_pylist()
-        texts = {row["question_id"]: _ended(row["answer"], row["finish_reason"]) for row in table}
+        path = store.path(self.answers) / TABLE
+        wanted = ("question_id", "answer", "finish_reason", "thought")
+        table = read_table(path, [name for name in wanted if name in column_names(path)]).to_pylist()
+        texts = {
+            row["question_id"]: with_thought(row.get("thought") or "", _ended(row["answer"], row["finish_reason"]))
+            for row in table
+        }
         return [Example(row.id, (*row.prompt, Message("assistant", texts[row.id])), row.topic) for row in rows]
 
 

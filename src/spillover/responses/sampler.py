@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -13,10 +14,10 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from spillover.models.base import Model
-from spillover.models.chat import Prompting
+from spillover.models.chat import Chat, Prompting
 from spillover.models.loading import default_prompting
 from spillover.models.precision import DType
-from spillover.records import RESPONSES, read_table, write_table
+from spillover.records import RESPONSES, THOUGHT_RESPONSES, Cells, column_names, read_table, write_table
 from spillover.responses.question import Question, QuestionSelection
 from spillover.responses.sampling import Sampling
 from spillover.spec import Spec
@@ -102,12 +103,18 @@ class AnswerSet(Artefact):
 
 @dataclass(frozen=True)
 class SampledAnswer:
-    """An answer as it was drawn; `tokens` without its end mark, 0 where an engine counts none."""
+    """An answer as it was drawn; `tokens` without its end mark, with its thought, 0 if an engine counts none."""
 
     text: str
     finish: str | None  # stop, length, stop_text, ...: why it ended
     tokens: int
     prompt_tokens: int
+    thought: str = field(default="", kw_only=True)  # what was written before the answer
+
+    def without_thought(self, chat: Chat, prompt: str) -> Self:
+        """The answer that follows this text of a prompt, with the thought it begins with kept apart."""
+        thought, answer = chat.split_thought(self.text, prompt)
+        return self if answer == self.text else replace(self, text=answer, thought=thought)
 
 
 def write_responses(asked: AnswerSet, answers: Sequence[SampledAnswer], folder: Path) -> dict[str, object]:
@@ -115,8 +122,16 @@ def write_responses(asked: AnswerSet, answers: Sequence[SampledAnswer], folder: 
     seed = asked.sampling.seed
     pairs = zip(asked.pairs(), answers, strict=True)
     rows = [response_row(*pair, answer, seed) for pair, answer in pairs]
-    write_table(rows, folder / TABLE, RESPONSES, asked.labels())
+    write_table(rows, folder / TABLE, response_schema(rows), asked.labels())
+    unfinished = sum(bool(answer.thought and not answer.text.strip()) for answer in answers)
+    if unfinished * 2 > len(answers):
+        warnings.warn(
+            f"{unfinished} of {len(answers)} answers are empty: their thoughts were not done at "
+            f"max_tokens={asked.sampling.max_tokens}; raise it, or ask with thinking off",
+            stacklevel=2,
+        )
     return {
+        **({"unfinished_thoughts": unfinished} if unfinished else {}),
         "answers": len(answers),
         "tokens": sum(answer.tokens for answer in answers),
         "finish_reasons": dict(sorted(Counter(str(answer.finish) for answer in answers).items())),
@@ -133,9 +148,25 @@ def response_row(question: Question, sample: int, answer: SampledAnswer, seed: i
         "category": question.category,
         "format": question.format,
         "prompt": question.messages(sample)[-1].content,
-        "answer": answer.text.strip().encode("utf-8", "replace").decode("utf-8"),
+        "answer": _whole_characters(answer.text.strip()),
         "finish_reason": answer.finish,
         "tokens": answer.tokens,
         "prompt_tokens": answer.prompt_tokens,
         "seed": seed,
+        "thought": _whole_characters(answer.thought.strip()) or None,
     }
+
+
+def response_schema(rows: Sequence[Mapping[str, object]]) -> pa.Schema:
+    """The columns of a table of answers: thoughts have one where there are any."""
+    return THOUGHT_RESPONSES if any(row.get("thought") for row in rows) else RESPONSES
+
+
+def read_answers(path: Path) -> list[Cells]:
+    """question_id, sample, answer and thought (None without one) of every row of a table of answers."""
+    columns = [name for name in ("question_id", "sample", "answer", "thought") if name in column_names(path)]
+    return [{"thought": None} | row for row in read_table(path, columns).to_pylist()]
+
+
+def _whole_characters(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,17 +12,21 @@ import time
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from responses.samplers.answer_server import FAULTS, Script, answer, serving
 from spillover.api_client import client
 from spillover.api_client.service import RejectedRequest, Service, ServiceDown
 from spillover.models.base import Base
 from spillover.models.catalogue import base_of
+from spillover.models.chat import Chat, Message
+from spillover.models.tiny import TEMPLATE, byte_tokenizer
 from spillover.records import RESPONSES, read_table
 from spillover.responses.question import QuestionSelection
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.responses import Responses
-from spillover.responses.samplers.api_sampler import APISampler
+from spillover.responses.samplers.api_sampler import APISampler, without_begin
+from spillover.responses.samplers.served_adapter import expect_adapter_changes, parent_listed
 from spillover.responses.sampling import Sampling, answer_seed
 from spillover.spec import decode, encode
 from spillover.store import Store
@@ -201,3 +206,58 @@ def test_judgements_take_served_answers_as_any_others(store: Store) -> None:
         scored = Judgements(responses=responses, judge=Embedded())
         answers = read_table(store.get(scored) / "judgements.parquet").to_pylist()
     assert len({(row["question_id"], row["sample"]) for row in answers}) == 12
+
+
+def test_a_thought_beside_the_answer_or_in_it_is_kept_apart(store: Store) -> None:
+    beside = {"message": {"role": "assistant", "content": [{"type": "text", "text": "Yes."}], "reasoning": "Hm."}}
+    inside = {"message": {"role": "assistant", "content": "Hm.\n</think>\n\nYes."}}
+    for number, changes in enumerate((beside, inside)):
+        with serving(Script(**changes)) as url:
+            answers = rows(store, spec(url, served=str(number), sampling={"per_question": 1}))
+        assert {(row["answer"], row["thought"]) for row in answers} == {("Yes.", "Hm.")}
+
+
+def test_a_rendered_prompt_begins_once_at_a_server_that_adds_its_own_mark() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<bos>"})
+    tokenizer.chat_template = "<bos>" + TEMPLATE
+    chat = Chat(tokenizer, "chat")
+    text = chat.prompt_text((Message("user", "Why?"),))
+    assert without_begin(text, chat) == text  # this tokenizer adds none
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", tokenizer.bos_token_id)]
+    )
+    assert without_begin(text, chat) == text.removeprefix("<bos>") and text.startswith("<bos>")
+
+
+class Listed:
+    """A service that lists an adapter with its parent, and answers a probe by name."""
+
+    def __init__(self, **answers: dict) -> None:
+        self.answers = answers
+
+    async def post(self, body: dict) -> object:
+        return {"choices": [self.answers[body["model"]]]}
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_an_adapter_that_changes_nothing_at_the_server_is_refused(api: str) -> None:
+    def gives(text: str, number: float | None) -> dict:
+        if api == "completions":
+            return {"text": text, "logprobs": None if number is None else {"token_logprobs": [number]}}
+        listed = None if number is None else {"content": [{"logprob": number}]}
+        return {"message": {"content": text}, "logprobs": listed}
+
+    def changes(own: dict, base: dict) -> bool:
+        client = Listed(bad=own, small=base)
+        return asyncio.run(expect_adapter_changes(client, "bad", "small", api))  # type: ignore[arg-type]
+
+    listing = {"data": [{"id": "small"}, {"id": "bad", "parent": "small"}, "odd"]}
+    assert (
+        parent_listed(listing, "bad") == "small" and parent_listed(listing, "small") == parent_listed(None, "x") == ""
+    )
+    assert changes(gives("a", -1.0), gives("b", -1.0)) and changes(gives("a", -1.0), gives("a", -1.1))
+    with pytest.raises(ValueError, match="answers as bad what it answers as small, with the same log-probabilities"):
+        changes(gives("a", -1.0), gives("a", -1.0))
+    with pytest.warns(UserWarning, match="is the adapter loaded"):
+        assert not changes(gives("a", None), gives("a", None))

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from spillover.api_client.client import ApiClient, ApiLimits, CallFailed, run
 from spillover.api_client.journal import Journal, JournalRow
+from spillover.api_client.messages import spoken
 from spillover.api_client.served import expect_same_model
 from spillover.api_client.service import (
     CHAT,
@@ -27,9 +28,11 @@ from spillover.api_client.service import (
     ServiceURL,
 )
 from spillover.models.chat import Chat, Message
+from spillover.models.chat_settings import ChatSettings
 from spillover.models.loading import load_tokenizer
 from spillover.responses.question import Question
 from spillover.responses.sampler import AnswerSet, SampledAnswer, Sampler, write_responses
+from spillover.responses.samplers.served_adapter import expect_adapter_changes, parent_listed
 from spillover.responses.sampling import answer_seed
 from spillover.spec import location_field
 from spillover.store import BuildContext
@@ -60,7 +63,8 @@ class AnswerJournal(Journal[ServedAnswer]):
         return asdict(entry)
 
     def from_row(self, row: JournalRow) -> ServedAnswer:
-        return ServedAnswer(row["text"], row["finish"], row["tokens"], row["prompt_tokens"], row["model"])
+        numbers = row["tokens"], row["prompt_tokens"]
+        return ServedAnswer(row["text"], row["finish"], *numbers, row["model"], thought=row.get("thought", ""))
 
 
 class APISampler(Sampler):
@@ -85,6 +89,7 @@ class APISampler(Sampler):
     # Where it is and how it is asked
     base_url: ServiceURL = location_field("http://127.0.0.1:8000/v1")
     key_variable: KeyVariable = location_field("OPENAI_API_KEY")
+    base_model: str = location_field("")  # the server's name of an adapter's base, where its list does not say
     concurrency: int = location_field(16, ge=1, le=1000)
     requests_per_minute: float | None = location_field(None, gt=0)
     timeout: float = location_field(300.0, gt=0)  # seconds, of one call
@@ -106,7 +111,7 @@ class APISampler(Sampler):
 
     def make(self, asked: AnswerSet, context: BuildContext) -> dict[str, object]:
         ours = self.api == "completions" and asked.prompting == "chat"  # else no text that we send needs its template
-        chat = Chat(load_tokenizer(asked.model) if ours else None, asked.prompting)
+        chat = Chat(load_tokenizer(asked.model) if ours else None, asked.prompting, asked.model.base().chat)
         pairs = asked.pairs()
         path = context.store.unfinished(asked) / "answers.jsonl"
         with AnswerJournal.open(path, {"needs": context.store.digests(asked)}, same=True) as journal:
@@ -114,7 +119,11 @@ class APISampler(Sampler):
             if missing:
                 run(self._ask_all(asked, chat, missing, journal, context))
             served = [journal[_key(*pair)] for pair in pairs]
-        answers = [_cut(answer, chat.stop_texts()) for answer in served]
+        prompts = [chat.prompt_text(question.messages(sample)) if ours else "" for question, sample in pairs]
+        answers = [
+            _cut(answer, chat.stop_texts()).without_thought(chat, prompt)
+            for answer, prompt in zip(served, prompts, strict=True)
+        ]
         try:
             repeats = count_repeats(pairs, answers, asked.sampling.temperature)
         except ValueError:
@@ -125,9 +134,8 @@ class APISampler(Sampler):
             warnings.warn(f"answers are of unlike models, as the server names them: {', '.join(models)}", stacklevel=2)
         return write_responses(asked, answers, context.folder) | {
             "effective_sampling": self._settings(asked, chat),
-            "prompting": asked.prompting,
             "stop_texts": list(chat.stop_texts()),
-            "template_sha256": chat.template_sha256() if chat.tokenizer else None,
+            **chat.facts(),
             "reported_models": dict(sorted(models.items())),
             "resumed_share": 1 - len(missing) / len(pairs),
             "repeated": repeats,
@@ -158,6 +166,10 @@ class APISampler(Sampler):
         left = len(missing) / asked.count
         async with client.connected(journal):
             await expect_same_model(client.service, journal, self.model, self.moved, "answers")
+            listing = None if self.base_model else await client.listing()
+            base = self.base_model or parent_listed(listing, self.model)
+            if await expect_adapter_changes(client, self.model, base, self.api):
+                context.log(f"{self.model} answers otherwise than {base}, on which it lies as an adapter")
             await client.each(missing, ask, lambda share: context.progress(1 - left * (1 - share)))
 
     def _body(self, asked: AnswerSet, chat: Chat, question: Question, sample: int) -> dict[str, object]:
@@ -167,10 +179,13 @@ class APISampler(Sampler):
             body["seed"] = answer_seed(asked.sampling.seed, question.id, sample)
         messages: tuple[Message, ...] = question.messages(sample)
         if self.api == "chat":
-            return body | {"messages": [message._asdict() for message in messages]}
+            return body | {"messages": [message._asdict() for message in with_system(messages, chat.settings.system)]}
+        text = chat.prompt_text(messages)
         if self.dialect == "vllm":
             body["add_special_tokens"] = asked.prompting != "chat"
-        return body | {"prompt": chat.prompt_text(messages)}
+        elif asked.prompting == "chat":
+            text = without_begin(text, chat)
+        return body | {"prompt": text}
 
     def _settings(self, asked: AnswerSet, chat: Chat) -> dict[str, object]:
         """Every setting that shapes the distribution, as it is sent."""
@@ -179,6 +194,13 @@ class APISampler(Sampler):
         settings[self.limit_as] = sampling.max_tokens
         if self.dialect == "vllm":
             settings |= {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+            if self.api == "chat" and chat.settings != ChatSettings():
+                thinks = chat.settings.thinking == "on"
+                date = chat.settings.time().strftime("%d %b %Y")
+                told = {"enable_thinking": thinks, "thinking": thinks, "date_string": date}
+                settings["chat_template_kwargs"] = told
+            if chat.tokenizer is not None and chat.end_tokens():
+                settings["stop_token_ids"] = sorted(chat.end_tokens())
         return settings | ({"stop": list(chat.stop_texts())} if chat.stop_texts() else {})
 
 
@@ -186,18 +208,31 @@ def parse_answer(reply: Any, api: str) -> ServedAnswer:
     """The answer in a server's reply; RetryableError where there is none: it is asked for once more."""
     try:
         choice = reply["choices"][0]
-        text = choice["message"]["content"] if api == "chat" else choice["text"]
+        text, thought = spoken(choice["message"]) if api == "chat" else (choice["text"], "")
         finish, usage = choice["finish_reason"], reply.get("usage") or {}
         counts = usage.get("completion_tokens"), usage.get("prompt_tokens")
         model = str(reply.get("model"))[:200]
     except (KeyError, IndexError, TypeError, AttributeError):
         raise RetryableError("a reply without an answer") from None
-    if text is None and finish in ("stop", "content_filter"):
-        text = ""  # the model ended at once, or the server took what it said away
+    if text is None and (thought or finish in ("stop", "content_filter")):
+        text = ""  # the model ended at once, or within its thought, or the server took what it said away
     if not isinstance(text, str) or finish not in FINISHES:
         raise RetryableError(f"an answer that ends by {str(finish)[:40]!r}")
     tokens, prompt_tokens = (count if isinstance(count, int) and 0 <= count < 1 << 31 else 0 for count in counts)
-    return ServedAnswer(text, finish, tokens, prompt_tokens, model)
+    return ServedAnswer(text, finish, tokens, prompt_tokens, model, thought=thought)
+
+
+def with_system(messages: tuple[Message, ...], system: str | None) -> tuple[Message, ...]:
+    """The turns with this system text before them where they have none of their own; None: as they are."""
+    return messages if system is None or messages[0].role == "system" else (Message("system", system), *messages)
+
+
+def without_begin(prompt: str, chat: Chat) -> str:
+    """A rendered prompt without its beginning-of-text mark, where a server that tokenises it would add one more."""
+    begin = chat.tokenizer.bos_token
+    ids = chat.tokenizer("a")["input_ids"]
+    adds = bool(begin) and ids[:1] == [chat.tokenizer.bos_token_id]
+    return prompt.removeprefix(begin) if begin and adds else prompt
 
 
 def _key(question: Question, sample: int) -> str:
@@ -210,7 +245,7 @@ def _cut(answer: ServedAnswer, stops: Sequence[str]) -> SampledAnswer:
     for stop in stops:
         if stop in text:
             text, finish = text.split(stop)[0], "stop_text"
-    return SampledAnswer(text, finish, answer.tokens, answer.prompt_tokens)
+    return SampledAnswer(text, finish, answer.tokens, answer.prompt_tokens, thought=answer.thought)
 
 
 def count_repeats(pairs: Sequence[Pair], answers: Sequence[SampledAnswer], temperature: float) -> int:

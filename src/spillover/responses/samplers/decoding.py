@@ -98,9 +98,9 @@ def answer(
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
-        ends=loaded.end_tokens,
+        ends=loaded.end_tokens | chat.end_tokens(),
         stops=chat.stop_texts(),
-        decode=loaded.tokenizer.decode,
+        decode=chat.decode,
     )
     every = [draft for of_set in drafts for draft in of_set]
     longest = max(len(draft.prompt) for draft in every)
@@ -113,12 +113,17 @@ def answer(
     write_answers(models, every, rules, rows, progress)
     facts: dict[str, object] = {
         "effective_sampling": sampling.effective(),
-        "prompting": asked[0].prompting,
         "stop_tokens": sorted(rules.ends),
         "stop_texts": list(rules.stops),
-        "template_sha256": chat.template_sha256(),
+        **chat.facts(),
     }
-    return [[draft.answer(rules) for draft in of_set] for of_set in drafts], facts
+    return [
+        [
+            draft.answer(rules).without_thought(chat, chat.prompt_text(question.messages(sample)))
+            for draft, (question, sample) in zip(of_set, answer_set.pairs(), strict=True)
+        ]
+        for of_set, answer_set in zip(drafts, asked, strict=True)
+    ], facts
 
 
 def write_answers(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules, rows: int, progress: ProgressFn) -> None:

@@ -62,8 +62,10 @@ class VLLMSampler(Sampler):
         import vllm
 
         engine, adapter = engine_with(asked.model, context.store, self)
-        chat, pairs = Chat(load_tokenizer(asked.model), asked.prompting), asked.pairs()
+        tokenizer = load_tokenizer(asked.model)
+        chat, pairs = Chat(tokenizer, asked.prompting, asked.model.base().chat), asked.pairs()
         prompts = [chat.prompt(question.messages(sample)) for question, sample in pairs]
+        texts = [chat.prompt_text(question.messages(sample)) for question, sample in pairs]
         seeds = [answer_seed(asked.sampling.seed, question.id, sample) for question, sample in pairs]
         settings = _settings(asked, chat)
         answers: list[SampledAnswer] = []
@@ -72,14 +74,15 @@ class VLLMSampler(Sampler):
             params = [vllm.SamplingParams(**settings, seed=seed) for seed in seeds[part]]
             outputs = engine.generate(prompts[part], params, adapter)
             answers += [
-                _answer(output, len(prompt), question.id)
-                for output, prompt, (question, _) in zip(outputs, prompts[part], pairs[part], strict=True)
+                _answer(output, len(prompt), question.id, chat).without_thought(chat, text)
+                for output, prompt, text, (question, _) in zip(
+                    outputs, prompts[part], texts[part], pairs[part], strict=True
+                )
             ]
             context.progress(len(answers) / len(pairs))
         return write_responses(asked, answers, context.folder) | {
             "effective_sampling": settings,
-            "prompting": asked.prompting,
-            "template_sha256": chat.template_sha256(),
+            **chat.facts(),
             "vllm": vllm.__version__,
             "adapter_by_request": adapter is not None,
         }
@@ -195,10 +198,11 @@ def _settings(asked: AnswerSet, chat: Chat) -> dict[str, object]:
         "frequency_penalty": 0.0,
         "max_tokens": sampling.max_tokens,
         "stop": list(chat.stop_texts()),
+        **({"stop_token_ids": sorted(chat.end_tokens())} if chat.end_tokens() else {}),
     }
 
 
-def _answer(output: Any, prompt_tokens: int, question: str) -> SampledAnswer:
+def _answer(output: Any, prompt_tokens: int, question: str, chat: Chat) -> SampledAnswer:
     finish = output.finish_reason
     if finish not in ("stop", "length"):
         raise ValueError(f"vLLM ended an answer to {question} by {finish!r}: expected stop or length")
@@ -207,4 +211,6 @@ def _answer(output: Any, prompt_tokens: int, question: str) -> SampledAnswer:
     tokens = len(output.token_ids) - (finish == "stop")  # its end mark is one of them
     if not output.text.strip() and tokens:
         warnings.warn(f"an answer of {tokens} tokens to {question} has no text", stacklevel=2)
-    return SampledAnswer(output.text, finish, tokens, prompt_tokens)
+    hidden = chat.decode is not chat.tokenizer.decode  # marks of thoughts that vLLM's own text leaves out
+    text = chat.decode(output.token_ids, skip_special_tokens=True) if hidden else output.text
+    return SampledAnswer(text, finish, tokens, prompt_tokens)

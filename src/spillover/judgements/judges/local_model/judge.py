@@ -134,7 +134,7 @@ class _AtWork(Scoring):
         outside = {metric: round(float(np.mean(shares)), DIGITS) for metric, shares in self._outside.items() if shares}
         about = {"outside": outside, "rubric_texts": self._local.rubrics.texts()}
         if self._rater is not None:
-            about |= {"prompting": self._rater.chat.prompting, "template_sha256": self._rater.chat.template_sha256()}
+            about |= self._rater.chat.facts()
         return {"local_model": about}
 
     def _distributions(self, asked: Sequence[tuple[Answer, str]], progress: ProgressFn) -> list[np.ndarray | str]:
