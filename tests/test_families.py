@@ -20,11 +20,12 @@ from spillover.activations.sites import PARALLEL, one_stream
 from spillover.judgements.judges.local_model.number_probabilities import number_masses
 from spillover.judgements.judges.local_model.number_tree import number_tree
 from spillover.models.catalogue import base_of
-from spillover.models.forward import probing
+from spillover.models.forward import probing, row_cache
+from spillover.models.forward.cached_network import TransformersNetwork
 from spillover.models.forward.generating_network import GeneratingNetwork
 from spillover.models.forward.load_models import LoadedModels
 from spillover.models.forward.packed_network import PackedNetwork
-from spillover.models.forward.probing import askable, own_logits, probe_error
+from spillover.models.forward.probing import askable, askable_at, own_logits, probe_error
 from spillover.models.loading import Loaded, load
 from spillover.models.tiny import byte_tokenizer
 from spillover.organisms.dataset import Split, supervise
@@ -131,6 +132,35 @@ def test_a_way_that_gives_something_else_is_not_taken(monkeypatch: pytest.Monkey
     assert probe_error(PackedNetwork(loaded.network), loaded.network, own_logits(loaded.network)) > 1e-3
     assert not isinstance(askable(loaded.network), PackedNetwork)
     assert answers(loaded, prompts_of(loaded)) == expected
+
+
+LONG = tuple(range(3, 63))
+WINDOW = {"sliding_window": 40, "attention_window_size": 40, "attention_chunk_size": 40, "window_size": 40}
+
+
+@pytest.mark.parametrize(
+    "family", ["mistral", "gemma2", "gemma3", "gpt_oss", "cohere2", "gpt_neo", "llama4", "recurrent_gemma", "gemma4"]
+)
+def test_prompts_longer_than_a_window_are_read_as_the_networks_own_forward_reads_them(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A window that the probe does not reach."""
+    name, own = FAMILIES[family]
+    known = getattr(transformers, name)(**SIZE | own).to_dict()
+    monkeypatch.setitem(FAMILIES, family, (name, own | {key: 40 for key in WINDOW if known.get(key)}))
+    loaded = loaded_of(family)
+    assert answers(loaded, [LONG, LONG[:7]]) == [generated(loaded, LONG), generated(loaded, LONG[:7])]
+
+
+def test_a_way_that_forgets_the_window_is_not_taken_beyond_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "cohere2", ("Cohere2Config", FAMILIES["cohere2"][1] | {"sliding_window": 40}))
+    monkeypatch.setattr(probing, "_agreed", {})
+    monkeypatch.setattr(row_cache, "_attention_windows", lambda config: dict.fromkeys(set(config.layer_types)))
+    loaded = loaded_of("cohere2")
+    way = askable(loaded.network)
+    assert isinstance(way, TransformersNetwork) and askable_at(way, loaded.network, LONG[:30]) is way
+    assert isinstance(askable_at(way, loaded.network, LONG), GeneratingNetwork)
+    assert answers(loaded, [LONG]) == [generated(loaded, LONG)]
 
 
 FUSED = {  # queries, keys and values in one product, or none of them

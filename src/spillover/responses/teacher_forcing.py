@@ -11,6 +11,7 @@ import torch
 from spillover.models.forward.cached_network import BLOCK, CachedNetwork, TokenIds, read_prompts
 from spillover.models.forward.generating_network import GeneratingNetwork
 from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.probing import askable_at
 from spillover.models.forward.row_cache import SPAN_MULTIPLE, RowCache, round_up
 from spillover.models.loading import Loaded
 from spillover.responses.samplers.decoding import ROW_MULTIPLE
@@ -35,6 +36,8 @@ def log_probabilities(opened: LoadedModels, texts: Sequence[Text], rows: int, pr
         if limit and len(prompt) + len(completion) > limit:
             size = len(prompt) + len(completion)
             raise ValueError(f"a prompt with its answer has {size} tokens; the model takes {limit}")
+    longest = max((prompt + completion for prompt, completion in texts), key=len, default=())
+    opened = LoadedModels(askable_at(opened.network, opened.loaded.network, longest), opened.loaded)
     results = [np.zeros(0, np.float32) for _ in texts]
     order = sorted(
         (index for index, (_, completion) in enumerate(texts) if completion), key=lambda index: _order(texts[index])

@@ -6,12 +6,13 @@ that a shortcut does not know is asked through its own forward and cache, slower
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from spillover.models.forward.cached_network import CachedNetwork, TransformersNetwork, read_prompts
+from spillover.models.forward.cached_network import BLOCK, CachedNetwork, TokenIds, TransformersNetwork, read_prompts
 from spillover.models.forward.generating_network import (
     UNKNOWN_KIND,
     GeneratingNetwork,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PROBE_SIZES = (1, 9, 18, 25)  # tokens of prompts that begin alike: blocks that are shared, and begun
 PROBE_STEPS = 2
+REACHES = re.compile(r"window|chunk|local|span")  # in the name of a number of a configuration: how far layers look back
 Way = TypeVar("Way", bound=CachedNetwork)
 AskableNetwork = CachedNetwork | GeneratingNetwork
 
@@ -107,6 +109,33 @@ def _generating_error(way: GeneratingNetwork) -> float:
 
 def _key(network: PreTrainedModel) -> tuple[str, ...]:
     return network.config.to_json_string(), str(network.dtype), str(network.device)
+
+
+def askable_at(way: AskableNetwork, network: PreTrainedModel, longest: TokenIds) -> AskableNetwork:
+    """The way, or one that gives what the network gives, for prompts as long as this.
+
+    Layers that look back no further than a window may be right on the short probe and wrong beyond the window. So on
+    first use beyond one the way is held against the network's own forward on this prompt. What is written out is of
+    kinds whose windows are known (tests hold them).
+    """
+    config = network.config.get_text_config()
+    reaches = {value for name, value in config.to_dict().items() if REACHES.search(name) and type(value) is int}
+    passed = sorted(reach for reach in reaches if max(PROBE_SIZES) < reach < len(longest))
+    if not passed or not isinstance(way, TransformersNetwork):
+        return way
+    key = (f"beyond {passed}", *_key(network))
+    if key not in _agreed:
+        with torch.inference_mode():
+            tokens = torch.tensor(longest, device=network.device)
+            own = network(input_ids=tokens[None], use_cache=False).logits[0, -1].float()
+            cache = RowCache(network, 1, len(longest) + BLOCK)
+            read_prompts(way, cache, [longest])
+            cache.position.move(torch.zeros_like(tokens[:1]), torch.full_like(tokens[:1, None], len(longest) - 1), True)
+            error = relative_error(way.next_logits(tokens[None, -1:], cache)[0], own)
+        if error != error:
+            return way
+        _agreed[key] = error <= logits_tolerance(network.dtype)
+    return way if _agreed[key] else _generating(network)
 
 
 def own_logits(network: PreTrainedModel) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from spillover.models.forward.cached_network import BLOCK, CachedNetwork, read_prompts
 from spillover.models.forward.generating_network import GeneratingNetwork
 from spillover.models.forward.load_models import LoadedModels
+from spillover.models.forward.probing import askable_at
 from spillover.models.forward.row_cache import RowCache, even_batch_size, round_up
 from spillover.models.loading import Loaded
 from spillover.responses.sampler import AnswerSet, SampledAnswer
@@ -128,7 +129,9 @@ def answer(
 
 def write_answers(opened: LoadedModels, drafts: Sequence[Draft], rules: Rules, rows: int, progress: ProgressFn) -> None:
     """Finish every draft, at most `rows` at a time; `progress` hears the share of the work done, 0 to 1."""
-    done, network, loaded = 0, opened.network, opened.loaded
+    done, loaded = 0, opened.loaded
+    longest = max((draft.prompt for draft in drafts), key=len, default=())
+    network = askable_at(opened.network, loaded.network, longest)
     own = isinstance(network, GeneratingNetwork)
     batches = _even_batches(drafts, rows) if own else _batches(loaded, drafts, rules.max_tokens, rows)
     with torch.inference_mode():
