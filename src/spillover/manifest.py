@@ -25,8 +25,11 @@ class Damaged(ValueError):
     """A finished artefact whose bytes are not those its manifest names."""
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a finished artefact; Damaged where a byte of it is not as it was written."""
+def read_manifest(folder: Path, artefact: bool = True) -> Manifest:
+    """The manifest of a finished artefact; Damaged where a byte of it is not as it was written.
+
+    artefact: whether it has to be one of an artefact; a kept state of training has files and facts of its own alone.
+    """
     try:
         if (kind := unlike_a_file(folder / MANIFEST)) is not None:
             raise Damaged(f"{MANIFEST}: is {kind}, not a file")
@@ -41,7 +44,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise Damaged(f"{MANIFEST}: cannot be read") from None
     if text != _sealed(data):
         raise Damaged(f"{MANIFEST}: not as it was written")
-    if (wrong := _unlike_a_manifest(data)) is not None:  # sealed by someone else than us
+    if (
+        wrong := (artefact and _unlike_a_manifest(data)) or _unlike_files(data)
+    ) is not None:  # sealed by someone else than us
         raise Damaged(f"{MANIFEST}: {wrong}")
     return data
 
@@ -66,13 +71,13 @@ def files_digest(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
 
 
-def damage(folder: Path, contents: bool, trusted: FileStats | None = None) -> list[str]:
+def damage(folder: Path, contents: bool, trusted: FileStats | None = None, artefact: bool = True) -> list[str]:
     """What differs from the manifest: files gone, of another size, or (if `contents`) of another SHA-256.
 
-    A file whose stats are those in `trusted` is not read again.
+    A file whose stats are those in `trusted` is not read again. `artefact` as in `read_manifest`.
     """
     try:
-        files = read_manifest(folder)["files"]
+        files = read_manifest(folder, artefact)["files"]
     except Damaged as error:
         return [str(error)]
     wrong = []
@@ -154,6 +159,13 @@ def _unlike_a_manifest(data: Manifest) -> str | None:
     wrong += [f"made.{name}" for name, kind in told.items() if not isinstance(made.get(name), kind)]
     if wrong:
         return f"no manifest of an artefact: {', '.join(wrong)} is not there or of another type"
+    return None
+
+
+def _unlike_files(data: Manifest) -> str | None:
+    """What is wrong with the files that it names; None where nothing is."""
+    if not isinstance(data.get("files"), dict):
+        return "it names no files"
     for name, file in data["files"].items():
         if name.startswith("/") or ".." in name.split("/") or "\0" in name:
             return f"it names a file outside its folder, {name!r:.200}"

@@ -138,10 +138,10 @@ class ResumeState:
 
     def _sound(self, snapshot: Path) -> dict[str, Any]:
         """What the state's manifest says; Damaged where the state cannot be gone on from."""
-        wrong = damage(snapshot, contents=True)
+        wrong = damage(snapshot, contents=True, artefact=False)
         if wrong:
             raise Damaged(wrong[0])
-        facts = read_manifest(snapshot)
+        facts = read_manifest(snapshot, artefact=False)
         differs = sorted(name for name, value in self.made_from.items() if facts["made_from"].get(name) != value)
         if differs:
             raise Damaged(f"it was kept with another {differs[0]}")
