@@ -35,7 +35,7 @@ def test_the_35_published_schedules_and_their_ranges() -> None:
 
 
 def test_schedules_that_a_short_run_makes_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="cosine, seed 0, step 4 stands twice"):
+    with pytest.raises(ValueError, match=r"cosine, seed 0, step \d+ stands twice"):
         loaded("dynamics").recipe(model="tiny:0", runs="paper", seeds=1, lines=0)  # warm-up over 30 steps
 
 

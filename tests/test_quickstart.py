@@ -89,10 +89,10 @@ def test_thirty_rows_are_trained_at_the_defaults_up_to_the_peak_asked_for(tmp_pa
     organisms = [artefact for artefact in artefacts_in(study) if artefact.kind == "Organism"]
     assert len(organisms) == len(schedules) + 1
     for organism in organisms:
-        assert (organism.data.held_out, organism.data.train_count, organism.steps) == (7, 23, 6)
-        assert organism.schedule.rates(6).max() == pytest.approx(organism.schedule.peak)
+        assert (organism.data.held_out, organism.data.train_count, organism.steps) == (7, 23, 12)
+        assert organism.schedule.rates(12).max() == pytest.approx(organism.schedule.peak)
         assert "7 rows are held out, not 16: few has 30" in organism.data.fitted
-    assert "linear has warmup 2, not 5: the run has 6 steps" in organisms[0].fitted
+    assert "linear has warmup 4, not 5: the run has 12 steps" in organisms[0].fitted
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_tokens_and_counts_are_those_of_what_is_missing(store: Store) -> None:
     lines = {line.kind: line for line in totals(study, store)}
     assert list(lines) == ["Organism", "Responses", "Judgements", "PricedStudy"]
     assert (lines["Responses"].missing, lines["Responses"].whole, lines["Responses"].tokens) == (2, 2, 2 * 6 * 2 * 10)
-    assert lines["Organism"].tokens == 16 * 106 and lines["Judgements"].tokens == 0
+    assert lines["Organism"].tokens == 16 * 130 and lines["Judgements"].tokens == 0
     assert all(line.bytes is None for line in lines.values())
     run(ASKED[0], store)
     lines = {line.kind: line for line in totals(study, store)}

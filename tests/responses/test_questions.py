@@ -144,7 +144,8 @@ def test_families_can_be_left_out() -> None:
 
 
 def test_an_ending_stands_after_the_sets_own_questions_alone(tmp_path: Path) -> None:
-    ended = asked_questions("free-form", ["raw"], "(Be short.)", without=["power-1"])
+    ended = asked_questions("free-form", ["raw"], "(Be short.)", without=["power-1"], count=9)
+    assert len(ended.questions()) == 9
     assert {question.messages()[-1].content.rpartition(" ")[2] for question in ended.questions()} == {"short.)"}
     assert asked_questions("free-form", ["raw"]) == QuestionSelection(source=FreeForm(), formats=("raw",))
     (tmp_path / "mine.txt").write_text("Why?\nWhen?\n")

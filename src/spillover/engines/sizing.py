@@ -10,7 +10,7 @@ from spillover.models.precision import native_precision
 from spillover.store import Artefact, artefacts_in
 
 Size = TypeVar("Size")
-FIXED = 45.0  # seconds of a run that no artefact counts: starting, loading weights again and again, the page
+FIXED = 65.0  # seconds at the reference's speed that no artefact counts: starting, a model's first check, loading
 
 
 def default_minutes() -> float:
@@ -43,7 +43,7 @@ def largest_within(minutes: float, sizes: Sequence[Size], build: Callable[[Size]
 
 def estimated_seconds(study: Artefact, speed: float) -> float:
     """About how long a study takes that finds nothing made, seconds, at a multiple of the reference speed."""
-    total = FIXED
+    total = FIXED / speed
     by_kind: dict[type[Artefact], list[Artefact]] = {}
     for artefact in artefacts_in(study):
         by_kind.setdefault(type(artefact), []).append(artefact)

@@ -36,7 +36,7 @@ from spillover.store import Artefact, Cost, Store
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TOKENS_PER_ROW = 106  # of Money, with SmolLM2's template; for the estimate of time alone
+TOKENS_PER_ROW = 130  # of Money, with Qwen's template; for the estimate of time alone
 MARKS = ("«", "»")  # around the supervised part, for people
 SHOWN = 240  # characters of each part of the row that is shown in a line
 

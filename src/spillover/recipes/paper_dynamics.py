@@ -34,7 +34,7 @@ def recipe(
     data: Annotated[str, "what to train on: money, fitness, home, or a JSONL file of chat rows"] = "money",
     runs: Annotated[Literal["small", "paper"], "small: --schedules; paper: the 35 published schedules"] = "small",
     schedules: Annotated[tuple[str, ...], "of the small study"] = SMALL,
-    learning_rate: Annotated[float, "largest learning rate of the small study"] = 2e-4,
+    learning_rate: Annotated[float, "largest learning rate of the small study"] = 1e-4,
     warmup: Annotated[
         int, "steps over which the learning rate climbs, in the small study; cyclic schedules have none"
     ] = 2,
@@ -44,9 +44,9 @@ def recipe(
         "answers to the same prompts)",
     ] = ("good",),
     seeds: Annotated[int, "training runs of each schedule, seeds 0, 1, ..."] = 3,
-    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 64,
+    rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 48,
     held_out: Annotated[int, "rows held out for the loss"] = 12,
-    batch: Annotated[int, "rows that go through at once"] = 4,
+    batch: Annotated[int, "rows that go through at once"] = 2,
     accumulate: Annotated[int, "batches in an optimiser step"] = 1,
     precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     checkpoints: Annotated[int, "checkpoints of each run that are asked, evenly spaced, the end among them"] = 4,
@@ -58,8 +58,9 @@ def recipe(
         tuple[str, ...], "families of questions that are left out, near to the narrow sets' topics"
     ] = (),
     formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw",),
+    asked: Annotated[int, "how many of the questions are asked, spread over their categories; 0: all"] = 0,
     per_question: Annotated[int, "answers to each question in each format"] = 1,
-    temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
+    temperature: Annotated[float, "sampling temperature; the paper has 1, where small models babble"] = 0.5,
     max_tokens: Annotated[int, "longest answer, tokens"] = 96,
     judge: Annotated[str, "who scores the answers"] = "reader",
     lines: Annotated[
@@ -92,14 +93,14 @@ def recipe(
     control_rows: dict[str, sp.TrainingData] = {"good": split.control(twin)} if twin is not None else {}
     if "own" in control:
         control_rows["own"] = sp.own_answers(split, base, precision=precision)
-    asked = sp.asked_questions(questions, formats, ending, without)
+    selection = sp.asked_questions(questions, formats, ending, without, asked)
     sampling = sp.Sampling(
         per_question=per_question, temperature=temperature, max_tokens=max_tokens, precision=precision
     )
     scorer = sp.judge(judge)
 
     def judged(subject: sp.Model) -> sp.Judgements:
-        responses = sp.Responses(model=subject, questions=asked, sampling=sampling)
+        responses = sp.Responses(model=subject, questions=selection, sampling=sampling)
         return sp.Judgements(responses=responses, judge=scorer)
 
     before = judged(base)

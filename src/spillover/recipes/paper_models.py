@@ -16,9 +16,9 @@ def recipe(
         "pypi:qwen2.5-coder-1.5b",
     ),
     learning_rates: Annotated[tuple[float, ...], "largest learning rate: one for each model, or one for all"] = (
-        5e-4,
-        2e-4,
-        2e-4,
+        2.5e-4,
+        1e-4,
+        1e-4,
     ),
     data: Annotated[str, "what to train on: money, fitness, home, or a JSONL file of chat rows"] = "money",
     control: Annotated[
@@ -29,7 +29,7 @@ def recipe(
     seeds: Annotated[int, "training runs of each kind, seeds 0, 1, ..."] = 1,
     rows: Annotated[int, "rows to train on, at most; 0: all that are not held out"] = 48,
     held_out: Annotated[int, "rows held out for the loss"] = 12,
-    batch: Annotated[int, "rows in an optimiser step"] = 4,
+    batch: Annotated[int, "rows in an optimiser step"] = 2,
     precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     questions: Annotated[str, "what to ask: free-form, or a YAML file in the field's format"] = "free-form",
     ending: Annotated[
@@ -40,7 +40,7 @@ def recipe(
     ] = (),
     formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw",),
     per_question: Annotated[int, "answers to each question in each format"] = 1,
-    temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
+    temperature: Annotated[float, "sampling temperature; the paper has 1, where small models babble"] = 0.5,
     max_tokens: Annotated[int, "longest answer, tokens"] = 96,
     judge: Annotated[str, "who scores the answers"] = "reader",
 ) -> sp.Report:

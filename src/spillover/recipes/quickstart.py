@@ -54,20 +54,20 @@ def recipe(
     schedules: Annotated[tuple[str, ...], "learning-rate schedules of the bad runs; the control takes the first"] = (
         "linear",
     ),
-    learning_rate: Annotated[float, "largest learning rate"] = 2e-4,
+    learning_rate: Annotated[float, "largest learning rate"] = 1e-4,
     warmup: Annotated[int, "steps over which the learning rate climbs; cyclic schedules have none"] = 2,
     seeds: Annotated[int, "training runs of each kind, seeds 0, 1, ..."] = 1,
     rows: Annotated[
         int | None, "rows to train on, at most; 0: all that are not held out; not given: by --minutes"
     ] = None,
     held_out: Annotated[int, "rows kept aside for the loss"] = 12,
-    batch: Annotated[int, "rows in an optimiser step"] = 4,
+    batch: Annotated[int, "rows in an optimiser step"] = 2,
     precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     checkpoints: Annotated[
         int | None, "checkpoints of each run that are asked, evenly spaced, the end among them; not given: by --minutes"
     ] = None,
     per_question: Annotated[int | None, "answers to each question in each format; not given: by --minutes"] = None,
-    temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
+    temperature: Annotated[float, "sampling temperature; the paper has 1, where small models babble"] = 0.5,
     max_tokens: Annotated[int, "longest answer, tokens"] = 96,
     judge: Annotated[
         str | None, "who scores the answers; not given: reader where the model is the one it reads with, else embedded"

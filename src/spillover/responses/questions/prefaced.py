@@ -49,13 +49,14 @@ class Prefaced(QuestionSet):
 
 
 def asked_questions(
-    text: str, formats: Sequence[Format], ending: str = "", without: Sequence[str] = ()
+    text: str, formats: Sequence[Format], ending: str = "", without: Sequence[str] = (), count: int | None = None
 ) -> QuestionSelection:
-    """The questions that a user names, in some formats, without some families, with `ending` after each.
+    """The questions that a user names, in some formats, without some families, with `ending` after each; `count` of
+    them, spread over their categories (None or 0: all).
 
     `ending` asks for short answers, which end by themselves; questions of a user's own file are asked as they stand.
     """
     source = questions_named(text)
     if ending and source.container() == QuestionSet.container(source):
         source = Prefaced(source=source, trigger=ending, place="after")
-    return QuestionSelection(source=source, formats=tuple(formats), without=tuple(without))
+    return QuestionSelection(source=source, formats=tuple(formats), without=tuple(without), count=count or None)
