@@ -77,7 +77,7 @@ def specimen(cls: type[Spec]) -> Spec:
     if cls.__name__ == "Dynamics":
         responses = specimen(kind_named("Responses")).but(model=specimen(kind_named("Checkpoint")))
         return cls(checkpoints=(specimen(kind_named("Judgements")).but(responses=responses),), before=None)
-    if cls.__name__ == "Trajectories":
+    if cls.__name__ in ("Trajectories", "EarlyStopping"):
         before = specimen(kind_named("Judgements"))
         return cls(checkpoints=specimen(kind_named("Dynamics")).checkpoints, before=before)
     if cls.__name__ == "Minima":

@@ -33,6 +33,7 @@ from spillover.analyses.scores import (
     SHARE,
     AnswerScores,
     pool_runs,
+    rate_difference,
     read_scores,
     refuse_repeated,
     refuse_unlike_scores,
@@ -40,9 +41,8 @@ from spillover.analyses.scores import (
 from spillover.analyses.topic_words import TOPIC, topic_sentence, training_answers, with_topic_words, word_rows
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.estimate import NAN, Estimate, Resampling
-from spillover.maths.paired import difference, student_mean
-from spillover.maths.proportions import cut_to_newcombe
-from spillover.maths.runs import run_variance, undoing_sd, with_runs
+from spillover.maths.paired import student_mean
+from spillover.maths.runs import run_variance, undoing_sd
 from spillover.responses.likelihoods import Likelihoods
 from spillover.store import BuildContext, Store
 
@@ -233,7 +233,7 @@ def _contrasts(
             a, b = (groups[name] if scope == "all" else groups[name].in_format(scope) for name in (left, right))
             gaps = {metric: a.difference(b, metric, resampling) for metric in metrics}
             if a.scored_for_em and b.scored_for_em:
-                gaps["em_strict"] = _rate_difference(a, b, resampling)
+                gaps["em_strict"] = rate_difference(a, b, resampling)
                 gaps |= differences_at_k(a, b, ks if scope == "all" else (), resampling)
             place = {"contrast": f"{left}-{right}"}
             family += [{**place, "measure": name, "scope": scope, **gap.as_row()} for name, gap in gaps.items()]
@@ -256,15 +256,6 @@ def _run_spread(groups: Mapping[str, AnswerScores], gap: TableRow, level: float)
         "df": runs.df,
         "undoing_sd": undoing_sd(difference_alone, runs, level) if runs.df == 0 else NAN,
     }
-
-
-def _rate_difference(a: AnswerScores, b: AnswerScores, resampling: Resampling) -> Estimate:
-    """Difference of strict EM rates, its interval cut to what the two rates' own intervals allow (Newcombe)."""
-    shares = replace(resampling, bounds=None if a.two_phase or b.two_phase else SHARE)
-    left, right = a.em(), b.em()
-    gap = difference(left, right, a["question"], b["question"], a["family"], shares)
-    cut = cut_to_newcombe(gap, a.em_mean(resampling), b.em_mean(resampling))
-    return with_runs(cut, a.arm(left), b.arm(right), shares)
 
 
 def _questions(

@@ -24,7 +24,9 @@ from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean_of_groups
 from spillover.maths.em_rate import EMRate, em_indicator, em_rate
 from spillover.maths.estimate import Estimate, Resampling
-from spillover.maths.runs import Arm, difference_of_arms
+from spillover.maths.paired import difference
+from spillover.maths.proportions import cut_to_newcombe
+from spillover.maths.runs import Arm, difference_of_arms, with_runs
 from spillover.maths.two_phase import mean_ratio, within_scale
 from spillover.maths.two_phase_questions import QuestionPredictions
 from spillover.organisms.organism import Checkpoint
@@ -218,6 +220,15 @@ class AnswerScores:
     def _by_question(self, values: np.ndarray, questions: Sequence[str], by: str) -> list[np.ndarray]:
         rows, nothing = self.rows_by(by), np.zeros(0, dtype=np.int64)
         return [values[rows.get(name, nothing)].astype(float) for name in questions]
+
+
+def rate_difference(a: AnswerScores, b: AnswerScores, resampling: Resampling) -> Estimate:
+    """Difference of strict EM rates, its interval cut to what the two rates' own intervals allow (Newcombe)."""
+    shares = replace(resampling, bounds=None if a.two_phase or b.two_phase else SHARE)
+    left, right = a.em(), b.em()
+    gap = difference(left, right, a["question"], b["question"], a["family"], shares)
+    cut = cut_to_newcombe(gap, a.em_mean(resampling), b.em_mean(resampling))
+    return with_runs(cut, a.arm(left), b.arm(right), shares)
 
 
 def read_scores(scored: ScoredAnswers, store: Store, means: bool = False, single: bool = False) -> AnswerScores:
