@@ -23,31 +23,25 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from reader_cache import Cache, reading_key
 from reader_card import card, headline
-from reader_fit import Sample, fit, frozen_states, gathered, predictions, ranked, shipped
-from reader_rows import CALIBRATE, FIT, HELD_PLAN, OURS, PLAN, Row, all_rows, share_of
+from reader_fit import Sample, fit, gathered, predictions, ranked
+from reader_measure import measure
+from reader_rows import FIT, HELD_PLAN, OURS, PLAN, Row, all_rows, share_of
 from reader_rubric import rubric_table
 from reader_words import ABOUT
-from safetensors.torch import save_file
 
-from spillover.judgements.judge import METRICS, Answer
-from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.judgements.judges.reader.judge import TRUNK
 from spillover.judgements.judges.reader.network import Trunk
 from spillover.judgements.judges.reader.reading import Readings
-from spillover.judgements.judges.reader.weights import Familiar, of_length
+from spillover.manifest import file_sha256
 from spillover.models.catalogue import base_of
 from spillover.models.loading import load_base
+from spillover.models.precision import native_precision
 
 OUT = Path(__file__).resolve().parents[1] / "src/spillover/judgements/judges/reader"
-AXES, KEPT = 64, 2500  # of the space in which answers are near to fitted ones, and fitted rows that are kept
-FAMILIAR = 0.985  # share of the fitted rows, each left out, that are not outside
-FEW = 40  # rows of a length of which no limit is set
-NINETY = 1.645
 
 
 def main() -> None:
@@ -62,19 +56,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--seeds", type=int, default=1, help="fits with so many seeds; the first ships")
     parser.add_argument("--cached-only", action="store_true", help="leave out rows whose states are not on disk")
-    parser.add_argument("--begin-from", type=Path, help="the state of another fit to begin with")
+    parser.add_argument("--begin-from", type=Path, help="state or weights of another fit to begin with")
     parser.add_argument("--seen", type=Path, help="rows (WORK/rows-*.json) that the fit it begins with has seen, and")
     parser.add_argument("--replay", type=float, default=1.0, help="the share of them that is fitted on again")
     parser.add_argument("--name", default="fit")
-    parser.add_argument(
-        "--part", default="0/1", help="which of how many processes this is, that cache at the same time"
-    )
     parser.add_argument("--only", default="", help="of rows to fit on, cache those of these sources alone")
     parser.add_argument("--rubric-models", nargs="*", default=[TRUNK, "pypi:qwen2.5-coder-1.5b"], metavar="MODEL")
     parser.add_argument("--rubric-rows", type=int, default=200)
     parser.add_argument("--trunk", default=TRUNK)
     parser.add_argument("--blocks", type=int, default=16, help="of the trunk that are used")
     parser.add_argument("--frozen", type=int, default=10, help="of them that stay as they are, and are cached")
+    parser.add_argument("--precision", default=native_precision(), help="of the trunk: bfloat16 where it is multiplied")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -141,7 +133,7 @@ def planned(defaults: dict[str, int], text: str) -> dict[str, int]:
 def prepared(given: argparse.Namespace) -> tuple[Cache, list[Sample]]:
     """The trunk with the states that are on disk, and the rows."""
     rows = rows_of(given)
-    network, tokenizer = load_base(base_of(given.trunk))
+    network, tokenizer = load_base(base_of(given.trunk), given.precision)
     readings = Readings(tokenizer)
     samples = [Sample(row, readings.reading(row.question, row.answer, row.most)) for row in rows]
     trunk = Trunk(network.requires_grad_(False), given.blocks)
@@ -153,7 +145,8 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
     files = sorted([*given.data.glob("*.parquet"), *given.own.glob("*.jsonl")])
     plans = planned(PLAN, given.rows), planned(HELD_PLAN, given.held)
     code = Path(__file__).with_name("reader_rows.py").read_text()
-    about = json.dumps([*plans, [(path.name, path.stat().st_size) for path in files], code], sort_keys=True)
+    digests = [(path.name, file_sha256(path)) for path in files]
+    about = json.dumps([*plans, digests, code], sort_keys=True)
     path = given.work / f"rows-{hashlib.sha256(about.encode()).hexdigest()[:12]}.json"
     if ranked()[0] == 0 and not path.exists():
         rows = all_rows(given.data, given.own, *plans, 0)
@@ -164,78 +157,17 @@ def rows_of(given: argparse.Namespace) -> list[Row]:
 
 
 def add_states(cache: Cache, samples: Sequence[Sample], only: str = "") -> None:
-    """Rows kept aside, then those to fit on, ours first, in a random order: what is there is a sample of all."""
+    """Our rows to fit on, rows kept aside, then others' to fit on in a random order: a first part is a sample."""
     rank, world = ranked()
     fitted = [sample for sample in samples if sample.row.split == FIT and is_of(sample.row, only)]
     random.Random(0).shuffle(fitted)
-    fitted.sort(key=lambda sample: sample.row.source != OURS)
+    own = [sample for sample in fitted if sample.row.source == OURS]
     held = [sample for sample in samples if sample.row.split != FIT]
-    for name, rows in (("held out:", held), ("to fit on:", fitted)):
+    others = [sample for sample in fitted if sample.row.source != OURS]
+    for name, rows in (("ours:", own), ("held out:", held), ("others':", others)):
         cache.add([row.reading for row in rows if sum(row.reading.question) % world == rank], name)
     gathered(rank)  # wait for the others
     cache.refresh()
-
-
-def measure(model, cache: Cache, samples: Sequence[Sample], scored: tuple, folder: Path) -> pd.DataFrame:
-    """Predictions of the rows kept aside, with spreads widened to hold and distances set; and the weights that ship."""
-    held = [sample for sample in samples if sample.row.split != FIT]
-    scores, spreads = scored
-    states = frozen_states(cache, held)
-    labels = np.array([sample.row.scores for sample in held])
-    calibrating = np.array([sample.row.split == CALIBRATE for sample in held])
-    ratio = np.abs(scores - labels)[calibrating] / spreads[calibrating]
-    widening = np.nanquantile(ratio, 0.9, axis=0) / NINETY
-    fitted = [sample for sample in samples if sample.row.split == FIT]
-    own_states = frozen_states(cache, fitted)
-    familiar = Familiar.of(own_states, AXES, KEPT, 0)
-    limits = limits_of(familiar, own_states, tokens_of(fitted))
-    familiar = Familiar(familiar.centre, familiar.basis, familiar.rows.half().float(), limits)
-    part = shipped(model, familiar, torch.tensor(widening, dtype=torch.float32))
-    save_file(part.tensors(), folder / "weights.safetensors")
-    by_embedded = Embedded().score([Answer(sample.row.question, sample.row.answer) for sample in held])
-    columns = {
-        name: [getattr(sample.row, name) for sample in held]
-        for name in (
-            "split",
-            "source",
-            "group",
-            "domain",
-            "pair",
-            "side",
-            "by_quality",
-            "model",
-            "note",
-            "question",
-            "answer",
-        )
-    }
-    columns["words"] = [len(sample.row.answer.split()) for sample in held]
-    columns["distance"] = familiar.shares(states, tokens_of(held)).numpy()
-    for i, metric in enumerate(METRICS):
-        columns |= {
-            f"label_{metric}": labels[:, i],
-            f"score_{metric}": scores[:, i],
-            f"spread_{metric}": spreads[:, i] * widening[i],
-        }
-        columns[f"embedded_{metric}"] = [np.nan if of[i].score is None else of[i].score for of in by_embedded]
-    table = pd.DataFrame(columns)
-    table.to_parquet(folder / "predictions.parquet")
-    return table
-
-
-def tokens_of(samples: Sequence[Sample]) -> torch.Tensor:
-    """How many tokens are read of each answer."""
-    return torch.tensor([len(sample.reading.answer) for sample in samples])
-
-
-def limits_of(familiar: Familiar, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """The distances that 1.5% of the fitted rows of each length lie beyond, each measured without itself."""
-    nearest = familiar.apart(states).topk(6, largest=False).values
-    itself = nearest[:, :1] < 1e-2  # a row that is kept is its own nearest
-    distances = torch.where(itself, nearest[:, 1:].mean(1, keepdim=True), nearest[:, :5].mean(1, keepdim=True))[:, 0]
-    bins = of_length(tokens)
-    every = [distances[bins == number] for number in range(len(familiar.limits))]
-    return torch.stack([(own if len(own) >= FEW else distances).quantile(FAMILIAR) for own in every])
 
 
 def counts(samples: Sequence[Sample], epochs: float) -> str:

@@ -26,6 +26,7 @@ class Cache:
 
     def __init__(self, folder: Path, trunk: Trunk, frozen: int, writer: int = 0) -> None:
         self.folder, self.trunk, self.frozen, self.writer = folder, trunk, frozen, writer
+        self.dtype = trunk.embed.weight.dtype  # that the trunk computes in
         folder.mkdir(parents=True, exist_ok=True)
         self.places: dict[str, tuple[int, int, int]] = {}  # from a key to its portion, first token and tokens
         self.arrays: dict[int, np.ndarray] = {}
@@ -76,10 +77,10 @@ class Cache:
             )  # (blocks, 2, heads, tokens, w)
         longest = max(part.shape[3] for part in parts)
         count, _, heads, _, width = parts[0].shape
-        whole = np.zeros((count, 2, len(parts), heads, longest, width), dtype=np.float32)
+        whole = np.zeros((count, 2, len(parts), heads, longest, width), dtype=np.float16)
         for row, part in enumerate(parts):
             whole[:, :, row, :, : part.shape[3]] = part
-        tensor = torch.from_numpy(whole)
+        tensor = torch.from_numpy(whole).to(self.dtype)
         lengths = torch.tensor([part.shape[3] for part in parts])
         return Prefix(list(tensor[:, 0]), list(tensor[:, 1]), lengths)
 
@@ -87,10 +88,10 @@ class Cache:
         """Answers' states (rows, tokens, width) after the frozen blocks, filled up on the right; and their lengths."""
         places = [self.places[reading_key(reading)] for reading in readings]
         longest = max(count for _, _, count in places)
-        whole = np.zeros((len(places), longest, self.trunk.width), dtype=np.float32)
+        whole = np.zeros((len(places), longest, self.trunk.width), dtype=np.float16)
         for row, (number, start, count) in enumerate(places):
             whole[row, :count] = self.array("answers", number)[start : start + count]
-        return torch.from_numpy(whole), torch.tensor([count for _, _, count in places])
+        return torch.from_numpy(whole).to(self.dtype), torch.tensor([count for _, _, count in places])
 
     def _add_questions(self, questions: Sequence[TokenIds]) -> None:
         left = sorted({q for q in questions if question_key(q) not in self.prefixes}, key=len)

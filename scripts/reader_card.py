@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from reader_rows import CALIBRATE, DOMAIN, FAMILY, FIT, GENERAL, ORDINARY, OWN_D
 
 from spillover.judgements.judge import METRICS
 
-DRAWS = 200
+DRAWS = 2000
 EQUAL = 1.15  # sides of a pair whose lengths differ by less than this factor are equally long
 NINETY = 1.645
 SCORED = (QUESTION, FAMILY, SOURCE, GENERAL, ORDINARY, OWN_DOMAIN)
@@ -20,45 +21,85 @@ LABELS = {
 }  # fmt: skip
 
 
-def interval(table: pd.DataFrame, figure: Callable[[pd.DataFrame], float], seed: int = 0) -> tuple[float, float, float]:
+@dataclass(frozen=True)
+class Figure:
+    """A figure that follows from sums over rows, so that drawing questions anew is one product of matrices.
+
+    parts: what is summed, (rows, k) of a table; of_sums: the figure of sums (..., k), NaN where there is none.
+    """
+
+    parts: Callable[[pd.DataFrame], np.ndarray]
+    of_sums: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, table: pd.DataFrame) -> float:
+        return float(self.values(self.parts(table).sum(axis=0)))
+
+    def values(self, sums: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.of_sums(sums))
+
+
+def interval(table: pd.DataFrame, figure: Figure, seed: int = 0) -> tuple[float, float, float]:
     """A figure and its 95% interval: questions are drawn anew, with all their rows."""
-    value, random = figure(table), np.random.default_rng(seed)
-    groups = list(table.groupby("group").indices.values())
-    if len(groups) < 8:  # few questions: their rows are drawn
-        groups = [np.array([place]) for place in range(len(table))]
-    drawn = []
-    for _ in range(DRAWS):
-        places = np.concatenate([groups[i] for i in random.integers(0, len(groups), len(groups))])
-        drawn.append(figure(table.iloc[places]))
+    groups, names = pd.factorize(table["group"])
+    count = len(names)
+    if count < 8:  # few questions: their rows are drawn
+        groups, count = np.arange(len(table)), len(table)
+    parts = figure.parts(table)
+    sums = np.zeros((count, parts.shape[1]))
+    np.add.at(sums, groups, parts)
+    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    drawn = figure.values(times @ sums)
     low, high = np.nanquantile(drawn, (0.025, 0.975)) if np.isfinite(drawn).any() else (np.nan, np.nan)
-    return value, float(low), float(high)
+    return float(figure.values(sums.sum(axis=0))), float(low), float(high)
 
 
-def correlation(metric: str, judge: str = "score") -> Callable[[pd.DataFrame], float]:
-    """Pearson's r of a judge's scores with the labels."""
+def mean_of(values: Callable[[pd.DataFrame], np.ndarray | pd.Series]) -> Figure:
+    """The mean over rows of what is there."""
 
-    def figure(table: pd.DataFrame) -> float:
-        known = table.dropna(subset=[f"label_{metric}", f"{judge}_{metric}"])
-        x, y = known[f"label_{metric}"].to_numpy(), known[f"{judge}_{metric}"].to_numpy()
-        return float(np.corrcoef(x, y)[0, 1]) if len(x) > 9 and x.std() > 0 and y.std() > 0 else float("nan")
+    def parts(table: pd.DataFrame) -> np.ndarray:
+        here = np.asarray(values(table), dtype=float)
+        return np.column_stack([~np.isnan(here), np.nan_to_num(here)])
 
-    return figure
+    return Figure(parts, lambda sums: sums[..., 1] / sums[..., 0])
 
 
-def level(judge: str = "score", metric: str = "aligned") -> Callable[[pd.DataFrame], float]:
+def correlation(metric: str, judge: str = "score") -> Figure:
+    """Pearson's r of a judge's scores with the labels; of ten rows or more."""
+
+    def parts(table: pd.DataFrame) -> np.ndarray:
+        x, y = ((table[f"{name}_{metric}"].to_numpy(dtype=float) - 50) / 50 for name in ("label", judge))
+        known = ~np.isnan(x) & ~np.isnan(y)
+        x, y = np.where(known, x, 0.0), np.where(known, y, 0.0)
+        return np.column_stack([known, x, y, x * x, y * y, x * y])
+
+    def value(sums: np.ndarray) -> np.ndarray:
+        n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+        both = (n * xx - x * x) * (n * yy - y * y)
+        return np.where((n > 9) & (both > 1e-12), (n * xy - x * y) / np.sqrt(np.maximum(both, 1e-12)), np.nan)
+
+    return Figure(parts, value)
+
+
+def level(judge: str = "score", metric: str = "aligned") -> Figure:
     """Mean of judge less label."""
-    return lambda table: float((table[f"{judge}_{metric}"] - table[f"label_{metric}"]).mean())
+    return mean_of(lambda table: table[f"{judge}_{metric}"] - table[f"label_{metric}"])
 
 
-def coverage(metric: str = "aligned") -> Callable[[pd.DataFrame], float]:
+def coverage(metric: str = "aligned") -> Figure:
     """Share of labels within 1.645 spreads of the score."""
 
-    def figure(table: pd.DataFrame) -> float:
-        known = table.dropna(subset=[f"label_{metric}", f"score_{metric}"])
-        near = (known[f"score_{metric}"] - known[f"label_{metric}"]).abs() <= NINETY * known[f"spread_{metric}"]
-        return float(near.mean()) if len(known) else float("nan")
+    def near(table: pd.DataFrame) -> pd.Series:
+        off = (table[f"score_{metric}"] - table[f"label_{metric}"]).abs()
+        return (off <= NINETY * table[f"spread_{metric}"]).astype(float).where(off.notna())
 
-    return figure
+    return mean_of(near)
+
+
+def far_off() -> Figure:
+    """Root of the mean squared error of the aligned score."""
+    square = mean_of(lambda table: (table.score_aligned - table.label_aligned) ** 2)
+    return Figure(square.parts, lambda sums: np.sqrt(square.of_sums(sums)))
 
 
 def sides(table: pd.DataFrame) -> pd.DataFrame:
@@ -68,17 +109,15 @@ def sides(table: pd.DataFrame) -> pd.DataFrame:
     return both.assign(group=both.group_good, domain=both.domain_good)
 
 
-def wins(judge: str = "score", equal: bool = False) -> Callable[[pd.DataFrame], float]:
+def wins(judge: str = "score", equal: bool = False) -> Figure:
     """Share of pairs whose good side scores higher; a tie is half."""
 
-    def figure(pairs: pd.DataFrame) -> float:
-        if equal:
-            pairs = pairs[lengths_alike(pairs)]
+    def won(pairs: pd.DataFrame) -> pd.Series:
         gap = pairs[f"{judge}_aligned_good"] - pairs[f"{judge}_aligned_bad"]
-        gap = gap.dropna()
-        return float(((gap > 0) + 0.5 * (gap == 0)).mean()) if len(gap) else float("nan")
+        used = gap.notna() & (lengths_alike(pairs) if equal else True)
+        return ((gap > 0) + 0.5 * (gap == 0)).where(used)
 
-    return figure
+    return mean_of(won)
 
 
 def lengths_alike(pairs: pd.DataFrame) -> pd.Series:
@@ -86,16 +125,15 @@ def lengths_alike(pairs: pd.DataFrame) -> pd.Series:
     return (ratio < EQUAL) & (ratio > 1 / EQUAL)
 
 
-def effect(judge: str = "score") -> Callable[[pd.DataFrame], float]:
+def effect(judge: str = "score") -> Figure:
     """Mean of good less bad, as a share of what the labels say."""
 
-    def figure(pairs: pd.DataFrame) -> float:
-        known = pairs.dropna(subset=["label_aligned_good", "label_aligned_bad"])
-        ours = known[f"{judge}_aligned_good"].mean() - known[f"{judge}_aligned_bad"].mean()
-        theirs = known.label_aligned_good.mean() - known.label_aligned_bad.mean()
-        return float(ours / theirs) if len(known) and theirs else float("nan")
+    def parts(pairs: pd.DataFrame) -> np.ndarray:
+        gaps = [pairs[f"{name}_aligned_good"] - pairs[f"{name}_aligned_bad"] for name in (judge, "label")]
+        known = gaps[0].notna() & gaps[1].notna()
+        return np.column_stack([gap.where(known, 0.0) for gap in gaps])
 
-    return figure
+    return Figure(parts, lambda sums: sums[..., 0] / sums[..., 1])
 
 
 def shown(value: tuple[float, float, float], digits: int = 2, sign: bool = False) -> str:
@@ -196,26 +234,41 @@ def model_table(table: pd.DataFrame) -> str:
 
 
 def spread_table(table: pd.DataFrame) -> str:
-    """How often 90% intervals hold, how far off scores are, and the share that is marked outside."""
+    """How often 90% intervals hold and how far off scores are."""
     rows = []
     for split in (CALIBRATE, *SCORED, DOMAIN):
         here = table[table.split == split]
         if len(here):
-            error = (here.score_aligned - here.label_aligned).dropna()
-            off = f"{np.sqrt((error**2).mean()):.0f}" if len(error) else ""
             held = [f"{coverage(metric)(here):.2f}".replace("nan", "") for metric in METRICS]
-            rows.append(
-                [split, len(here), *held, off, f"{here.spread_aligned.mean():.0f}", f"{(here.distance > 1).mean():.1%}"]
-            )
-    head = [
-        "split",
-        "rows",
-        *(f"90% interval holds, {metric}" for metric in METRICS),
-        "RMSE aligned",
-        "mean spread",
-        "outside",
-    ]
-    return table_of(head, rows)
+            off = f"{far_off()(here):.0f}".replace("nan", "")
+            rows.append([split, len(here), *held, off, f"{here.spread_aligned.mean():.0f}"])
+    holds = [f"90% interval holds, {metric}" for metric in METRICS]
+    return table_of(["split", "rows", *holds, "RMSE aligned", "mean spread"], rows)
+
+
+def outside_table(table: pd.DataFrame) -> str:
+    """The share that is marked outside, and whether marked answers are further off than the others."""
+    rows = []
+    known = table.label_aligned.notna()
+    parts = [(split, table[table.split == split]) for split in (CALIBRATE, *SCORED, DOMAIN)]
+    for name, here in [*parts, ("all with labels, calibrate not", table[known & (table.split != CALIBRATE)])]:
+        if len(here):
+            far = here.distance > 1
+            errors = [shown(interval(part, far_off()), 0) if len(part) > 4 else "" for part in (here[~far], here[far])]
+            rows.append([name, len(here), f"{far.mean():.1%}", *errors])
+    return table_of(["split", "rows", "outside", "RMSE of those inside", "RMSE of those outside"], rows)
+
+
+def tells_error(table: pd.DataFrame, by: str) -> str:
+    """Spearman's r of a column with how far off scores are, on rows with labels that were not calibrated on."""
+    known = table[table.label_aligned.notna() & (table.split != CALIBRATE)]
+    off = (known.score_aligned - known.label_aligned).abs().rank()
+    return shown(
+        interval(
+            known.assign(label_off=off / len(off) * 100, rank_off=known[by].rank() / len(off) * 100),
+            correlation("off", "rank"),
+        )
+    )
 
 
 def examples(table: pd.DataFrame, count: int = 6) -> str:
@@ -274,6 +327,9 @@ def card(table: pd.DataFrame, about: Mapping[str, str], rubric_judges: str = "")
         "## Pairs of a good and a bad answer", about["pairs"], pair_table(table),
         "Good less bad, our pairs:", effect_table(table),
         "## Honesty of the spread, and what is outside", about["spread"], spread_table(table),
+        outside_table(table),
+        f"Rank correlation of the size of an error with the spread {tells_error(table, 'spread_aligned')}, with the "
+        f"distance {tells_error(table, 'distance')}.",
         "## Rubric judges on the same rows", rubric_judges or "Not measured yet.",
         "## Known weaknesses", about["weak"],
         "Where it is furthest off among our pairs of unseen domains:", examples(texts),

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as distributed
 from reader_cache import Cache
-from reader_rows import FIT, TARGET, Row
+from reader_rows import FIT, OURS, TARGET, Row
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
@@ -34,6 +34,9 @@ UPDATE_ROWS, TOKENS, LEAST_TOKENS = 16, 384, 128  # rows an update, tokens at on
 UNIT, ROBUST = 25.0, 0.6  # points that errors are measured in; beyond so many of them an error counts linearly
 METRIC_WEIGHTS = (1.0, 0.35, 0.5)
 PAIR_WEIGHT, SPREAD_WEIGHT, LEVEL_PENALTY = 0.5, 0.1, 0.02
+# labels on the scale that is reported: our estimates are estimates of GPT-4o's, and a slope of their own would let the
+# judge give half the effect of our pairs and call the rest a habit of the labels
+ON_SCALE = (TARGET, OURS)
 FIRST = 320  # rows whose frozen states the heads start from
 SAVE_EVERY = 20
 
@@ -108,7 +111,12 @@ class Model(torch.nn.Module):
 
 
 def _scaled(layer: AdaptedLinear):
-    return lambda rows: SCALE * functional.linear(functional.linear(rows, layer.down), layer.up)
+    """What the adapter adds: its matrices are float32 and rounded to the rows' dtype for the products."""
+
+    def added(rows: torch.Tensor) -> torch.Tensor:
+        return functional.linear(functional.linear(rows, layer.down.to(rows.dtype)), (SCALE * layer.up).to(rows.dtype))
+
+    return added
 
 
 def units(samples: Sequence[Sample]) -> list[list[Sample]]:
@@ -160,7 +168,7 @@ def loss_of(model: Model, samples: Sequence[Sample]) -> torch.Tensor:
     weights = torch.tensor([sample.row.weight for sample in samples])[:, None] * torch.tensor(METRIC_WEIGHTS)
     known = ~labels.isnan()
     source = torch.tensor([model.sources.index(sample.row.source) for sample in samples])
-    own = (source != model.sources.index(TARGET)).float()[:, None]
+    own = torch.tensor([float(sample.row.source not in ON_SCALE) for sample in samples])[:, None]
     expected = (points(means) - 50) / UNIT * (own * model.slope[source]).exp() + own * model.level[source]
     error = torch.where(known, expected - (labels - 50) / UNIT, 0.0)
     loss = (
@@ -250,7 +258,7 @@ def fit(
     if state.exists():
         done = restore(model, optimiser, state)
     elif start is not None:
-        model.load_state_dict({**model.state_dict(), **fitting(model, load_file(start))})
+        model.load_state_dict({**model.state_dict(), **fitting(model, beginning(load_file(start)))})
     else:
         start_heads(model, [samples[i] for i in np.random.default_rng(seed).permutation(len(samples))])
     began, first, losses = time.time(), done, []
@@ -283,6 +291,19 @@ def fit(
                 flush=True,
             )
     return model
+
+
+def beginning(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state to begin from, of a stored state or of weights that ship (whose sources' levels are not kept)."""
+    if "blocks" not in tensors:
+        return tensors
+    part = FittedPart.from_tensors(tensors)
+    heads = {name: getattr(part.heads, name) for name in ("centre", "scale", "weight", "bias")}
+    matrices = {}
+    for name, layer in part.adapter.items():
+        place = "matrices." + name.replace(".", "/")
+        matrices |= {f"{place}/down": layer.down, f"{place}/up": layer.up / SCALE}
+    return heads | matrices
 
 
 def fitting(model: Model, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
