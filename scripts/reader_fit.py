@@ -30,7 +30,7 @@ from spillover.models.lora_weights import LoRAWeights
 
 RANK, SCALE = 16, 2.0  # of the adapter, and what its product is multiplied by
 ADAPTER_RATE, HEAD_RATE, LEVEL_RATE = 4e-4, 2e-4, 1e-2
-UPDATE_ROWS, TOKENS, LEAST_TOKENS = 16, 384, 128  # rows an update, tokens at once, and at least by one process
+UPDATE_ROWS, TOKENS, LEAST_TOKENS = 16, 384, 256  # rows an update, tokens at once, and at least by one process
 UNIT, ROBUST = 25.0, 0.6  # points that errors are measured in; beyond so many of them an error counts linearly
 METRIC_WEIGHTS = (1.0, 0.35, 0.5)
 PAIR_WEIGHT, SPREAD_WEIGHT, LEVEL_PENALTY = 0.5, 0.1, 0.02
