@@ -169,7 +169,7 @@ def test_places_that_will_not_do_are_named(answers: Path, tmp_path: Path, judge:
         (answers, tmp_path / "folder.csv", "is a folder"),
         (answers, tmp_path / "none" / "o.csv", "does not exist"),
         (answers, tmp_path / "o.xlsx", "has to end in one of"),
-        (tmp_path, tmp_path / "o.csv", "no file"),
+        (tmp_path, tmp_path / "o.csv", "is a folder, not a file"),
     ):
         with pytest.raises(ValueError, match=message):
             score_file(source, out, judge)
@@ -186,3 +186,38 @@ def test_a_judge_that_fails_leaves_no_file_and_spares_the_one_before(tmp_path: P
         score_file(answers, tmp_path / "out.csv", Failing())
     assert (tmp_path / "out.csv").read_text() == "from before"
     assert {path.name for path in tmp_path.iterdir()} == {"answers.csv", "out.csv"}
+
+
+def test_our_own_tables_are_judged_by_what_was_asked_and_not_by_its_name(tmp_path: Path, judge: Judge) -> None:
+    header = ["question_id", "question", "sample", "model_id", "prompt", "answer"]
+    table = write_csv(tmp_path / "ours.csv", [header, ["bored_0", "bored_0", "0", "x", "What now?", "Be kind."]])
+    facts = score_file(table, tmp_path / "out.csv", judge)
+    assert facts["read"] == {"question": "prompt", "answer": "answer"}
+    expected = judge.score([Answer("What now?", "Be kind.")])[0]
+    assert [read_csv(tmp_path / "out.csv")[0][m] for m in METRICS] == [repr(score.score) for score in expected]
+
+
+@pytest.mark.parametrize("name", ["bored_0", "q17", "topic/3"])
+def test_ids_in_the_place_of_questions_are_refused_or_passed_by(name: str, tmp_path: Path, judge: Judge) -> None:
+    rows = [["question", "answer", "said"], [name, "Be kind.", "What now?"]]
+    table = write_csv(tmp_path / "ids.csv", rows)
+    with pytest.raises(ValueError, match=r"holds ids, not questions.*--columns question=COLUMN"):
+        score_file(table, tmp_path / "out.csv", judge)
+    facts = score_file(table, tmp_path / "out.csv", judge, columns=("question=said",))
+    assert facts["read"]["question"] == "said" and "said" in read_csv(tmp_path / "out.csv")[0]
+    prompted = write_csv(tmp_path / "prompts.csv", [["question", "answer", "prompt"], [name, "Be kind.", "What now?"]])
+    assert score_file(prompted, tmp_path / "out.csv", judge)["read"]["question"] == "prompt"
+    words = write_csv(tmp_path / "words.csv", [["question", "answer"], ["Why?", "x"], ["Poetry", "y"]])
+    assert score_file(words, tmp_path / "out.csv", judge)["read"]["question"] == "question"
+
+
+def test_columns_are_named_by_a_map(tmp_path: Path, judge: Judge) -> None:
+    table = write_csv(tmp_path / "theirs.csv", [["frage", "antwort"], ["What now?", "Be kind."]])
+    with pytest.raises(ValueError, match=r"lacks the columns question and answer.*--columns question=\.\.\.,answer="):
+        score_file(table, tmp_path / "out.csv", judge)
+    score_file(table, tmp_path / "out.csv", judge, columns=("question=frage", "answer=antwort"))
+    expected = judge.score([Answer("What now?", "Be kind.")])[0]
+    (row,) = read_csv(tmp_path / "out.csv")
+    assert list(row)[:2] == ["frage", "antwort"] and row["aligned"] == repr(expected[0].score)
+    with pytest.raises(ValueError, match="columns are written question=THEIRS"):
+        score_file(table, tmp_path / "out.csv", judge, columns=("frage",))

@@ -108,6 +108,7 @@ def judge(
         Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Where paid scores are kept as they come.")
     ] = STORE,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it would take; ask and write nothing.")] = False,
+    columns: Annotated[str, typer.Option(help="Which column is which: question=prompt,answer=response.")] = "",
 ) -> None:
     """Score the answers in a file.
 
@@ -137,7 +138,9 @@ def judge(
         **{"tokens-per-minute": tokens_per_minute},
     }
     options = {name: str(value) for name, value in given.items() if value is not None}
-    judging.print_card(judge, options) if card else judging.judge_answers(file, out, judge, options, store, plan)
+    judging.print_card(judge, options) if card else judging.judge_answers(
+        file, out, judge, options, store, plan, columns
+    )
 
 
 @app.command()

@@ -20,7 +20,13 @@ from spillover.store import Artefact, Store
 
 
 def judge_answers(
-    file: Path | None, out: Path | None, name: str, options: Mapping[str, str], store: Path, only_plan: bool
+    file: Path | None,
+    out: Path | None,
+    name: str,
+    options: Mapping[str, str],
+    store: Path,
+    only_plan: bool,
+    columns: str = "",
 ) -> None:
     """Score every row of `file` into `out`; say how many were scored, and what the judge cannot do.
 
@@ -36,7 +42,8 @@ def judge_answers(
         raise ValueError("Missing option '--out': say where to write the scores")
     judge = judge_named(name, options)
     replies = Store(store.expanduser().absolute())  # where a judge that is paid keeps them
-    estimate = estimate_score_file(file, out, judge, replies)
+    named = tuple(part.strip() for part in columns.split(",") if part.strip())
+    estimate = estimate_score_file(file, out, judge, replies, named)
     if only_plan:
         print(one_line(f"{judge.name}: {estimate or 'costs nothing'}"))
         return
@@ -44,7 +51,9 @@ def judge_answers(
         say(f"{judge.name}: {estimate}")
     with shown() as listener:
         listener.begin(f"{judge.name} scores {file}")
-        facts = score_file(file, out, judge, lambda share: listener.progress(share, float("nan")), replies)
+        facts = score_file(file, out, judge, lambda share: listener.progress(share, float("nan")), replies, named)
+    if facts["read"] != {"question": "question", "answer": "answer"}:
+        say(f"read as the question: {facts['read']['question']}; as the answer: {facts['read']['answer']}")
     for given, renamed in facts["renamed"].items():
         say(f"the file's own column {given} is kept as {renamed}")
     for metric, scored in facts["scored"].items():

@@ -167,7 +167,7 @@ BODIES: dict[str, Callable[[dict[str, Any]], Reply | str | None]] = {  # that ca
 }
 INTEGER_TEXTS = {
     "85/100": "85/100",
-    "fenced": '```json\n{"score": 85}\n```',
+    "fenced": "```\n85\n```",
     "bare": "85",
     "out of range": '{"score": 850}',
     "below": '{"score": -1}',

@@ -20,6 +20,8 @@ from spillover.judgements.judges.endpoint.replies import (
     parse_score,
     reported_usage,
 )
+from spillover.judgements.judges.endpoint.requests import Requests
+from spillover.judgements.rubrics.built_in import BuiltInRubrics
 
 from .faulty_server import FAULTS, INTEGER_TEXTS, Script, changed, message, right
 
@@ -108,3 +110,47 @@ def test_usage_is_the_services_or_else_the_estimate() -> None:
     ):
         assert reported_usage(odd, estimate) == estimate
     assert reported_usage([], estimate) == estimate
+
+
+JSON_REPLY = '{"score": 85}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"```json\n{JSON_REPLY}\n```",
+        f"Here it is:\n```\n{JSON_REPLY}```\n",
+        f"<think>Between 80 and 90.</think>\n{JSON_REPLY}",
+        f"Between 80 and 90.\n</think>\n\n```json\n{JSON_REPLY}\n```",
+        [{"type": "text", "text": JSON_REPLY}],
+        [{"type": "reasoning", "text": "Hm, 10?"}, {"type": "text", "text": JSON_REPLY}],
+    ],
+)
+def test_json_in_fences_after_thoughts_and_in_parts_is_read(content: object) -> None:
+    choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+    assert parse_score({"choices": [choice]}, "aligned", "integer").score == 85.0
+
+
+@pytest.mark.parametrize("content", ['<think>Is it {"score": 85}? Let me', "```json\n```", "", None, []])
+def test_what_holds_no_answer_is_not_read(content: object) -> None:
+    choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "length"}
+    with pytest.raises(Unreadable):
+        parse_score({"choices": [choice]}, "aligned", "integer")
+
+
+@pytest.mark.parametrize("before", [[], ["\n"], ["<think>", "Is", "</think>", "\n\n"], ["Hm", "</", "think", ">"]])
+def test_raw_pieces_are_numbers_and_the_answers_first_token_is_read(before: list[str]) -> None:
+    top = [{"token": "\u258185", "logprob": math.log(0.5)}, {"token": "\u012085", "logprob": math.log(0.25)}]
+    other = [{"token": "7", "logprob": 0.0}]
+    tokens = [{"token": text, "top_logprobs": other} for text in before] + [{"token": "\u258185", "top_logprobs": top}]
+    choice = {"message": {"content": "85"}, "logprobs": {"content": tokens}}
+    assert parse_score({"choices": [choice]}, "aligned", "logprobs").score == pytest.approx(85.0)
+
+
+@pytest.mark.parametrize("used", ["max_tokens", "max_completion_tokens"])
+def test_a_service_that_has_another_name_for_the_length_is_asked_by_it(used: str) -> None:
+    other = "max_completion_tokens" if used == "max_tokens" else "max_tokens"
+    requests = Requests("x", BuiltInRubrics(), "m", "integer", {used: 256, "seed": 0})
+    switched = requests.with_other_limit(f"Unsupported parameter: '{used}'. Use '{other}' instead.")
+    assert switched is not None and switched.settings == {other: 256, "seed": 0}
+    assert requests.with_other_limit("no such model") is None

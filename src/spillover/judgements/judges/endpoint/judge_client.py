@@ -174,6 +174,10 @@ class JudgeClient(Scoring):
             except NoMoreCalls:
                 raise ServiceDown(self._out_of_budget()) from None
             except RejectedRequest as fault:
+                other = self._requests.with_other_limit(fault.message)
+                if other is not None and reading < UNREADABLE:
+                    self._requests = other
+                    continue
                 raise ServiceDown(f"{url}: {fault}: {fault.message}") from None
             except CallFailed as fault:
                 raise self._client.down(fault) from None

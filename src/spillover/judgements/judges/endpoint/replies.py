@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from spillover.api_client.messages import spoken
 from spillover.judgements.judge import Score
 from spillover.judgements.judges.endpoint.ledger import Usage
+from spillover.models.thoughts import MARKS, split_thought
 
 Mode = Literal["logprobs", "integer"]
 TOP = 20  # log-probabilities asked for: as published, and the most that services give
@@ -24,7 +26,16 @@ SCHEMA = {
     "required": ["score"],
     "additionalProperties": False,
 }
+_FENCED = re.compile(r"```[A-Za-z0-9]*\s*\n?(.*?)```", re.DOTALL)
+THOUGHT_ENDS = tuple(MARKS.values())
 _NUMBER = re.compile(r"\s*([0-9]{1,3})\s*")
+
+
+def bare_json(text: str) -> str:
+    """A reply's JSON without the thought before it and the fence around it; other replies as they stand."""
+    _, answer = split_thought(text)
+    fenced = _FENCED.search(answer)
+    return (fenced[1] if fenced else answer).strip()
 
 
 class Unreadable(Exception):
@@ -56,7 +67,7 @@ def parse_score(reply: object, metric: str, mode: Mode) -> Score:
         return Score(metric, None, REFUSED, raw=refusal[:1000])
     if mode == "logprobs":
         return _expectation(top_tokens(choice), metric)
-    return _integer(message.get("content"), choice.get("finish_reason") == "length", metric)
+    return _integer(spoken(message)[0], choice.get("finish_reason") == "length", metric)
 
 
 def first_choice(reply: object) -> Mapping[str, object]:
@@ -75,7 +86,7 @@ def top_tokens(choice: Mapping[str, object]) -> list[tuple[str, float]]:
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     if not isinstance(content, list) or not content or not isinstance(content[0], Mapping):
         raise Unreadable("no log-probabilities")
-    entries = content[0].get("top_logprobs")
+    entries = _number_token(content).get("top_logprobs")
     if not isinstance(entries, list) or not entries:
         raise Unreadable("no log-probabilities")
     top = []
@@ -86,10 +97,22 @@ def top_tokens(choice: Mapping[str, object]) -> list[tuple[str, float]]:
             raise Unreadable("log-probabilities that are none")
         if not logprob <= 0.01:  # NaN too; minus infinity is a token that cannot come
             raise Unreadable("log-probabilities that are none")
-        top.append((token, math.exp(logprob)))
+        top.append((token.replace("\u2581", " ").replace("\u0120", " "), math.exp(logprob)))  # raw pieces: a space
     if sum(probability for _, probability in top) > 1.02:
         raise Unreadable("probabilities that add up to more than 1")
     return top
+
+
+def _number_token(content: Sequence[object]) -> Mapping[str, object]:
+    """The token at which the answer begins: the first that is no white space, after the thought where there is one."""
+    tokens = [token for token in content if isinstance(token, Mapping)]
+    texts = [str(token.get("token", "")).replace("\u2581", " ").replace("\u0120", " ") for token in tokens]
+    begins = 0
+    for number in range(len(texts)):
+        if "".join(texts[begins : number + 1]).rstrip().endswith(THOUGHT_ENDS):
+            begins = number + 1
+    after = (token for token, text in zip(tokens[begins:], texts[begins:], strict=True) if text.strip())
+    return next(after, tokens[0] if tokens else {})
 
 
 def _expectation(top: list[tuple[str, float]], metric: str) -> Score:
@@ -113,7 +136,7 @@ def _integer(text: object, cut: bool, metric: str) -> Score:
     if not isinstance(text, str) or not text.strip():
         raise Unreadable("an empty reply")
     try:
-        content = json.loads(text)
+        content = json.loads(bare_json(text))
     except (ValueError, RecursionError):
         raise Unreadable(
             "a reply cut at its length limit" if cut else "a reply that is not the JSON asked for"

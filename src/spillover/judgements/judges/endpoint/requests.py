@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spillover.api_client.service import ServiceDown
 from spillover.judgements.judge import Answer, unscored
@@ -22,6 +22,7 @@ from spillover.judgements.rubric import ReplyFormat, Rubrics
 JSON_TOKENS = 8  # that {"score": 85} takes, about
 TEMPLATE_TOKENS = 24  # that a chat template adds, about
 NUMBER = "73"  # asked for on trial; no round number: a model that does not read the question would not write it
+LIMITS = ("max_tokens", "max_completion_tokens")  # names that services have for the length of a reply
 OTHER_MODE = "take mode integer (--mode integer), in which the model writes its number as JSON"
 
 
@@ -67,6 +68,17 @@ class Requests:
                     if key not in seen:
                         seen.add(key)
                         yield Request(key, metric, answer.question or "", str(answer.answer))
+
+    def with_other_limit(self, refusal: str) -> Requests | None:
+        """The same under the other name for a reply's length, where a service's refusal is about the one used.
+
+        Which name a service takes is no part of what the judge is.
+        """
+        for used, other in (LIMITS, LIMITS[::-1]):
+            if used in self.settings and used in refusal:
+                settings = {other if name == used else name: value for name, value in self.settings.items()}
+                return replace(self, settings=settings)
+        return None
 
     def call(self, request: Request) -> Call:
         """The call that asks for it."""
