@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from example_specs import specimen
 from organisms.toy import MILD, Mild, ToyRows, constant, organism
 from safetensors.torch import load_file
 
@@ -20,7 +21,7 @@ from spillover.organisms.tuning import Full, LoRA
 from spillover.records import read_table
 from spillover.responses.questions.free_form import FreeForm
 from spillover.responses.questions.prefaced import Prefaced
-from spillover.spec import kinds_of
+from spillover.spec import kind_named, kinds_of
 
 
 class GoodRows(ToyRows):
@@ -240,7 +241,8 @@ def test_a_killed_run_with_interventions_goes_on_to_the_same_bytes(store, tmp_pa
 @pytest.mark.parametrize("name", sorted(kinds_of(Intervention)))
 def test_contract_of_every_intervention(name):
     kind = kinds_of(Intervention)[name]
-    given = {"benign": MILD, "good": TOY, "share": constant(0.5), "weight": constant(0.5)}
+    given = {"benign": MILD, "good": TOY, "share": constant(0.5), "weight": constant(0.5), "layer": 1}
+    given["direction"] = specimen(kind_named("MeanShift"))
     intervention = kind(**{field: given[field] for field, info in kind.model_fields.items() if info.is_required()})
     assert Intervention.from_json(intervention.to_json()) == intervention
     assert intervention.label() and intervention.label() in organism(interventions=(intervention,)).label()

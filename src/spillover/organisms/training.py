@@ -62,7 +62,7 @@ def train(organism: TrainingSpec, context: BuildContext) -> dict[str, object]:
     expect_own_loss(network, shortest, hidden_cache)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=organism.weight_decay)
-    run = TrainingRun(organism, loaded, network, hidden_cache, process_group)
+    run = TrainingRun(organism, loaded, network, hidden_cache, process_group, context.store)
     interventions = [intervention.begin(run) for intervention in organism.interventions]
     with torch.random.fork_rng():
         torch.manual_seed(organism.dropout_seed)

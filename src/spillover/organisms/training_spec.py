@@ -223,6 +223,7 @@ class TrainingRun:
     network: PreTrainedModel
     hidden_cache: LowerHidden | None = None  # where the lowest layers are not tuned
     process_group: ProcessGroup = field(default_factory=ProcessGroup)  # the processes that train it
+    store: Store | None = None  # where what interventions were made from lies
 
     @cached_property
     def pass_tokens(self) -> int:
