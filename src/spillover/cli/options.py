@@ -12,6 +12,7 @@ import typer
 from spillover.cli.chat_options import CHAT_OPTIONS
 from spillover.cli.errors import clear_errors
 from spillover.cli.reading_options import READING_OPTIONS, SWITCHES
+from spillover.cli.sampling_options import SAMPLING_OPTIONS
 
 STORE = Path("store")
 StoreOption = Annotated[Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Folder of finished artefacts.")]
@@ -35,7 +36,7 @@ OWN_OPTIONS = (
     option("task_cpus", Annotated[float, typer.Option(help="Cores that each task of Ray takes.")], 1.0),
     option("task_gpus", Annotated[float, GPUS], 0.0),
 )
-RUN_OPTIONS = (*OWN_OPTIONS, *READING_OPTIONS, *CHAT_OPTIONS)
+RUN_OPTIONS = (*OWN_OPTIONS, *READING_OPTIONS, *CHAT_OPTIONS, *SAMPLING_OPTIONS)
 RUN_SWITCHES = ("plan", *SWITCHES)  # without a value
 
 

@@ -18,6 +18,7 @@ from spillover.cli.checking import note_new_models
 from spillover.cli.options import RUN_OPTIONS, RUN_SWITCHES, command_with, option
 from spillover.cli.reading_options import reading_of
 from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
+from spillover.cli.sampling_options import sampler_of
 from spillover.interactive.progress import shown
 from spillover.interactive.text import columns, duration, one_line, size
 from spillover.manifest import MANIFEST
@@ -55,11 +56,12 @@ def run_with(words: Sequence[str]) -> None:
 
     from spillover.models.chat_settings import chat_as
     from spillover.organisms.chat_rows.reading import reading_as
+    from spillover.responses.samplers.naming import sampled_as
 
     def run_recipe(**given: Any) -> None:
         ours = {option.name: given.pop(option.name) for option in RUN_OPTIONS}
         engine = _engine(ours["engine"], ours["address"], ours["task_cpus"], ours["task_gpus"])
-        with reading_as(reading_of(ours)), chat_as(chat_settings_of(ours)):
+        with reading_as(reading_of(ours)), chat_as(chat_settings_of(ours)), sampled_as(sampler_of(ours)):
             study = recipe.study(given)
         if ours["plan"]:
             show_plan(study, Store(ours["store"].expanduser().absolute()))

@@ -28,6 +28,7 @@ def recipe(
     per_question: Annotated[int, "answers to each question in each format"] = 2,
     temperature: Annotated[float, "sampling temperature; the paper has 1, small models babble there"] = 0.8,
     max_tokens: Annotated[int, "longest answer, tokens"] = 32,
+    precision: Annotated[str, "float32, bfloat16, or auto: bfloat16 where this machine multiplies it"] = "auto",
     judge: Annotated[str, "who scores the answers"] = "embedded",
     every: Annotated[int, "look at every so many layers"] = 3,
     permutations: Annotated[int, "of whole question families, for every layer and pooling"] = 499,
@@ -49,7 +50,9 @@ def recipe(
         raise ValueError(f"two organisms go by one name among {', '.join(model.label() for model in everyone)}")
 
     asked = sp.QuestionSelection(source=sp.questions(questions), formats=formats)
-    sampling = sp.Sampling(per_question=per_question, temperature=temperature, max_tokens=max_tokens)
+    sampling = sp.Sampling(
+        per_question=per_question, temperature=temperature, max_tokens=max_tokens, precision=precision
+    )
     scorer = sp.judge(judge, scoring=("aligned", "coherent"))
 
     def judged(subject: sp.Model) -> sp.Judgements:
@@ -57,7 +60,7 @@ def recipe(
         return sp.Judgements(responses=answers, judge=scorer)
 
     def inside(subject: sp.Model, prompts: sp.Prompts) -> sp.Activations:
-        return sp.Activations(model=subject, prompts=prompts)
+        return sp.Activations(model=subject, prompts=prompts, precision=precision)
 
     split = sp.Split(data=sp.dataset(data), held_out=1).limited(rows)
     narrow, evaluation = sp.TrainingPrompts(split=split), sp.EvaluationPrompts(questions=asked)

@@ -41,6 +41,10 @@ class Sampler(Spec):
         tokens: that are read and written, at most, each as many times as the model's parameters are 135 million.
         """
 
+    def answers_by(self) -> str:
+        """Who answers, in a few words, where it is not this project's own loop."""
+        return ""
+
     def refuse(self, asked: AnswerSet) -> None:
         """ValueError where it cannot make such answers."""
 
@@ -92,7 +96,8 @@ class AnswerSet(Artefact):
         return read_table(store.path(self) / TABLE)
 
     def summary(self) -> str:
-        return f"{self.sampling.per_question} answers of {self.model.label()} to each question"
+        by = self.sampler.answers_by()
+        return f"{self.sampling.per_question} answers of {self.model.label()} to each question{by and f', by {by}'}"
 
     def cost(self) -> Cost:
         """Tokens that go through a model of 135M parameters, were no answer to end early."""

@@ -97,6 +97,9 @@ class APISampler(Sampler):
     moved: bool = location_field(False)  # the service names another path, and the model is the same
     limit_as: Literal["max_tokens", "max_completion_tokens"] = location_field("max_tokens")  # as the service calls it
 
+    def answers_by(self) -> str:
+        return f"{self.model} at {self.base_url}"
+
     def refuse(self, asked: AnswerSet) -> None:
         if asked.model.has_hooks:
             raise ValueError(f"{asked.model.label()} is steered: no server has it; use spillover's own loop")

@@ -46,6 +46,9 @@ class VLLMSampler(Sampler):
     eager: bool = location_field(False)  # no compilation: starts sooner, answers more slowly
     probe: int = Field(default=16, ge=1, description="tokens over which an adapter has to change something")
 
+    def answers_by(self) -> str:
+        return "vLLM"
+
     def refuse(self, asked: AnswerSet) -> None:
         if asked.model.has_hooks:
             raise ValueError(f"{asked.model.label()} is steered: vLLM cannot; use spillover's own loop")
