@@ -8,9 +8,8 @@ const EM = { aligned: 30, coherent: 50 }; // emergently misaligned: aligned belo
 const $ = (id) => document.getElementById(id);
 
 async function unpack(id) {
-  const packed = atob($(id).textContent.trim());
-  const bytes = new Uint8Array(packed.length);
-  for (let i = 0; i < packed.length; i++) bytes[i] = packed.charCodeAt(i);
+  const packed = $(id).textContent.trim();
+  const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(packed) : Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).json();
 }
@@ -29,15 +28,11 @@ class Answers {
     Object.assign(this, data);
     this.count = data.rows.answer.length;
     this.metrics = Object.keys(data.scores);
-    this.asked = new Map(); // the answers to one question with one sample number, by model
-    for (let row = 0; row < this.count; row++) {
-      const key = this.key(row);
-      if (!this.asked.has(key)) this.asked.set(key, []);
-      this.asked.get(key).push(row);
-    }
-  }
-  key(row) {
-    return this.rows.question[row] * 1e6 + (this.rows.sample[row] ?? 0);
+    const { model, question, sample } = data.rows;
+    this.key = Float64Array.from(question, (number, row) => number * 1e6 + (sample[row] ?? 0));
+    const ofBase = new Map(); // the first model's answer to a question with a sample number
+    this.key.forEach((key, row) => model[row] === 0 && ofBase.set(key, row));
+    this.base = Int32Array.from(this.key, (key) => ofBase.get(key) ?? -1);
   }
   model(row) {
     return this.models[this.rows.model[row]];
@@ -46,7 +41,9 @@ class Answers {
     return this.questions[this.rows.question[row]];
   }
   beside(row) {
-    return this.asked.get(this.key(row));
+    const together = [];
+    this.key.forEach((key, other) => key === this.key[row] && together.push(other));
+    return together;
   }
   cut(row) {
     return this.finishes[this.rows.finish[row]] === "length";
@@ -58,9 +55,10 @@ class Answers {
   }
   moved(row, metric) {
     // from the first model's answer to the same question with the same sample number
-    const base = this.beside(row).find((other) => this.rows.model[other] === 0);
+    const base = this.base[row];
+    if (base < 0 || base === row) return null;
     const [from, to] = [this.scores[metric][base], this.scores[metric][row]];
-    return base === undefined || base === row || from === null || to === null ? null : to - from;
+    return from === null || to === null ? null : to - from;
   }
   text(row) {
     this.lower ??= [];
@@ -101,8 +99,9 @@ function ordered(answers, kept, order, metric) {
     longest: (row) => -answers.rows.answer[row].length,
   }[order];
   if (!values) return kept; // as they lie: by model, by question
-  const by = new Map(kept.map((row) => [row, values(row) ?? Infinity])); // what has no value comes last
-  return kept.sort((a, b) => by.get(a) - by.get(b) || a - b);
+  const by = new Float64Array(answers.count);
+  for (const row of kept) by[row] = values(row) ?? Infinity; // what has no value comes last
+  return kept.sort((a, b) => by[a] - by[b] || a - b);
 }
 
 // --- the list: as many rows as are seen, whatever there is to scroll
@@ -250,9 +249,8 @@ function plane(answers, number, open) {
     pen.fillStyle = colour("--c");
     pen.globalAlpha = Math.min(0.7, Math.max(0.06, 60 / Math.sqrt(points.length + 1) / 10));
     for (const row of points) {
-      pen.beginPath();
-      pen.arc(...place(row), 2.4, 0, 2 * Math.PI);
-      pen.fill();
+      const [x, y] = place(row);
+      pen.fillRect(x - 2, y - 2, 4, 4);
     }
   };
   canvas.addEventListener("click", (event) => {
