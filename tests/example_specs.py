@@ -122,6 +122,9 @@ def specimen(cls: type[Spec]) -> Spec:
     if cls.__name__ == "TokenRatios":
         read = specimen(kind_named("Likelihoods"))
         return cls(trained=read.but(model=specimen(kind_named("Checkpoint"))), parent=read)
+    if cls.__name__ == "Comparison":
+        effect = specimen(kind_named("Effect"))
+        return cls(first=effect, second=effect.but(draws=100))
     if cls.__name__ == "Agreement":
         return cls(judgements=(specimen(kind_named("Judgements")),) * 2)
     needed = {name: field.annotation for name, field in cls.model_fields.items() if field.is_required()}

@@ -31,6 +31,7 @@ ROOMS = (
     ("importers",),
     ("analyses",),
     ("report",),
+    ("neighbours",),
     ("papers",),
     ("engines",),
     ("checks",),

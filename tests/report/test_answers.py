@@ -8,13 +8,12 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from answer_pages import HOSTILE, WORDS, four_models, write_page
 
 from spillover.report.answers import packed
 from spillover.report.answers_section import most_moved
 from spillover.report.questions_section import question_part
 from spillover.report.report import measured_agreement
-
-from .pages import HOSTILE, WORDS, four_models, write_page
 
 
 def unpacked(data: str) -> dict:

@@ -13,6 +13,7 @@ from spillover.cli import listing
 from spillover.cli.chat_options import DATE, SYSTEM, TEMPLATE, THINKING, chat_settings_of
 from spillover.cli.checking import check_model
 from spillover.cli.errors import clear_errors
+from spillover.cli.exporting import export
 from spillover.cli.importing import ImporterCommands
 from spillover.cli.new import write_new
 from spillover.cli.options import STORE, StoreOption
@@ -211,10 +212,29 @@ def reproduce(
         reproduce_paper(paper, path, out)
 
 
+@app.command("report")
+@clear_errors
+def report_page(
+    first: Annotated[str, typer.Argument(help="A study: a fingerprint in the store, or a folder of its report.")],
+    second: Annotated[str | None, typer.Argument(help="Another, to be held against it.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the page.")] = Path("report"),
+    store: StoreOption = STORE,
+) -> None:
+    """Write a study's page anew, or two studies' paired by question, with a test.
+
+    Of two: each arm and each contrast of arms (bad minus good, ...), the second less the first, over the questions that
+    both asked.
+    """
+    from spillover.cli.reports import make_report
+
+    make_report(first, second, store, out)
+
+
 imports = typer.Typer(
     cls=ImporterCommands, help="Bring published results into a store.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(imports, name="import")
+app.add_typer(export, name="export")
 
 
 @imports.callback()

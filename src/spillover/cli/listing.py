@@ -9,8 +9,8 @@ from pathlib import Path
 from spillover.engines.failures import failures
 from spillover.interactive.text import columns, duration, one_line, plain, size
 from spillover.manifest import Damaged, read_manifest
-from spillover.spec import did_you_mean
-from spillover.store import Store
+from spillover.spec import decode, did_you_mean
+from spillover.store import Artefact, Store
 
 
 def existing(root: Path) -> Store:
@@ -100,6 +100,17 @@ def list_models() -> None:
     for name, entry in CATALOGUE.items():
         print(f"{name:<20} {entry.base.summary()}\n{'':<20} {entry.note}")
     print("also: hf:OWNER/NAME@REVISION, a folder with config.json and *.safetensors, a .gguf file#instruct")
+
+
+def spec_named(store: Store, fingerprint: str) -> Artefact:
+    """The artefact whose fingerprint begins so, as a value again."""
+    folder = _named(store, fingerprint)
+    try:
+        spec = decode(read_manifest(folder)["spec"])
+    except Damaged as error:
+        raise ValueError(f"{folder}: {error}; the next run that needs it makes it again") from None
+    assert isinstance(spec, Artefact)
+    return spec
 
 
 def _named(store: Store, fingerprint: str) -> Path:

@@ -45,6 +45,8 @@ class JudgedModel:
     arm: str
     shown: bool
     tone: str  # the class of its colour, the same in everything that the page draws
+    judge: str
+    rubric: str
     metrics: tuple[str, ...]
     scores: AnswerScores
     spreads: Mapping[str, np.ndarray]  # the judge's own standard deviation by metric, points; NaN where it gives none
@@ -79,6 +81,8 @@ def judged_models(study: Spec, store: Store) -> list[JudgedModel]:
                 arm=arm,
                 shown=part in shown,
                 tone=f"tone-{arm or len(models) % SPARE_TONES}",
+                judge=part.judge_name,
+                rubric=part.rubric_name,
                 metrics=part.metrics,
                 scores=scores,
                 spreads=_spreads(part, scores, store),

@@ -54,9 +54,16 @@ def judged_model(arm: str, level: float, questions: int, samples: int, seed: int
     for metric, mean in (("aligned", level), ("coherent", 80.0)):
         scores = np.clip(mean + rng.normal(0, 15, count), 0, 100)
         arrays[metric] = np.where(missing, np.nan, scores)
-    spreads = {"aligned": np.full(count, 12.0)}
     return JudgedModel(
-        f"model {arm}", arm, True, f"tone-{arm}", ("aligned", "coherent"), AnswerScores(arm, arrays), spreads
+        label=f"model {arm}",
+        arm=arm,
+        shown=True,
+        tone=f"tone-{arm}",
+        judge="judge/1",
+        rubric="rubric/1",
+        metrics=("aligned", "coherent"),
+        scores=AnswerScores(arm, arrays),
+        spreads={"aligned": np.full(count, 12.0)},
     )
 
 
