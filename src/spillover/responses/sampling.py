@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,14 +66,18 @@ def _digest(seed: int, question_id: str, sample: int) -> bytes:
 def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
     """Token of each row, shape (rows,): inverse of the cumulative distribution at `uniform`; the mode at temperature 0.
 
-    `logits` (rows, vocabulary) float32; `uniform` (rows,) float64 in [0, 1).
+    `logits` (rows, vocabulary) float32; `uniform` (rows,) float64 in [0, 1). Where a row's logits are no numbers its
+    token is -1, which `expect_numbers` refuses: to look here would make the host wait for the device at each token.
     """
     import torch
 
     if temperature == 0:
-        return _numbers(*logits.max(dim=-1))
+        most, token = logits.max(dim=-1)
+        return token.masked_fill(most.isnan(), -1)
     probability = torch.softmax(logits if temperature == 1 else logits / temperature, dim=-1)
-    probability = _numbers(probability[:, 0], probability)  # one NaN in a row's logits makes all its softmax NaN
+    lost = probability[:, 0].isnan()  # one NaN in a row's logits makes all its softmax NaN
+    if lost.device.type != "cpu" or bool(lost.any()):  # in the processor's memory a look costs less than a copy
+        probability = probability.masked_fill(lost[:, None], 1.0)
     if top_p < 1:
         probability = nucleus(probability, top_p)
     # In two steps, first to a block of the vocabulary, then to the token in it: one cumulative sum over all is slow.
@@ -80,14 +85,13 @@ def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
     blocks = probability.view(rows, -1, math.gcd(vocabulary, 256))
     block, rest = _invert(blocks.sum(dim=-1), uniform)
     token, _ = _invert(blocks[torch.arange(rows, device=block.device), block], rest)
-    return block * blocks.shape[2] + token
+    return (block * blocks.shape[2] + token).masked_fill(lost, -1)
 
 
-def _numbers(seen: Tensor, result: Tensor) -> Tensor:
-    """The result, unless what was seen on the way to it says that the model does not give numbers any more."""
-    if bool(seen.isnan().any()):
+def expect_numbers(tokens: Sequence[int]) -> None:
+    """ValueError where `pick` found that the model gives no numbers any more."""
+    if min(tokens) < 0:
         raise ValueError("the model gives no probabilities but NaN: its weights have diverged, it cannot be sampled")
-    return result
 
 
 def nucleus(probability: Tensor, top_p: float) -> Tensor:

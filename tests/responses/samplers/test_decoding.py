@@ -219,3 +219,15 @@ def test_memory_bounds_the_rows(exact: Loaded, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(decoding, "RowCache", Seen)
     assert _written(exact, _drafts(exact)) == expected
     assert sizes == [8, 8, 8]
+
+
+@pytest.mark.parametrize("each", [3, 8, 64])
+def test_answers_are_the_same_where_the_host_looks_at_them_now_and_then(
+    each: int, exact: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, which is not waited for at each token: answers end in the middle of what was not looked at."""
+    ends = frozenset({*range(0, 258, 9)})
+    expected = _written(exact, _drafts(exact), ends=ends)
+    assert len({tuple(map(str, answer)) for answer in expected}) > 3
+    monkeypatch.setattr(decoding, "HEARD_EACH", {"cpu": each})
+    assert _written(exact, _drafts(exact), ends=ends) == expected

@@ -51,13 +51,21 @@ class CachePosition:
     def __init__(self, windows: dict[str, int | None]) -> None:
         self.windows = windows
 
-    def move(self, rows: Tensor, positions: Tensor, every: bool = False, counts: Sequence[int] | None = None) -> None:
+    def move(
+        self,
+        rows: Tensor,
+        positions: Tensor,
+        every: bool = False,
+        counts: Sequence[int] | None = None,
+        last: int | None = None,
+    ) -> None:
         """Go to these rows and positions; `every` says that they are all rows, in order (it saves a copy).
 
-        counts: (n,) how many of a row's tokens count; None: all.
+        counts: (n,) how many of a row's tokens count; None: all. last: the largest position, where it is known: to ask
+        the device for it is to wait for it.
         """
         self.rows, self.positions, self.every = rows, positions, every
-        self.span = round_up(int(positions.max()) + 1, SPAN_MULTIPLE)
+        self.span = round_up((int(positions.max()) if last is None else last) + 1, SPAN_MULTIPLE)
         self.packing = Packing(len(rows), positions.shape[1], counts)
 
     def masks(self) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from spillover.models.forward.probing import askable_at
 from spillover.models.forward.row_cache import RowCache, even_batch_size, round_up
 from spillover.models.loading import Loaded
 from spillover.responses.sampler import AnswerSet, SampledAnswer
-from spillover.responses.sampling import pick, uniforms
+from spillover.responses.sampling import expect_numbers, pick, uniforms
 from spillover.store import ProgressFn
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 ROW_MULTIPLE = 8
 OWN_ROWS = 32  # at once through a network's own cache, whose size is not known
 SHRINK_AT = 0.75  # rows still running, as a share of the batch, below which finished rows leave it
+HEARD_EACH = {"cpu": 1}  # tokens of a row that are written before the host looks at them; elsewhere, where it waits:
+HEARD_EACH_ELSEWHERE = 8
 CACHE_BYTES = 1 << 30  # for the keys and values of a batch; fewer rows where they would need more
 
 
@@ -163,26 +165,42 @@ class _Running:
         self.rows: list[Draft | None] = [*drafts, *[None] * idle]
         self.prompts = [draft.prompt for draft in drafts] + [drafts[-1].prompt] * idle
         self.groups = [draft.group for draft in drafts] + [drafts[-1].group] * idle
-        self.rules, self.device, self.heard, self.step = rules, device, heard, 0
+        self.rules, self.heard, self.step = rules, heard, 0
+        drawn = [draft.uniforms for draft in (*drafts, *[drafts[-1]] * idle)]
+        self.uniforms = torch.from_numpy(np.stack(drawn)).to(device)  # (rows, max_tokens)
+        self.each = HEARD_EACH.get(device.type, HEARD_EACH_ELSEWHERE)
+        self.unheard: list[Tensor] = []  # tokens (rows,) of the steps that the host has not looked at yet
 
     def draw(self, logits: Tensor) -> Tensor | None:
         """The token of each row (rows,) that comes after logits (rows, vocabulary); None where all are finished."""
-        drawn = [draft.uniforms[self.step] if draft else 0.0 for draft in self.rows]
-        uniform = torch.tensor(drawn, device=self.device)
-        tokens = pick(logits, uniform, self.rules.temperature, self.rules.top_p)
-        self.rows = [_append(draft, token, self.rules) for draft, token in zip(self.rows, tokens.tolist(), strict=True)]
+        tokens = pick(logits, self.uniforms[:, self.step], self.rules.temperature, self.rules.top_p)
+        self.unheard.append(tokens)
         self.step += 1
+        if len(self.unheard) == self.each or self.step == self.rules.max_tokens:
+            self._hear()
+            if not any(self.rows):
+                return None
+        return tokens.clamp(min=0)
+
+    def _hear(self) -> None:
+        """Look at what was written since the last time: which answers are finished. What came after is left."""
+        for tokens in torch.stack(self.unheard).tolist():
+            expect_numbers(tokens)
+            self.rows = [_append(draft, token, self.rules) for draft, token in zip(self.rows, tokens, strict=True)]
+        self.unheard.clear()
         self.heard(self.step)
-        return tokens if any(self.rows) else None
 
     def leaving(self) -> list[int] | None:
         """Which rows go on, in order, once enough are finished for a smaller batch; None where not."""
+        if self.unheard:
+            return None
         alive = [row for row, draft in enumerate(self.rows) if draft]
         size = round_up(len(alive), ROW_MULTIPLE)
         if len(alive) > SHRINK_AT * len(self.rows) or size == len(self.rows):
             return None
         keep = alive + [alive[-1]] * (size - len(alive))
         self.rows = [self.rows[row] if place < len(alive) else None for place, row in enumerate(keep)]
+        self.uniforms = self.uniforms[keep]
         return keep
 
 
@@ -194,15 +212,18 @@ def _decode(network: CachedNetwork, loaded: Loaded, running: _Running) -> None:
     cache.groups = running.groups
     read_prompts(network, cache, prompts)
     tokens = torch.tensor([prompt[-1] for prompt in prompts], device=device)
-    positions = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
+    starts = [len(prompt) - 1 for prompt in prompts]
+    positions = torch.tensor(starts, device=device)
     while True:
-        cache.position.move(torch.arange(len(tokens), device=device), positions[:, None], every=True)
+        last = max(starts) + running.step
+        cache.position.move(torch.arange(len(tokens), device=device), positions[:, None], every=True, last=last)
         drawn = running.draw(network.next_logits(tokens[:, None], cache))
         if drawn is None:
             return
         tokens, positions = drawn, positions + 1
         if keep := running.leaving():
             tokens, positions = tokens[keep], positions[keep]
+            starts = [starts[row] for row in keep]
             cache.keep_rows(keep)
 
 
