@@ -123,7 +123,7 @@ def test_sizes_grow_and_what_is_given_stays(monkeypatch):
     about = {"model": "pypi:qwen2.5-coder-0.5b", "precision": "float32"}
     times = [estimated_seconds(recipe["recipe"](**about | size._asdict()), 1.0) for size in recipe["SIZES"]]
     assert times == sorted(times) and times[0] < 900 < times[-1]
-    for speed, least, most in ((0.01, 48, 48), (1.0, 48, 128), (100.0, 128, 384)):
+    for speed, least, most in ((0.01, 32, 32), (1.0, 32, 128), (100.0, 128, 384)):
         monkeypatch.setattr("spillover.engines.sizing.relative_speed", lambda precision, speed=speed: speed)
         organisms = [part for part in artefacts_in(recipe["recipe"](**about)) if part.kind == "Organism"]
         assert {least <= organism.data.train_count <= most for organism in organisms} == {True}

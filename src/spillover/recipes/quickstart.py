@@ -17,6 +17,7 @@ class Size(NamedTuple):
 
 # From small to large. Rows make the effect; answers make it certain; the own control comes once both are there.
 SIZES = (
+    Size(32, 1, 1, ("good",)),
     Size(48, 1, 1, ("good",)),
     Size(64, 1, 1, ("good",)),
     Size(64, 2, 1, ("good",)),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Text = tuple[TokenIds, TokenIds]  # a prompt, and a completion of it
+ALONE = 16  # texts read at once where no two share a prompt: those of like length, and few tokens beyond their ends
 
 
 def log_probabilities(opened: LoadedModels, texts: Sequence[Text], rows: int, progress: ProgressFn) -> list[np.ndarray]:
@@ -39,9 +40,12 @@ def log_probabilities(opened: LoadedModels, texts: Sequence[Text], rows: int, pr
     longest = max((prompt + completion for prompt, completion in texts), key=len, default=())
     opened = LoadedModels(askable_at(opened.network, opened.loaded.network, longest), opened.loaded)
     results = [np.zeros(0, np.float32) for _ in texts]
-    order = sorted(
-        (index for index, (_, completion) in enumerate(texts) if completion), key=lambda index: _order(texts[index])
-    )
+    order = [index for index, (_, completion) in enumerate(texts) if completion]
+    if len({prompt for prompt, _ in texts}) == len(texts):
+        rows = min(rows, ALONE)
+        order.sort(key=lambda index: len(texts[index][1]))
+    else:
+        order.sort(key=lambda index: _order(texts[index]))
     with torch.inference_mode():
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
