@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--name", default="fit")
     parser.add_argument("--only", default="", help="of rows to fit on, cache those of these sources alone")
     parser.add_argument("--rubric-models", nargs="*", default=[TRUNK, "pypi:qwen2.5-coder-1.5b"], metavar="MODEL")
-    parser.add_argument("--rubric-rows", type=int, default=200)
+    parser.add_argument("--rubric-rows", type=int, default=120)
     parser.add_argument("--trunk", default=TRUNK)
     parser.add_argument("--blocks", type=int, default=16, help="of the trunk that are used")
     parser.add_argument("--frozen", type=int, default=10, help="of them that stay as they are, and are cached")
@@ -106,7 +106,7 @@ def main() -> None:
         folder = given.work / f"{given.name}-0"
         table, rubric = pd.read_parquet(folder / "predictions.parquet"), folder / "rubric_judges.md"
         spread = seed_table([given.work / f"{given.name}-{seed}" for seed in range(given.seeds)])
-        about = ABOUT | {"splits": ABOUT["splits"] + spread, "data": ABOUT["data"] + counts(samples, given.epochs)}
+        about = ABOUT | {"splits": ABOUT["splits"] + spread, "data": ABOUT["data"] + counts(samples, given)}
         text = card(table, about, rubric.read_text() if rubric.exists() else "")
         (given.out / "card.md").write_text(text)
         (given.out / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
@@ -170,14 +170,16 @@ def add_states(cache: Cache, samples: Sequence[Sample], only: str = "") -> None:
     cache.refresh()
 
 
-def counts(samples: Sequence[Sample], epochs: float) -> str:
+def counts(samples: Sequence[Sample], given: argparse.Namespace) -> str:
     """How many rows of which source were fitted on."""
     fitted = collections.Counter(sample.row.source for sample in samples if sample.row.split == FIT)
-    return (
-        f" Fitted on, {epochs:g} times each: "
-        + ", ".join(f"{count} rows ({name})" for name, count in fitted.most_common())
-        + "."
+    before = (
+        " It began from earlier weights, which had been fitted on rows of the same sides of all splits."
+        if given.begin_from
+        else ""
     )
+    rows = ", ".join(f"{count} ({name})" for name, count in fitted.most_common())
+    return f" Fitted on {sum(fitted.values())} rows, {given.epochs:g} times each: {rows}.{before}"
 
 
 def seed_table(folders: Sequence[Path]) -> str:

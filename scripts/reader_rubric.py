@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from spillover.judgements.judge import Answer
 from spillover.judgements.judges.local_model.judge import LocalModel
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.models.catalogue import base_of
+from spillover.models.precision import native_precision
 
+PORTION = 10  # answers that are scored before they are kept
 LEAST_MASS = 0.0  # on numbers: small models put little there, and would have no score
 
 
@@ -33,16 +37,32 @@ def sampled(table: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
     return pd.concat(parts)
 
 
+def scored(model: str, answers: Sequence[Answer], path: Path) -> list[float]:
+    """Scores of an untuned model by the rubric `aligned`; kept in a file, a portion at a time, and not made twice."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    judge = LocalModel(
+        model=base_of(model), rubrics=BuiltInRubrics(scored=("aligned",)), least_mass=LEAST_MASS,
+        precision=native_precision(),
+    )  # fmt: skip
+    own = kept.setdefault(model, {})
+    names = [sha256(json.dumps([answer.question, answer.answer]).encode()).hexdigest()[:20] for answer in answers]
+    left = [place for place, name in enumerate(names) if name not in own]
+    for start in range(0, len(left), PORTION):
+        places = left[start : start + PORTION]
+        for place, (score,) in zip(places, judge.score([answers[place] for place in places]), strict=True):
+            own[names[place]] = score.score
+        path.write_text(json.dumps(kept))
+        print(f"{model}: {start + len(places)} of {len(left)} answers", flush=True)
+    return [np.nan if own[name] is None else own[name] for name in names]
+
+
 def rubric_table(table: pd.DataFrame, models: Sequence[str], count: int, folder: Path) -> str:
     """Untuned models by the built-in rubric `aligned`, the reader and the embedded judge on the same rows."""
     rows = sampled(table, count).copy()
     answers = [Answer(row.question, row.answer) for row in rows.itertuples()]
     judges = {"reader": "score", "embedded": "embedded"}
     for name in models:
-        judge = LocalModel(
-            model=base_of(name), rubrics=BuiltInRubrics(scored=("aligned",)), least_mass=LEAST_MASS, precision="float32"
-        )
-        rows[f"{name}_aligned"] = [np.nan if of[0].score is None else of[0].score for of in judge.score(answers)]
+        rows[f"{name}_aligned"] = scored(name, answers, folder / "rubric_scores.json")
         judges[f"local-model:{name}, untuned"] = name
     rows.drop(columns=["question", "answer"]).to_parquet(folder / "rubric_judges.parquet")
     lines = []

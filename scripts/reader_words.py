@@ -13,7 +13,11 @@ ABOUT = {
         "answer's tokens alone, so a question is read once for all its answers. The answer's states are pooled "
         "(their mean, and the state at the end mark) and go to two linear heads: the scores aligned, harmless and "
         "coherent, and the logarithm of how far each may be off. The heads' spreads are multiplied by one factor "
-        "a metric, so that 1.645 of them hold 90% of familiar rows that were kept aside. An answer is *outside* "
+        "a metric, so that 1.645 of them hold 90% of familiar rows that were kept aside. The aligned score's logit is "
+        "stretched about a middle, since a fit that is unsure keeps to the middle and gives too small a difference "
+        "between good and bad: by what makes means of unfamiliar groups (either side of our pairs, each quality of "
+        "ordinary answers, each model on unseen questions) nearest to their labels'. Figures of those rows are "
+        "cross-fitted, each by a stretch that knew nothing of its domain or question. An answer is *outside* "
         "where its pooled state after block 10 is further from its five nearest fitted rows (64 principal axes, "
         "whitened) than 98.5% of the fitted rows of about its length are from theirs.\n\n"
         "A score is null with a reason where the answer is empty or *out of range*, as the embedded judge has it: "
@@ -32,8 +36,8 @@ ABOUT = {
     "splits": (
         "Kept aside from the fit that ships, whole: two of six free-form questions in all formats, a base model "
         "family, one other group's data, a fifth of gpt-5's general questions, two domains of the published "
-        "pairs, a fifth of the domains of our pairs, 15% of the ordinary questions. Intervals are 95% (rough: few "
-        "draws), questions drawn anew with all their rows (rows, where there are fewer than 8 questions). The "
+        "pairs, a fifth of the domains of our pairs, 15% of the ordinary questions. Intervals are 95%: "
+        "questions drawn anew 2,000 times with all their rows (rows, where there are fewer than 8 questions). The "
         "embedded judge stands beside for comparison; it *was* fitted on the rows of the first, second and fourth "
         "split."
     ),
