@@ -54,17 +54,16 @@ def fitted_stretch(table: pd.DataFrame) -> Stretch:
     known = table[kinds.notna()]
     if not len(known):
         return Stretch()
-    names = kinds[kinds.notna()]
-    sizes, labels = names.value_counts(), known.label_aligned.groupby(names).mean()
-    of_split = labels.index.str.split(", ").str[0]
-    weight = np.sqrt(sizes.reindex(labels.index).to_numpy(dtype=float))
-    weight /= pd.Series(weight).groupby(np.asarray(of_split)).transform("sum").to_numpy()
-    best, least = Stretch(), np.inf
+    codes, names = pd.factorize(kinds[kinds.notna()])
+    sizes = np.bincount(codes).astype(float)
+    labels = np.bincount(codes, known.label_aligned) / sizes
+    split = pd.factorize(pd.Series(names).str.split(", ").str[0])[0]
+    weight = np.sqrt(sizes) / np.bincount(split, np.sqrt(sizes))[split]
+    scores, best, least = known.score_aligned.to_numpy(), Stretch(), np.inf
     for factor in FACTORS:
         for middle in MIDDLES:
             made = Stretch(float(middle), float(factor))
-            means = pd.Series(made.of(known.score_aligned.to_numpy()), index=known.index).groupby(names).mean()
-            off = float((weight * (means - labels).to_numpy() ** 2).sum())
+            off = float(weight @ (np.bincount(codes, made.of(scores)) / sizes - labels) ** 2)
             if off < least:
                 best, least = made, off
     return best
