@@ -13,8 +13,7 @@ import numpy as np
 from calibration_checks import Check, Outcome, Rng, held, resampling_of, true_rates
 
 from spillover.analyses.corrected import corrected_columns
-from spillover.analyses.effect import _rate_difference
-from spillover.analyses.scores import AnswerScores
+from spillover.analyses.scores import AnswerScores, rate_difference
 from spillover.judgements.scored_answers import CHEAP, DEAR, DRAWN, INCLUSION
 from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean_of_groups
@@ -42,7 +41,7 @@ def two_phase_checks() -> Iterator[Check]:
         data = f"{name}, a tenth"
         yield Check("two-phase mean", data, "effect, dynamics", lambda rng, p=population: _mean(rng, p), 200)
         yield Check("two-phase difference", data, "effect, priors", lambda rng, p=population: _difference(rng, p), 200)
-        yield Check("two-phase EM rate", data, "effect, dynamics", lambda rng, p=population: _rate(rng, p), 200)
+        yield Check("two-phase EM rate", data, "effect, dynamics", lambda rng, p=population: _rate(rng, p), 500)
     data = "24 questions, a tenth, cheap judge with r .9"
     yield Check(
         "two-phase mean", data, "effect, dynamics", lambda rng: _mean(rng, POPULATIONS["24 questions"], GOOD), 200
@@ -131,7 +130,7 @@ def _rate(rng: Rng, population: Population) -> Outcome:
     data = worse.draw(rng, (0.0, 0.0))
     bad, good = scored(rng, data, 0, OFF), scored(rng, data, 1, OTHER)
     resampling = resampling_of(rng)
-    rate, gap = bad.em_rates(resampling), _rate_difference(bad, good, resampling)
+    rate, gap = bad.em_rates(resampling), rate_difference(bad, good, resampling)
     cheap = bad.cheap_alone().em_rates(resampling)
     return {
         "ours, strict|coverage": held(rate.strict, strict),
