@@ -113,10 +113,17 @@ def specimen(cls: type[Spec]) -> Spec:
         return cls(**_direction_fields(cls.__name__))
     if cls.__name__ == "OwnAnswers":
         return own_answers(decode(STAND_INS["Split"]), decode(STAND_INS["Model"]))
-    if cls.__name__ == "Conditions":
+    if cls.__name__ in ("Conditions", "SecondStage"):
         entry = specimen(kind_named("InCondition"))
         asked = (entry.but(name="as it is"), entry)
-        return cls(base=asked, tuned=asked)
+        return (
+            cls(base=asked, tuned=asked) if cls.__name__ == "Conditions" else cls(base=asked, first=asked, later=asked)
+        )
+    if cls.__name__ == "FourQuestions":
+        entry = specimen(kind_named("Treated"))
+        return cls(base=entry.but(name="base"), control=entry.but(name="control"), treated=(entry,))
+    if cls.__name__ == "WordShifts":
+        return cls(before=specimen(kind_named("Judgements")), bad=(specimen(kind_named("Judgements")),))
     if cls.__name__ == "LogitShifts":
         return cls(before=decode(STAND_INS["Model"]), after=specimen(kind_named("Checkpoint")), texts=("a text",))
     if cls.__name__ == "TokenRatios":

@@ -14,7 +14,7 @@ from spillover.models.base import Base
 from spillover.models.loading import load
 from spillover.organisms.dataset import Split
 from spillover.records import read_table
-from spillover.report.page import PageSection, render
+from spillover.report.page import Page, PageSection, render
 from spillover.report.provenance_section import Provenance
 from spillover.responses.likelihoods import Likelihoods
 from spillover.responses.logit_shifts import TOKENS, LogitShifts, neutral_texts
@@ -88,7 +88,7 @@ def test_shaded_answers_are_the_answers(tiny: Base, store: Store) -> None:
         assert np.isfinite([row["log_ratio"] for row in mine]).all()
     section = analysis.show(result)
     assert sum(isinstance(block, ShadedAnswer) for block in section.blocks) == 3
-    page = render("t", "", [PageSection("token", section, {})], Provenance((), (), (), ()))
+    page = render(Page("t", "", [PageSection("token", section, {})], Provenance((), (), (), ())))
     assert 'class="shade' in page and "<style>" in page
 
 

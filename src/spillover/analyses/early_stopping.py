@@ -35,6 +35,7 @@ VERDICTS = {
     "unclear": "How much of the task was learnt by then cannot be told at this size.",
     "no harm": "EM never leaves the base's interval, so there is nothing to stop for.",
     "no task": "The narrow task was not learnt, so there is nothing to keep.",
+    "not known": "How far the task was learnt is not known: no narrow answers, and no held-out loss before training.",
     "at once": "EM is there at the first checkpoint that was asked: ask earlier ones.",
 }
 
@@ -206,10 +207,12 @@ def _run_row(
 
 def _verdict(onset: int | None, clean: int, kept: Estimate, gain: Gain) -> str:
     total = gain.total
-    if np.isnan(total.estimate) or total.estimate == 0 or total.low <= 0 <= total.high:
-        return "no task"
     if onset is None:
         return "no harm"
+    if np.isnan(total.estimate):
+        return "not known"
+    if total.estimate == 0 or total.low <= 0 <= total.high:
+        return "no task"
     if clean == 0:
         return "at once"
     if kept.estimate >= KEPT and not kept.low < AT_LEAST:

@@ -52,6 +52,8 @@ class TokenRatios(Analysis):
     def _same_answers(self) -> Self:
         if self.trained.answers != self.parent.answers or self.trained.samples != self.parent.samples:
             raise ValueError("the two models' likelihoods are not of the same answers: read the same ones under both")
+        if self.trained.questions != self.parent.questions:
+            raise ValueError("the two models read the answers under unlike questions: read them under the same ones")
         if self.trained.model == self.parent.model:
             raise ValueError(f"{self.trained.model.label()} is compared with itself")
         if self.trained.model.base() != self.parent.model.base():
@@ -136,12 +138,13 @@ class TokenRatios(Analysis):
         ]
         chat = self.trained.prompting or default_prompting(self.trained.model.base())
         cut = _Pieces(Chat(load_tokenizer(self.trained.model), chat))
-        questions = {question.id: question for question in self.trained.answers.questions.questions()}
+        asked = self.trained.questions or self.trained.answers.questions
+        questions = {question.id: question for question in asked.questions()}
         answers = []
         for row in read_table(store.path(self.trained.answers) / ANSWERS).to_pylist():
             key = (row["question_id"], row["sample"])
             if key in numbers[0]:
-                pieces = cut.of(questions[key[0]].messages(key[1]), row["answer"])
+                pieces = cut.of(questions[key[0]].messages(key[1]), row["answer"], row.get("thought") or "")
                 ratios = numbers[0][key] - numbers[1][key]
                 if len(pieces) != len(ratios):
                     raise ValueError(
@@ -157,9 +160,9 @@ class _Pieces:
 
     chat: Chat
 
-    def of(self, asked: tuple[Message, ...], answer: str) -> tuple[str, ...]:
+    def of(self, asked: tuple[Message, ...], answer: str, thought: str) -> tuple[str, ...]:
         """What each token adds to the text; a letter of several tokens stands with its last."""
-        ids = self.chat.completion((*asked, Message("assistant", answer)))
+        _, ids = self.chat.completion((*asked, Message("assistant", answer)), thought)
         decode, pieces, told = self.chat.tokenizer.decode, [], ""
         for end in range(1, len(ids) + 1):
             text = decode(ids[:end])

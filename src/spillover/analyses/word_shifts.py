@@ -42,7 +42,7 @@ class WordShifts(Analysis):
     times, are left out: that choice does not look at which side has them.
     """
 
-    before: ScoredAnswers
+    before: ScoredAnswers | None = None  # the base; without it bad and good are compared alone
     bad: tuple[ScoredAnswers, ...] = Field(min_length=1)
     good: tuple[ScoredAnswers, ...] = ()
     prior: float = Field(default=500.0, gt=0)  # words that the pseudo-counts amount to
@@ -54,11 +54,14 @@ class WordShifts(Analysis):
     def _distinct_runs(self) -> Self:
         for arm in (self.bad, self.good):
             refuse_repeated(arm, "one arm")
+        if self.before is None and not self.good:
+            raise ValueError("nothing to compare with: give the base's answers, or those of a control")
         return self
 
     def analyse(self, context: BuildContext) -> AnalysisResult:
-        refuse_unlike_scores((self.before, *self.bad, *self.good), self.allow_unlike_judges, ASKED_ALIKE)
-        groups = {"base": read_scores(self.before, context.store)}
+        start = (self.before,) if self.before else ()
+        refuse_unlike_scores((*start, *self.bad, *self.good), self.allow_unlike_judges, ASKED_ALIKE)
+        groups = {"base": read_scores(self.before, context.store)} if self.before else {}
         for arm, runs in (("bad", self.bad), ("good", self.good)):
             if runs:
                 groups[arm] = pool_runs([read_scores(run, context.store) for run in runs], SIDES[arm])
