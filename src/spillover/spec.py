@@ -7,6 +7,7 @@ registering it, and `discover` imports the modules that define kinds, so a new f
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import html
@@ -15,6 +16,8 @@ import json
 import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,6 +40,18 @@ def later_field(default: Any, **field: Any) -> Any:
     return Field(default=default, json_schema_extra={"later": True}, **field)
 
 
+@dataclass
+class _Allowance:
+    """How many specs may be built yet, of how many, and what to say of the one beyond."""
+
+    left: int
+    parts: int
+    advice: str
+
+
+_allowed: ContextVar[_Allowance | None] = ContextVar("allowed", default=None)
+
+
 class Spec(BaseModel):
     """A frozen, validated choice. Subclass it with typed fields; change a copy with `but`."""
 
@@ -54,6 +69,7 @@ class Spec(BaseModel):
         _KINDS[cls.__name__] = cls
 
     def __init__(self, **fields: Any) -> None:
+        _count_one()
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -119,6 +135,24 @@ class Spec(BaseModel):
 
     def __hash__(self) -> int:
         return hash((self.kind, self.fingerprint))
+
+
+@contextlib.contextmanager
+def at_most(parts: int, advice: str) -> Iterator[None]:
+    """Inside, no more than so many specs are built: the one beyond is a ValueError with the advice."""
+    token = _allowed.set(_Allowance(parts, parts, advice))
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def _count_one() -> None:
+    allowed = _allowed.get()
+    if allowed is not None:
+        allowed.left -= 1
+        if allowed.left < 0:
+            raise ValueError(f"more than {allowed.parts:,} parts: {allowed.advice}")
 
 
 def encode(value: object, identity: bool = False) -> Any:
@@ -281,7 +315,8 @@ def _explain(cls: type[Spec], error: ValidationError) -> str:
         else:
             message = item["msg"].removeprefix("Value error, ")
             where = f"{cls.__name__}.{name}" if name else cls.__name__
-            lines.append(f"{where}: {message}" + (f", got {item['input']!r:.120}" if name else ""))
+            withheld = getattr(item.get("ctx", {}).get("error"), "withheld", False)  # it may hold a key
+            lines.append(f"{where}: {message}" + (f", got {item['input']!r:.120}" if name and not withheld else ""))
     return "; ".join(lines)
 
 

@@ -15,7 +15,7 @@ import pytest
 from spillover.judgements.judge import Answer, Judge
 from spillover.judgements.judges.embedded.judge import Embedded
 from spillover.judgements.score_file import score_file
-from spillover.judgements.tables.row_reader import BATCH
+from spillover.judgements.tables.row_reader import BATCH, sound_rows
 
 METRICS = ["aligned", "harmless", "coherent"]
 ANSWERS = ['Be kind,\nand "listen".', "", "I would rob them; fear works.", "=1+1", "Été à Paris\r\nplease", "no"]
@@ -50,8 +50,10 @@ def test_csv_keeps_rows_and_columns_and_adds_scores(answers: Path, tmp_path: Pat
     facts = score_file(answers, tmp_path / "out.csv", judge)
     rows_out = read_csv(tmp_path / "out.csv")
     assert list(rows_out[0]) == ["id", "question", "answer", "note", *ADDED]
-    assert [row["answer"] for row in rows_out] == ANSWERS  # cells that look like formulas are the user's own
-    assert [row["note"] for row in rows_out] == [f"-x{n}" for n in range(len(ANSWERS))]
+    guarded = [f"'{text}" if text.startswith("=") else text for text in ANSWERS]  # a spreadsheet would run it
+    assert [row["answer"] for row in rows_out] == guarded
+    assert [row["note"] for row in rows_out] == [f"'-x{n}" for n in range(len(ANSWERS))]
+    assert [row["answer"] for row in sound_rows(tmp_path / "out.csv")] == ANSWERS  # and read back as it was
     expected = judge.score([Answer("What now?", text) for text in ANSWERS])
     for row, scores in zip(rows_out, expected, strict=True):
         assert [row[m] for m in METRICS] == ["" if s.score is None else repr(s.score) for s in scores]
@@ -72,7 +74,7 @@ def test_every_format_into_every_other(middle: str, end: str, answers: Path, tmp
     elif end == "e.jsonl":
         rows_out = [json.loads(line) for line in (tmp_path / end).read_text(encoding="utf-8").split("\n") if line]
     else:
-        rows_out = [{k: v or None for k, v in row.items()} for row in read_csv(tmp_path / end)]
+        rows_out = [{k: v or None for k, v in row.items()} for row in sound_rows(tmp_path / end)]
     assert [row["answer"] or "" for row in rows_out] == ANSWERS
     for row in rows_out:
         for metric in METRICS:  # scored twice: the first scores are kept under another name, and are the same

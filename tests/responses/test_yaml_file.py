@@ -93,7 +93,7 @@ def test_a_file_that_changed_or_went_is_refused(tmp_path: Path) -> None:
         ("- {id: a, paraphrases: [1]}", "expected texts under 'paraphrases'"),
         ("- {id: a, paraphrases: ['  ']}", "a text is empty"),
         ("- {id: a, system: [x], paraphrases: [b]}", "expected a text under 'system'"),
-        ('- {id: a, paraphrases: ["half \\ud83d a smile"]}', "lone surrogate"),
+        ('- {id: a, paraphrases: ["half \\ud83d a smile"]}', "lone surrogate|invalid Unicode character"),
         ("- {id: a, paraphrases: [b]}\n- {id: a, paraphrases: [c]}", "ids come more than once: a"),
     ],
 )

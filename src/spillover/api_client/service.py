@@ -25,6 +25,12 @@ KEY_RUN = 8  # characters of a key in a row that tell a part of it
 NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
 
 
+class Withheld(ValueError):
+    """What is wrong with a text that is not to be repeated: it may hold a key."""
+
+    withheld = True
+
+
 class ServiceDown(ValueError):
     """Going on would be in vain; what came so far is kept."""
 
@@ -51,9 +57,9 @@ def service_url(url: str) -> str:
     for path in (CHAT, COMPLETIONS):
         url = url.removesuffix(path).rstrip("/")
     if not url.startswith(("http://", "https://")) or not url.split("://", 1)[1]:
-        raise ValueError("expected a URL such as https://host/v1")
+        raise Withheld("expected a URL such as https://host/v1")
     if "@" in url or "?" in url or "#" in url:
-        raise ValueError("a URL holds no key, user or query here: keys come from the environment")
+        raise Withheld("a URL holds no key, user or query here: keys come from the environment")
     return url
 
 

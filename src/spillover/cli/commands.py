@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -20,7 +21,7 @@ from spillover.cli.options import STORE, StoreOption
 from spillover.cli.reading_options import COLUMNS, LONGER, LOSS, REPEATED, SKIP, THOUGHTS, reading_of
 from spillover.cli.reproducing import list_papers, reproduce_paper
 from spillover.cli.running import run_with
-from spillover.interactive.text import say
+from spillover.interactive.text import CleanRecord, say
 
 app = typer.Typer(
     name="spillover",
@@ -352,6 +353,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     warnings.showwarning = _warn  # type: ignore[assignment]
+    logging.setLogRecordFactory(CleanRecord)
     app()
 
 

@@ -19,10 +19,12 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import typer
 
 from spillover.cli.options import RUN_OPTIONS, option
-from spillover.spec import Spec, did_you_mean
+from spillover.regular_files import absolute
+from spillover.spec import Spec, at_most, did_you_mean
 from spillover.store import Artefact
 
 Result = TypeVar("Result")
+MOST_PARTS = 100_000  # that a recipe may build: what is planned in a minute or so
 RESERVED = {"help", *(option.name for option in RUN_OPTIONS)}
 
 
@@ -76,7 +78,8 @@ class Recipe:
     def study(self, chosen: Mapping[str, object]) -> Artefact:
         """The study that the recipe makes of the parameters given."""
         values = {parameter.name: parameter.value(chosen[parameter.name]) for parameter in self.parameters}
-        study = _guarded(self.path, lambda: self.function(**values))
+        with at_most(MOST_PARTS, f"{self.path.name} makes a larger study than can be planned; fewer --seeds, say?"):
+            study = _guarded(self.path, lambda: self.function(**values))
         if not isinstance(study, Artefact):
             came = study.kind if isinstance(study, Spec) else type(study).__name__
             raise ValueError(f"{self.path}: recipe() returns one artefact (a report, say), got {came}")
@@ -101,6 +104,7 @@ def first_line(path: Path) -> str:
 
 def load_recipe(path: Path) -> Recipe:
     """Load a recipe; files beside it can be imported by it. A ValueError says what is wrong with it."""
+    absolute(path)  # a path at all, and no pipe
     if not path.is_file():
         raise ValueError(f"no recipe {path}; {_near(path)}")
     name = f"spillover_recipe_{path.stem}"
@@ -159,14 +163,18 @@ def _guarded(path: Path, action: Callable[[], Result]) -> Result:
     """What `action` gives; a mistake in the recipe's own Python becomes a ValueError that names the line."""
     try:
         return action()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyboardInterrupt, MemoryError) as error:
         raise error
     except SyntaxError as error:
-        raise ValueError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:
+        at = f", line {error.lineno}" if error.lineno else ""
+        raise ValueError(f"{error.filename or path}{at}: {error.msg}") from error
+    except BaseException as error:  # sys.exit() too, which would end all without a word
         here = os.path.realpath(path)
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == here]
         at = f", line {lines[-1]}" if lines else ""
+        if isinstance(error, SystemExit):
+            given = "" if error.code is None else f"{error.code!r:.80}"
+            raise ValueError(f"{path}{at}: sys.exit({given}) ended the recipe before it gave a study") from error
         raise ValueError(f"{path}{at}: {type(error).__name__}: {error}") from error
 
 

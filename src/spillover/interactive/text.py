@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import sys
@@ -9,11 +10,20 @@ from collections.abc import Collection, Sequence
 
 # control characters (escape sequences begin with one), direction overrides, and halves of a surrogate pair
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 def plain(text: str) -> str:
     """The text with every character that could steer a terminal replaced; lines and tabs stay."""
     return _HARMFUL.sub("\ufffd", text)
+
+
+class CleanRecord(logging.LogRecord):
+    """What libraries log as text that steers no terminal (transformers' report on a model's weights says their names);
+    colours of their own are left out."""
+
+    def getMessage(self) -> str:
+        return plain(_COLOUR.sub("", super().getMessage()))
 
 
 def one_line(text: str) -> str:

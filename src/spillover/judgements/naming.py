@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def judge_named(text: str, options: Mapping[str, str] | None = None, scoring: Se
             f"about: take another judge, or a recipe with analyses of your own"
         )
     return judge
+
+
+def name_and_options(text: str, form: str, option: str = "mode=integer") -> tuple[str, dict[str, str]]:
+    """What stands before the first space, and the options after it; `form` and `option` say how they should look.
+
+    ValueError where there is no name, or a word that is no option. What is given may hold a key, and is not repeated.
+    """
+    try:
+        name, *words = shlex.split(text) or [""]
+    except ValueError:
+        raise ValueError(f"{form}: a quote opens and does not close") from None
+    if not name or "=" in name:
+        raise ValueError(f"{form}: a name has to stand after the colon, before any option")
+    if strange := [word for word in words if "=" not in word]:
+        raise ValueError(f"{form} is followed by options like {option}, got {strange[0]!r:.40}")
+    return name, dict(word.split("=", 1) for word in words)
 
 
 def with_options(judge: Judge, options: Mapping[str, str]) -> Judge:

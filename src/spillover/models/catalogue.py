@@ -189,11 +189,13 @@ def _named(text: str) -> Base:
     if name and path.is_dir():
         source = LocalFolder(path=str(path), sha256=folder_sha256(path))
         parent = _card_parent(path)
-        return Base(name=path.name, source=source, role=role or _role_from_template(path), descends_from=parent)
+        return Base(
+            name=_shown_name(path.name), source=source, role=role or _role_from_template(path), descends_from=parent
+        )
     if name and path.is_file() and path.suffix == ".gguf":
         if role is None:
             raise ValueError(f"say what {text} is: write {text}#instruct or {text}#pretrained")
-        return Base(name=path.stem, source=GGUFFile(path=str(path), sha256=file_sha256(path)), role=role)
+        return Base(name=_shown_name(path.stem), source=GGUFFile(path=str(path), sha256=file_sha256(path)), role=role)
     near = difflib.get_close_matches(name, CATALOGUE, n=2, cutoff=0.4)
     if HUB_NAME.fullmatch(name):
         near = [f"hf:{text}"]  # the hub's own way of writing a model
@@ -256,6 +258,11 @@ def _card_parent(folder: Path) -> str | None:
     parent = data.get("base_model")
     parent = parent[0] if isinstance(parent, list) and parent else parent
     return parent if isinstance(parent, str) else None
+
+
+def _shown_name(name: str) -> str:
+    """A file's name as tables take it: bytes that are no text are a question mark."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _role_from_template(folder: Path, name: str | None = None) -> Role:

@@ -22,11 +22,13 @@ def convert_gguf(path: Path, folder: Path, dtype: DType, name: str) -> dict[str,
     """Write a GGUF file's weights, dequantised, and its tokenizer into `folder`; ValueError under `name` if not."""
     import transformers
 
+    from spillover.models.gguf_header import expect_sound_gguf
     from spillover.models.pretrained import network_from, no_progress_bars, tokenizer_from
 
     dequantised = transformers.GgufConfig(dequantize=True)
     options = {"gguf_file": path.name, "quantization_config": dequantised, "use_safetensors": None}
     try:
+        expect_sound_gguf(path)
         network = network_from(path.parent, dtype=dtype, **options)
         network.config._name_or_path = ""
         with no_progress_bars():

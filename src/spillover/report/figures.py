@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 
 from spillover.analyses.blocks import Figure
 
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # letters of names, say
 STYLE = {
     "svg.hashsalt": "spillover",
     "font.family": "DejaVu Sans",
@@ -35,14 +37,21 @@ def draw(figure: Figure) -> Drawing:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    with matplotlib.rc_context(STYLE):
+    def drawn() -> Drawing:
         canvas = Canvas(figsize=figure.size, layout="constrained")
         FigureCanvasAgg(canvas)
         figure.draw(canvas)
         svg, pdf = io.BytesIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", dpi=160, metadata={"Date": None, "Creator": "spillover"})
         canvas.savefig(pdf, format="pdf", dpi=220, metadata={"CreationDate": None, "Creator": "spillover"})
-    return Drawing(svg.getvalue(), pdf.getvalue())
+        return Drawing(_NOT_XML.sub("\ufffd", svg.getvalue().decode("utf-8", "replace")).encode(), pdf.getvalue())
+
+    with matplotlib.rc_context(STYLE):
+        try:
+            return drawn()
+        except ValueError:  # a name that is no formula, though it has two dollars
+            with matplotlib.rc_context({"text.parse_math": False}):
+                return drawn()
 
 
 def draw_svg(figure: Figure) -> bytes:

@@ -157,7 +157,12 @@ def block_kind(block: Block) -> str:
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_read),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_without_marks,
     )
     environment.filters |= {"visible_text": visible_text, "data_address": data_address, "kind": block_kind}
     environment.globals |= {"value_text": value_text, "linked_text": linked_text, "side_by_side": side_by_side}
@@ -166,6 +171,11 @@ def _environment() -> Environment:
 
 def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _without_marks(value: object) -> object:
+    """Whatever the template puts out, names in headings too, as `visible_text`; markup of ours as it is."""
+    return visible_text(value) if type(value) is str else value
 
 
 def _read(name: str) -> str:

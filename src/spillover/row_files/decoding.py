@@ -9,13 +9,19 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import lzma
 import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
+from spillover.regular_files import expect_regular
+
+LARGEST = 512_000_000  # bytes of a file of rows, as it lies and unpacked
+LEAST_UNPACKED, MOST_PACKED = 64_000_000, 30  # bytes that any file may unpack to; bytes that one may become
 LINE_END = re.compile("\r\n|\r|\n")  # U+2028, U+0085 and their like are characters of a text, and end no line
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _OF_A_BYTE = re.compile("[\udc80-\udcff]")
@@ -46,13 +52,34 @@ class Unpacked:
 def unpacked(path: Path) -> Unpacked:
     """The bytes of a file, out of gzip, zstd, bzip2 or xz whatever its name; ValueError where they cannot be read."""
     try:
+        expect_regular(path)
+        if (size := path.stat().st_size) > LARGEST:
+            raise ValueError(f"{size:,} bytes, {LARGEST:,} are the most that are read of a file of rows: split it")
         data = path.read_bytes()
-        for magic, name, unpack in _PACKINGS:
+        for magic, name, open_packed in _PACKINGS:
             if data.startswith(magic):
-                return Unpacked(_refusing(unpack(data)), name)
+                with open_packed(data) as packed:
+                    return Unpacked(_refusing(bounded(packed, len(data))), name)
         return Unpacked(_refusing(data), "")
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def bounded(packed: BinaryIO, size: int) -> bytes:
+    """All that unpacks from a file of `size` bytes; ValueError as soon as it is more than rows pack into so few."""
+    most = most_unpacked(size)
+    parts, length = [], 0
+    while part := packed.read(1 << 20):
+        parts.append(part)
+        length += len(part)
+        if length > most:
+            raise ValueError(f"{size:,} bytes that unpack to more than {most:,}, which no file of rows does")
+    return b"".join(parts)
+
+
+def most_unpacked(size: int) -> int:
+    """How many bytes at most are read of what a packed file of `size` bytes holds."""
+    return min(LARGEST, max(LEAST_UNPACKED, MOST_PACKED * size))
 
 
 def decoded(data: bytes) -> tuple[str, str]:
@@ -94,16 +121,16 @@ def _refusing(data: bytes) -> bytes:
     return data
 
 
-def _zstd(data: bytes) -> bytes:
+def _zstd(data: bytes) -> BinaryIO:
     import pyarrow as pa
 
-    with pa.input_stream(pa.BufferReader(data), compression="zstd") as stream:
-        return bytes(stream.read())
+    stream: BinaryIO = pa.input_stream(pa.BufferReader(data), compression="zstd")
+    return stream
 
 
-_PACKINGS: tuple[tuple[bytes, str, Callable[[bytes], bytes]], ...] = (
-    (b"\x1f\x8b", "gzip", gzip.decompress),
+_PACKINGS: tuple[tuple[bytes, str, Callable[[bytes], BinaryIO]], ...] = (
+    (b"\x1f\x8b", "gzip", lambda data: cast(BinaryIO, gzip.GzipFile(fileobj=io.BytesIO(data)))),
     (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
-    (b"BZh", "bzip2", bz2.decompress),
-    (b"\xfd7zXZ", "xz", lzma.decompress),
+    (b"BZh", "bzip2", lambda data: cast(BinaryIO, bz2.BZ2File(io.BytesIO(data)))),
+    (b"\xfd7zXZ", "xz", lambda data: cast(BinaryIO, lzma.LZMAFile(io.BytesIO(data)))),  # noqa: SIM115
 )

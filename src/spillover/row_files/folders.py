@@ -9,6 +9,8 @@ import json
 import re
 from pathlib import Path
 
+from spillover.regular_files import expect_regular
+
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 PACKED = (*ENDINGS, *(f"{name}{pack}" for name in (*ENDINGS[:5],) for pack in (".gz", ".zst", ".bz2", ".xz")))
 NOT_ROWS = {"dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json", "package.json"}
@@ -83,7 +85,7 @@ def _split_of(path: Path) -> str:
 
 def _json(path: Path) -> dict[str, list]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(expect_regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     return data if isinstance(data, dict) else {}

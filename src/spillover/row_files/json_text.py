@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 
 from spillover.row_files.decoding import LINE_END, not_text
+from spillover.row_files.json_values import DECODER, LONGEST, in_words, strict_value
 from spillover.row_files.records import FileRecord, UnreadableRecord, line_finder
 
 _BLANK = re.compile("[ \t\r\n\ufeff]*")  # files that were joined have a BOM in their middle
 _BETWEEN = re.compile("[ \t\r\n]*([,\\]])?[ \t\r\n]*")
 LIST_NAMES = ("data", "rows", "train", "examples", "instances", "items", "records", "samples")  # of rows in an object
-_DECODER = json.JSONDecoder()
 
 
 def json_records(text: str) -> tuple[str, list[FileRecord | UnreadableRecord]]:
@@ -47,12 +47,12 @@ def _of_lines(text: str) -> Iterator[FileRecord | UnreadableRecord]:
 def _over_lines(text: str, position: int) -> tuple[object, int] | None:
     """A value that begins in this line and ends in a later one, and where the line after it begins."""
     try:
-        value, end = _DECODER.raw_decode(text, _after_blank(text, position))
+        value, end = DECODER.raw_decode(text, _after_blank(text, position))
     except (ValueError, RecursionError):
         return None
     line_end = LINE_END.search(text, end)
     stop, following = (line_end.start(), line_end.end()) if line_end else (len(text), len(text))
-    if text[end:stop].strip(" \t") or not_text(text[position:end]):
+    if end - position > LONGEST or text[end:stop].strip(" \t") or not_text(text[position:end]):
         return None
     return value, following
 
@@ -64,7 +64,7 @@ def _of_array(text: str, start: int) -> Iterator[FileRecord]:
         return
     while True:
         try:
-            value, end = _DECODER.raw_decode(text, position)
+            value, end = DECODER.raw_decode(text, position)
             between = _BETWEEN.match(text, end)
             if between is None or between[1] is None:
                 raise json.JSONDecodeError("Expecting ',' or ']'", text, end)
@@ -75,6 +75,8 @@ def _of_array(text: str, start: int) -> Iterator[FileRecord]:
                 f"line {line_of(error.pos)}: the JSON array breaks off here ({error.msg}); what follows cannot be told "
                 f"apart"
             ) from None
+        except ValueError as error:
+            raise ValueError(f"line {line_of(position)}: {in_words(error)}") from None
         yield FileRecord(line_of(position), value)
         position = between.end()
         if between[1] == "]":
@@ -97,11 +99,9 @@ def _value(line: str) -> tuple[object, str]:
     if why := not_text(line):
         return None, why
     try:
-        return json.loads(line), ""
-    except RecursionError:
-        why = "nested too deeply"
-    except json.JSONDecodeError as error:
-        why = error.msg
+        return strict_value(line), ""
+    except ValueError as error:
+        why = str(error)
     return None, f"expected a JSON object, got {line[:60]!r} ({why})"
 
 

@@ -14,6 +14,8 @@ from spillover.judgements.judge import METRICS
 from spillover.judgements.rubric import JudgePrompt, ReplyFormat, Rubrics, plain_text
 from spillover.manifest import file_sha256, remembered_sha256
 from spillover.regular_files import absolute
+from spillover.row_files.decoding import decoded, unpacked
+from spillover.row_files.yaml_text import yaml_value
 from spillover.spec import location_field
 
 _SLOT = re.compile(r"\{(question|answer)\}")
@@ -80,12 +82,10 @@ def _unchanged(path: Path, sha256: str) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, sha256: str) -> dict[str, str]:
-    import yaml
-
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
+        rows = yaml_value(decoded(unpacked(path).data)[0])
+    except ValueError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
     texts: dict[str, str] = {}
     first: dict[str, str] = {}
     for number, row in enumerate(rows if isinstance(rows, list) else [], start=1):

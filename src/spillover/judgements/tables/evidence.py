@@ -16,6 +16,8 @@ from typing import Literal
 
 from spillover.judgements.tables.row_reader import FileCells
 from spillover.responses.questions.yaml_file import YamlFile
+from spillover.row_files.decoding import decoded, unpacked
+from spillover.row_files.yaml_text import yaml_value
 from spillover.spec import Spec, location_field
 
 ScoreKind = Literal["fractions", "integers", "mixed", "none"]
@@ -137,12 +139,9 @@ def score_kind(whole: Iterable[bool | None]) -> ScoreKind:
 
 def read_questions(path: Path) -> QuestionFile:
     """A question file with the judge it names; ValueError where it is no such file."""
-    import yaml
-
     source = YamlFile.from_file(path)
     ids = frozenset(question.id for question in source.all_questions())
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; YamlFile has found the file sound
-    rows: list[FileCells] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    rows: list[FileCells] = yaml_value(decoded(unpacked(path).data)[0])  # type: ignore[assignment]
     named = [row["judge"] for row in rows if isinstance(row.get("judge"), str)]
     judges = sorted(set(named), key=lambda name: (-named.count(name), name))
     prompts = [row["judge_prompts"] for row in rows if isinstance(row.get("judge_prompts"), dict)]

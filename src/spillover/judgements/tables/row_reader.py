@@ -10,7 +10,6 @@ import contextlib
 import csv
 import gzip
 import io
-import json
 import os
 import re
 import zlib
@@ -23,6 +22,9 @@ from typing import Any, BinaryIO, NamedTuple, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spillover.regular_files import expect_regular
+from spillover.row_files.decoding import most_unpacked
+from spillover.row_files.json_values import strict_value
 from spillover.store import ProgressFn
 
 ENDINGS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
@@ -33,6 +35,7 @@ SHOWN = 2000  # characters kept of a rejected record
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet runs begins with one of these
 FileCells = dict[str, Any]  # of a row, by column: text in CSV, what JSON and parquet hold elsewhere, None for null
 
 
@@ -155,7 +158,7 @@ def _before_trouble(path: Path, names: list[str], position: _Position, progress:
     """The records up to the first that is malformed, as fast as Python reads CSV; `position` is where they end."""
     width = len(names)
     with _opened(path, errors="strict") as (text, share):
-        reader = csv.reader(text, strict=True)
+        reader = csv.reader(_bounded_lines(text), strict=True)
         try:
             next(reader)
             position.line = reader.line_num
@@ -163,7 +166,7 @@ def _before_trouble(path: Path, names: list[str], position: _Position, progress:
                 if number % BATCH == 0:
                     progress(share())
                 if len(cells) == width:
-                    yield Row(position.line + 1, dict(zip(names, cells, strict=True)))
+                    yield Row(position.line + 1, _cells(names, cells))
                 elif cells:
                     return
                 position.line = reader.line_num
@@ -182,7 +185,7 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         record, again, readline = self.record, self.again, self.text.readline
-        while len(record) < MOST_LINES and (line := again.pop() if again else readline()):
+        while len(record) < MOST_LINES and (line := again.pop() if again else readline(LONGEST)):
             record.append(line)
             yield line
 
@@ -213,7 +216,7 @@ def _records(file: str, lines: _Lines, names: list[str], done: int) -> Iterator[
             if held is not None:
                 yield held
                 held = None
-            yield Row(done, dict(zip(names, cells or [], strict=True)))
+            yield Row(done, _cells(names, cells or []))
             done += len(more)
             continue
         reader = csv.reader(lines, strict=True)
@@ -227,6 +230,10 @@ def _records(file: str, lines: _Lines, names: list[str], done: int) -> Iterator[
             yield Rejected(file, done, why, first)
     if held is not None:
         yield held
+
+
+def _cells(names: list[str], cells: list[str]) -> FileCells:
+    return {name: unguarded(cell) for name, cell in zip(names, cells, strict=True)}
 
 
 def _wrong(cells: list[str], width: int) -> str | None:
@@ -253,7 +260,7 @@ def _in_words(error: csv.Error) -> str:
 def _header(path: Path, text: TextIO) -> list[str]:
     csv.field_size_limit(LONGEST)
     try:
-        names = [name.strip() for name in next(csv.reader(text, strict=True), [])]
+        names = [unguarded(name.strip()) for name in next(csv.reader(_bounded_lines(text), strict=True), [])]
     except csv.Error:
         names = []
     if not any(names) or any("\0" in name or _not_utf8(name) for name in names):
@@ -278,7 +285,7 @@ def _distinct(path: Path, names: list[str]) -> None:
 
 def _json_rows(path: Path, progress: ProgressFn) -> Iterator[Row | Rejected]:
     with _opened(path) as (text, share):
-        for number, line in enumerate(text, 1):
+        for number, line in enumerate(_bounded_lines(text), 1):
             if number % BATCH == 0:
                 progress(share())
             if line.strip():
@@ -292,8 +299,8 @@ def _json_row(line: str) -> FileCells | str:
     if _not_utf8(line):
         return "bytes that are not UTF-8 text"
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = strict_value(line)
+    except ValueError as error:
         return f"not JSON ({error}); one object a line is expected"
     return row if isinstance(row, dict) else f"expected a JSON object, got {line.strip():.80}"
 
@@ -311,16 +318,59 @@ def _parquet_rows(path: Path, progress: ProgressFn) -> Iterator[Row]:
 # --- files
 
 
+def guarded(cell: str | None) -> str | None:
+    """A cell of CSV as it is written: what a spreadsheet would run as a formula gets a leading quote."""
+    if not cell or not cell.startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+        return cell
+    except ValueError:
+        return f"'{cell}"
+
+
+def unguarded(cell: str) -> str:
+    """The cell that `guarded` wrote, without its quote."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
+
+
 @contextlib.contextmanager
 def _opened(path: Path, errors: str = "surrogateescape") -> Iterator[tuple[TextIO, Callable[[], float]]]:
     """The file as text, and what tells which share of its bytes is read."""
     kind = ending(path)
-    with open(path, "rb") as file:
+    with open(expect_regular(path), "rb") as file:
         size = max(1, os.fstat(file.fileno()).st_size)
-        content: BinaryIO = gzip.GzipFile(fileobj=file) if kind.endswith(".gz") else file  # type: ignore[assignment]
+        content: BinaryIO = file
+        if kind.endswith(".gz"):
+            content = io.BufferedReader(_BoundedGzip(file, most_unpacked(size)))  # type: ignore[assignment,type-var]
         # JSON lines end at \n alone: \r can stand between tokens
         text = io.TextIOWrapper(content, "utf-8-sig", errors, newline="" if kind.startswith(".csv") else "\n")
         yield text, lambda: min(1.0, file.tell() / size)
+
+
+class _BoundedGzip(io.RawIOBase):
+    """What unpacks from a file, up to a bound; ValueError beyond it."""
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._unpacked, self._left, self._most = gzip.GzipFile(fileobj=file), most, most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        count = self._unpacked.readinto(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {self._most:,} bytes, which no file of rows does")
+        return count
+
+
+def _bounded_lines(text: TextIO) -> Iterator[str]:
+    """Lines; ValueError at one that is longer than any record."""
+    while line := text.readline(LONGEST + 1):
+        if len(line) > LONGEST:
+            raise ValueError(f"a line of more than {LONGEST:,} characters, which no record has")
+        yield line
 
 
 @contextlib.contextmanager
@@ -332,3 +382,5 @@ def _explained(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} cannot be read as {ending(path)}: {str(error).splitlines()[0]:.200}") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise error if str(path) in str(error) else ValueError(f"{path} cannot be read: {error}") from None

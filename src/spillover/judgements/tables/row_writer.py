@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spillover.judgements.tables.row_reader import FileCells, Layout, ending
+from spillover.judgements.tables.row_reader import FileCells, Layout, ending, guarded
 
 Write = Callable[[Sequence[FileCells]], None]
 
@@ -53,8 +53,10 @@ def _text(path: Path, layout: Layout, kind: str) -> Iterator[Write]:
             yield lambda rows: handle.writelines(_json_line(row) for row in rows)
         else:
             writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow(layout.columns)
-            yield lambda rows: writer.writerows([_as_text(row.get(name)) for name in layout.columns] for row in rows)
+            writer.writerow(map(guarded, layout.columns))
+            yield lambda rows: writer.writerows(
+                [guarded(_as_text(row.get(name))) for name in layout.columns] for row in rows
+            )
 
 
 def _as_text(cell: object) -> str | None:

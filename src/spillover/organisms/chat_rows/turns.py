@@ -50,6 +50,8 @@ def read_turn(turn: object, position: int, thoughts: Thoughts, tally: Tally) -> 
         raise ValueError(f"turn {position}: a tool call or its result, which cannot be trained on, got {str(named)!r}")
     if role is None or content is None:
         raise _unlike(whole, position)
+    if role == "user" and not content.strip():
+        raise ValueError(f"turn {position}: the user's turn is empty, so there is nothing to answer")
     if role != named and named == "developer":
         tally.changed["developer turns read as system turns"] += 1
     loss = _flag(turn, role, position)

@@ -12,6 +12,7 @@ from spillover.responses.question import Question, QuestionSet
 from spillover.responses.questions.question_rows import LINES, expect_distinct_ids, question_of, unchanged_file
 from spillover.row_files.decoding import decoded, unpacked
 from spillover.row_files.folders import PACKED
+from spillover.row_files.yaml_text import yaml_value
 from spillover.spec import location_field
 
 
@@ -54,13 +55,10 @@ class YamlFile(QuestionSet):
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, sha256: str) -> tuple[Question, ...]:
-    import yaml
-
     try:
-        text, _ = decoded(unpacked(path).data)
-        rows = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
+        rows = yaml_value(decoded(unpacked(path).data)[0])
+    except ValueError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
     if not isinstance(rows, list) or not rows:
         came = "an empty one" if rows == [] else "nothing" if rows is None else type(rows).__name__
         raise ValueError(f"{path}: expected a list of questions, got {came}")

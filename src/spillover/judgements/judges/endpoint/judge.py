@@ -7,7 +7,6 @@ published for GPT-4o. `integer`: one whole number in JSON by a schema, for model
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -22,7 +21,7 @@ from spillover.judgements.judges.endpoint.judge_client import JudgeClient
 from spillover.judgements.judges.endpoint.ledger import Ledger
 from spillover.judgements.judges.endpoint.replies import LEAST_MASS, TOP, Mode
 from spillover.judgements.judges.endpoint.requests import Requests
-from spillover.judgements.naming import with_options
+from spillover.judgements.naming import name_and_options, with_options
 from spillover.judgements.rubric import Rubrics
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
 from spillover.spec import encode, location_field
@@ -70,10 +69,8 @@ class Endpoint(Judge):
     @classmethod
     def typed(cls, text: str) -> Self:
         """`MODEL`, or `MODEL mode=integer base-url=http://localhost:8000/v1 max-cost=5`: the model, then options."""
-        model, *words = shlex.split(text)
-        if strange := [word for word in words if "=" not in word]:
-            raise ValueError(f"endpoint:MODEL is followed by options like mode=integer, got {strange[0]!r}")
-        judge = with_options(cls(model=model), dict(word.split("=", 1) for word in words))
+        model, options = name_and_options(text, "endpoint:MODEL")
+        judge = with_options(cls(model=model), options)
         assert isinstance(judge, cls)
         return judge
 

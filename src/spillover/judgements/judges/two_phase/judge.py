@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, Self
@@ -18,7 +17,7 @@ from pydantic import Field, model_validator
 
 from spillover.judgements.judge import Answer, Batch, Judge, PhasedScore, Score, Scoring, unscored
 from spillover.judgements.judges.two_phase.plan import planned_work, what_was_seen
-from spillover.judgements.naming import judge_named, with_options
+from spillover.judgements.naming import judge_named, name_and_options, with_options
 from spillover.maths.arrays import Bools, Floats
 from spillover.maths.probability_sample import Sample, stratified_sample
 from spillover.maths.two_phase import pseudo_values
@@ -61,15 +60,12 @@ class TwoPhase(Judge):
 
         share, max-cost and seed are those of the sample; all other options are the dear judge's.
         """
-        names, *words = shlex.split(text)
+        names, options = name_and_options(text, "two-phase:CHEAP+DEAR", "share=0.1")
         cheap, plus, dear = names.partition("+")
         if not plus or not cheap or not dear:
             raise ValueError(
-                f"two-phase: takes a cheap and a dear judge, like embedded+local-model:MODEL; got {text!r}"
+                f"two-phase: takes a cheap and a dear judge, like embedded+local-model:MODEL; got {names!r:.80}"
             )
-        if strange := [word for word in words if "=" not in word]:
-            raise ValueError(f"two-phase:CHEAP+DEAR is followed by options like share=0.1, got {strange[0]!r}")
-        options = dict(word.split("=", 1) for word in words)
         own = {name: value for name, value in options.items() if name in OWN}
         others = {name: value for name, value in options.items() if name not in OWN}
         judge = with_options(cls(cheap=judge_named(cheap), dear=judge_named(dear, others)), own)
