@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install quickstart paper-dynamics paper-priors paper-geometry paper-models test test-ray check format bench calibration clean
+.PHONY: help install quickstart paper-dynamics paper-priors paper-geometry paper-models test test-ray check format bench calibration docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,11 @@ $(VENV)/installed-bench: $(VENV)/installed-test
 
 bench: $(VENV)/installed-bench  ## every benchmark, side by side with its peers
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/installed  ## the pages of docs/ as a site, in build/site
+	$(PIP) install --quiet --progress-bar off -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 calibration: $(VENV)/installed  ## false positives, coverage and power of every test and interval, resumed where it stopped
 	$(BIN)/python scripts/calibration.py
