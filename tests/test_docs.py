@@ -54,7 +54,7 @@ def test_commands_exist_with_their_options(page: Path) -> None:
         name = [words[0]]
         if words[0] in ("import", "export") and len(words) > 1 and words[1].islower() and not words[1].startswith("my"):
             name.append(words[1])
-        if words[0] == "run":
+        if words[0] in ("run", "watch"):
             recipe = next((word for word in words[1:] if not word.startswith("-")), "quickstart")
             name.append(recipe if recipe.islower() and not recipe.endswith(".py") else "quickstart")
         text = help_of(*name)
@@ -106,7 +106,7 @@ def test_the_reference_has_every_name_of_the_front_door() -> None:
     assert set(offered) <= set(listed)
 
 
-def test_every_page_is_in_the_site() -> None:
-    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
-    assert [page for page in pages if f"- {page}\n" not in site] == []
+def test_the_site_names_pages_that_exist() -> None:
+    pages = re.findall(r"- ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(pages) > 20
+    assert [page for page in pages if not (ROOT / "docs" / page).is_file()] == []

@@ -47,7 +47,7 @@ def _draw(canvas: Canvas, result: AnalysisResult) -> None:
     names = [row["contrast"].replace("-", " minus ") for row in gaps]
     whiskers(axes, gaps, names, [COLOURS[row["contrast"].split("-")[0]] for row in gaps])
     axes.axvline(0.0, color="0.3", linewidth=0.8)
-    axes.set_xlabel("difference in aligned, points")
+    axes.set_xlabel("aligned, points")
 
 
 def _points(panel: Axes, rows: TableRows) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +20,38 @@ MANY = 60  # lines, runs: as many as can be told apart in one figure
 SERIES = ("#c2410c", "#0f766e", "#4338ca", "#a16207", "#be185d", "#0369a1", "#4d7c0f", "#6d28d9")
 
 
+_OF_RUNS: ContextVar[Mapping[str, str]] = ContextVar("colours of runs")
+
+
+@contextmanager
+def arms_coloured(arms: Mapping[str, str]) -> Iterator[None]:
+    """While figures are drawn in here, `coloured` gives a run or model its arm's colour; `arms`: arm by label.
+
+    Later runs of an arm are lighter, so that they can be told apart.
+    """
+    seen: Counter[str] = Counter()
+    colours = {}
+    for label, arm in arms.items():
+        colours[label] = _lighter(COLOURS[arm], min(0.25 * seen[arm], 0.6))
+        seen[arm] += 1
+    token = _OF_RUNS.set(colours)
+    try:
+        yield
+    finally:
+        _OF_RUNS.reset(token)
+
+
+def _lighter(colour: str, share: float) -> str:
+    """The colour mixed with so much white, 0 to 1."""
+    parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)
+
+
 def coloured(rows: Sequence[TableRow], by: str, first: int = 0) -> Iterator[tuple[str, TableRows, str]]:
-    """Rows grouped by a column: its value, its rows, and a colour of its own as far as `SERIES` goes."""
+    """Rows grouped by a column: its value, its rows, and its colour: its arm's, or one as far as `SERIES` goes."""
+    of_runs = _OF_RUNS.get({})
     for index, (value, group) in enumerate(grouped(rows, by).items(), start=first):
-        yield value, group, SERIES[index % len(SERIES)]
+        yield value, group, of_runs.get(str(value), SERIES[index % len(SERIES)])
 
 
 def whiskers(

@@ -46,6 +46,16 @@ def run(context: typer.Context) -> None:
     run_with(context.args)
 
 
+@app.command(context_settings=AS_IT_COMES)
+@clear_errors
+def watch(context: typer.Context) -> None:
+    """Write the page of a study every 30 seconds while spillover run makes it, in another terminal or on another node.
+
+    The same words as those of spillover run: its recipe, options and store. Makes nothing.
+    """
+    run_with(context.args, watch=True)
+
+
 @app.command("ls")
 @clear_errors
 def list_all(

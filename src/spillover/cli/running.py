@@ -19,6 +19,7 @@ from spillover.cli.options import RUN_OPTIONS, RUN_SWITCHES, command_with, optio
 from spillover.cli.reading_options import reading_of
 from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.cli.sampling_options import sampler_of
+from spillover.cli.watching import watch_study
 from spillover.interactive.progress import shown
 from spillover.interactive.text import columns, duration, one_line, size
 from spillover.manifest import MANIFEST
@@ -42,8 +43,8 @@ LISTED, TRAININGS = 400, 12  # artefacts that are listed one by one, and trainin
 MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
 
 
-def run_with(words: Sequence[str]) -> None:
-    """`spillover run WORDS`."""
+def run_with(words: Sequence[str], watch: bool = False) -> None:
+    """`spillover run WORDS`; with `watch`, `spillover watch WORDS`."""
     words = list(words)
     place = _recipe_place(words)
     if place is None:
@@ -65,6 +66,9 @@ def run_with(words: Sequence[str]) -> None:
             study = recipe.study(given)
         if ours["plan"]:
             show_plan(study, Store(ours["store"].expanduser().absolute()))
+        elif watch:
+            root = ours["store"].expanduser().absolute()
+            watch_study(study, root, ours["out"], lambda: make_study(study, root, ours["out"]))
         else:
             make_study(study, ours["store"], ours["out"], engine)
 

@@ -23,7 +23,7 @@ from spillover.analyses.priors import Priors
 from spillover.analyses.scores import AnswerScores, read_scores
 from spillover.judgements.judgements import Judgements
 from spillover.judgements.scored_answers import ScoredAnswers
-from spillover.organisms.organism import Checkpoint
+from spillover.organisms.organism import Checkpoint, Organism
 from spillover.records import column_names, read_table, write_csv, write_table
 from spillover.report.visible import visible_text
 from spillover.spec import Spec, walk
@@ -32,8 +32,8 @@ from spillover.store import Store
 SIDE_BY_SIDE = 4  # models at most
 ARMS = ("base", "own", "good", "bad")  # in the order in which they stand
 SPARE_TONES = 8  # colours of models that are in no arm
-BUDGET = 11_000_000  # bytes of gzipped rows: with base64 and the rest the page stays under 20 MB
-LONGEST = (20_000, 8_000, 4_000, 2_000, 1_000, 500, 250, 120)  # letters of an answer on the page
+BUDGET = 13_000_000  # bytes of gzipped rows: with base64 and the rest the page stays under 20 MB
+LONGEST = (20_000, 8_000, 4_000, 2_000, 1_400, 1_000, 700, 500, 350, 250, 180, 120)  # letters of an answer on the page
 TRIED = 2_000  # rows that tell how well the rows are compressed
 
 
@@ -64,8 +64,10 @@ class PackedAnswers:
 
 
 def judged_models(study: Spec, store: Store) -> list[JudgedModel]:
-    """Every set of judged answers in the study, those that stand side by side first; none that has means alone."""
-    scored = [part for part in walk(study) if isinstance(part, ScoredAnswers) and not part.by_question]
+    """Every finished set of judged answers in the study, those that stand side by side first; none of means alone."""
+    scored = [
+        part for part in walk(study) if isinstance(part, ScoredAnswers) and not part.by_question and store.has(part)
+    ]
     arms = _arms(study)
     shown = [part for part in _side_by_side(study, arms) if part in scored][:SIDE_BY_SIDE]
     ordered = list(dict.fromkeys((*shown, *(part for part in scored if part in arms), *scored)))
@@ -142,6 +144,16 @@ def _arms(study: Spec) -> dict[ScoredAnswers, str]:
             sides = (("base", (part.before,)), ("bad", part.bad), ("good", part.good), ("own", part.own))
             return {run: arm for arm, runs in sides for run in runs}
     return {}
+
+
+def arms_by_run(study: Spec) -> dict[str, str]:
+    """The arm of each training run that an Effect names, by the run's label; no two runs of one label."""
+    arms: dict[str, str] = {}
+    for scored, arm in _arms(study).items():
+        organism = _organism(scored)
+        if isinstance(organism, Organism):
+            arms.setdefault(organism.label(), arm)
+    return arms
 
 
 def _side_by_side(study: Spec, arms: Mapping[ScoredAnswers, str]) -> list[ScoredAnswers]:

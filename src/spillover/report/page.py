@@ -76,6 +76,7 @@ class Page:
     plane: DrawnFigure | None = None
     questions: QuestionPart | None = None
     tables: Sequence[str] = ()  # files
+    reload: int = 0  # seconds after which a browser loads it again, of a study that is being made; 0: never
 
 
 def write_section(name: str, section: Section, tables: Mapping[str, TableRows], folder: Path) -> PageSection:

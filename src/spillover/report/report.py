@@ -15,9 +15,10 @@ from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import AnswersSideBySide
 from spillover.analyses.effect import Effect
 from spillover.analyses.examples import Examples
+from spillover.analyses.figures import arms_coloured
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.records import table, write_csv, write_table
-from spillover.report.answers import JudgedModel, PackedAnswers, judged_models, packed, write_answers
+from spillover.report.answers import JudgedModel, PackedAnswers, arms_by_run, judged_models, packed, write_answers
 from spillover.report.answers_section import most_moved, plane
 from spillover.report.page import DrawnFigure, Page, PageSection, render, write_figure, write_section
 from spillover.report.provenance_section import provenance_of
@@ -83,7 +84,8 @@ class Report(Artefact):
         results, parts = {}, []
         for done, (name, analysis) in enumerate(analyses.items(), start=1):
             result = results[analysis] = analysis.read_result(context.path(analysis))
-            parts.append(write_section(name, analysis.section(result), result.tables, context.folder))
+            with arms_coloured(arms_by_run(self)):
+                parts.append(write_section(name, analysis.section(result), result.tables, context.folder))
             context.progress(done / (len(self.analyses) + 2))
         models = judged_models(self, context.store)
         effect = next((result for analysis, result in results.items() if isinstance(analysis, Effect)), None)
