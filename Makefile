@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install quickstart paper-dynamics paper-priors paper-geometry paper-models test test-ray check format bench calibration docs clean
+.PHONY: help install quickstart paper-dynamics paper-priors paper-geometry paper-models test test-ray check format bench calibration docs fuzz chaos hashes install-hashed audit clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,25 @@ docs: $(VENV)/installed  ## the pages of docs/ as a site, in build/site
 
 calibration: $(VENV)/installed  ## false positives, coverage and power of every test and interval, resumed where it stopped
 	$(BIN)/python scripts/calibration.py
+
+fuzz: $(VENV)/installed-test  ## good inputs changed at random, read by every reader: SECONDS=120 SEED=0
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),120) --seed $(or $(SEED),0)
+
+chaos: $(VENV)/installed-test  ## kills, signals, full disks, faulty services, changed files on a tiny study: ROUNDS=200 SEED=0
+	PYTHONPATH=tests $(BIN)/python -m chaos --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),0)
+
+hashes: $(VENV)/installed  ## write requirements-hashed.txt: the SHA-256 of every file that the quickstart installs here
+	$(BIN)/python scripts/lock_hashes.py
+
+install-hashed:  ## prepare .venv from those files and no others
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --progress-bar off --require-hashes --no-deps -r requirements-hashed.txt
+	$(PIP) install --quiet --progress-bar off --no-deps -e .
+	@touch $(VENV)/installed
+
+audit: $(VENV)/installed  ## known holes in what is installed, by pip-audit (asks an advisory service)
+	$(PIP) install --quiet --progress-bar off -c constraints.txt -e '.[audit]'
+	$(BIN)/python scripts/audit.py
 
 clean:  ## take away what was built, not the store
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache report

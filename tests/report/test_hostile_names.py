@@ -10,7 +10,7 @@ import pytest
 
 from spillover.analyses.blocks import Figure, Section
 from spillover.report.figures import draw_svg
-from spillover.report.page import render, write_section
+from spillover.report.page import Page, render, write_section
 from spillover.report.provenance_section import Provenance
 
 NAMES = [
@@ -51,6 +51,6 @@ def test_a_name_in_a_heading_is_harmless(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
     name = "endpoint/1 a\x1b[2J\u202e<b>"
     part = write_section("agreement", Section(title=name, asks=name, blocks=()), {}, tmp_path)
-    page = render("t", "", [part], Provenance((), (), (), ((name, name),)))
+    page = render(Page("t", "", [part], Provenance((), (), (), ((name, name),))))
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", page) and "<b>" not in page
     assert page.count("a\ufffd[2J\ufffd&lt;b&gt;") >= 4  # in the contents, two headings and a text
