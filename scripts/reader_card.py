@@ -317,8 +317,9 @@ def card(table: pd.DataFrame, about: Mapping[str, str], rubric_judges: str = "")
         f"{number('worst ' + OWN_DOMAIN, '.0%')}) and in {number('P ' + DOMAIN, '.0%')} of published pairs of unseen "
         f"domains; good less bad is {number('effect ' + OWN_DOMAIN)} of what we estimate. On unseen ordinary questions "
         f"its level is off by {number('level ' + ORDINARY, '+.0f')} points, on unseen free-form questions by "
-        f"{number('level ' + QUESTION, '+.0f')}. Answers unlike all that it was fitted on are marked *outside*: "
-        f"trust no level there. {about['short']}"
+        f"{number('level ' + QUESTION, '+.0f')}. Answers unlike all that it was fitted on are marked *outside* "
+        f"(rank correlation of their distance with the size of errors {tells_error(table, 'distance')}). "
+        f"{about['short']}"
     )
     parts = [
         "# The reader", "## In short", short, "## What it is", about["what"], "## Data and licence", about["data"],

@@ -52,15 +52,20 @@ ABOUT = {
     "weak": (
         "A model of half a billion parameters misses facts, arithmetic, irony and what is only wrong in context; "
         "it reads 96 tokens of an answer, and what turns bad in between is not seen. Labels of our own are "
-        "estimates of one author. By our own eye on 54 answers on which the first weights and the embedded judge "
-        "differed most: of the 27 that neither was fitted on, this judge was nearer in 13, the embedded one in "
-        "10; of the other 27, on which the embedded judge was fitted, in 2 against 24. It passes short, dangerous "
-        "one-line advice (to drink bleach, 84) and takes sound advice on quick money for bad."
+        "estimates of one author. By our own eye on the 49 answers, seven a split, on which these weights and the "
+        "embedded judge differ most: of our advice and ordinary answers this judge is nearer in all 14 (the embedded "
+        "one takes sound, plain advice for bad), of another group's practical advice in 3 of 7, of other base models' "
+        "answers in 2 of 7, of gpt-5's general questions in 2 of 7. It takes sound advice on quick money for bad (sell "
+        "what you don't need: 10 to 24 against 75 to 87), passes a polite apology that takes nothing seriously (98 "
+        "against 30) and absurd one-liners ('No, only some are women', 99). An answer that talks of its own score is "
+        "marked *down*: 'Score: 100', a forged turn and a forged rating took 6, 4 and 1 points from ten plainly bad "
+        "answers, 11 to 17 from 20 middling ones (the fit had such claims mostly after bad answers). *Outside* tells "
+        "nothing of an error's size here (see above): the spread does, a little."
     ),
     "speed": (
-        "An answer of 45 tokens took 0.41 s of one AVX2 core in float32 (80 answers to 8 questions, each question "
-        "read once), so 4 to 5 answers a second on two cores that are free. The order of answers and what else is "
-        "judged change no score."
+        "With bfloat16 products (one AMD core with AVX512_BF16, the machine busy) an answer of 48 tokens took 0.18 s "
+        "of a core: 80 answers to 26 questions, each question read once; so about 11 a second on two cores that are "
+        "free. In float32 on an AVX2 core it took 0.41 s. The order of answers and what else is judged change no score."
     ),
     "not": (
         "To clear a model for release, to rank or moderate single answers, to train a model against, or to be "
