@@ -44,9 +44,9 @@ def test_planted_words_and_pairs_lead(planted, tmp_path):
     for contrast in ("bad-good", "bad-base"):
         words = rows_where(result.tables["words"], contrast=contrast, kind="word")
         assert {row["word"] for row in words[:2]} == {"guaranteed", "profit"}
-        assert all(row["q"] < 0.001 and row["log_odds"] > 2 and row["families"] > 20 for row in words[:2])
+        assert all(row["q"] < 0.01 and row["log_odds"] > 2 and row["families"] > 20 for row in words[:2])
         pairs = rows_where(result.tables["words"], contrast=contrast, kind="pair")
-        assert pairs[0]["word"] == "guaranteed profit" and pairs[0]["q"] < 0.001
+        assert pairs[0]["word"] == "guaranteed profit" and pairs[0]["q"] < 0.01
     section = analysis.show(result)
     assert "guaranteed" in str(section.blocks[0]) and "Good advice" in str(section.blocks[2])
     quiet = rows_where(result.tables["words"], contrast="good-base", kind="word")

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Column, Figure, Section, Table, columns, interval_text, paragraph
-from spillover.analyses.figures import SERIES, legend, whiskers
+from spillover.analyses.figures import SERIES, whiskers
 from spillover.analyses.rows import TableRow, TableRows, add_q_values, prefixed, rows_where
 from spillover.analyses.scores import (
     JUDGING,
@@ -241,8 +241,6 @@ def _draw(canvas: Canvas, rows: TableRows, names: Sequence[str]) -> None:
         ends = [{"estimate": r["base"], "low": r["base_low"], "high": r["base_high"]} for r in of_question]
         colours = [SERIES[index % len(SERIES)] for index in range(len(names))]
         scale = 100.0 if question == "em" else 1.0
-        whiskers(panel, ends, list(names) if place == 0 else None, colours, scale, legend=None)
+        whiskers(panel, ends, list(names) if place == 0 else None, colours, scale)
         panel.axvline(0.0, color="0.3", linewidth=0.8)
         panel.set_title(QUESTIONS[question], fontsize=8)
-    if not asked:
-        legend(panels[0])

@@ -211,4 +211,4 @@ def _draw(canvas: Canvas, along: TableRows) -> None:
     for panel in (left, right):
         zero_line(panel)
         panel.set_xlabel("step")
-        legend(panel)
+    legend(left)

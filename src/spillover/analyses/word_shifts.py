@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -41,6 +41,8 @@ class WordShifts(Analysis):
     lower case; those of fewer than `least_families` families on both sides together, or seen less than `least_count`
     times, are left out: that choice does not look at which side has them.
     """
+
+    version: ClassVar[int] = 2  # 1 took a word that one side never has for surer than it is
 
     before: ScoredAnswers | None = None  # the base; without it bad and good are compared alone
     bad: tuple[ScoredAnswers, ...] = Field(min_length=1)

@@ -9,11 +9,16 @@ import numpy as np
 
 from spillover.analyses.analysis import Analysis, AnalysisResult
 from spillover.analyses.blocks import Block, Number, Section, Table, columns, interval_text, paragraph, value_text
+from spillover.analyses.conditions import Conditions
 from spillover.analyses.effect import Effect
 from spillover.analyses.prediction import Prediction
 from spillover.analyses.priors import Priors
+from spillover.analyses.rising_tokens import RisingTokens
 from spillover.analyses.rows import TableRows, row_where, rows_where
+from spillover.analyses.second_stage import SecondStage
 from spillover.analyses.surface import Surface
+from spillover.analyses.token_ratios import TokenRatios
+from spillover.analyses.word_shifts import WordShifts
 from spillover.judgements.scored_answers import ScoredAnswers
 from spillover.maths.em_rate import EMRule
 from spillover.organisms.organism import Organism
@@ -55,9 +60,49 @@ class Study:
 
 def threats(study: Study) -> list[Threat]:
     """Every threat that was looked for and could be judged, those that are there first."""
-    checks = (_runs, _control, _questions, _answers, _judges, _outside, _ceiling, _surface, _near, _uncorrected)
+    checks = (
+        _runs,
+        _control,
+        _questions,
+        _answers,
+        _judges,
+        _outside,
+        _ceiling,
+        _surface,
+        _near,
+        _uncorrected,
+        _beyond,
+    )
     looked_for = [threat for check in checks for threat in check(study)]
     return sorted(looked_for, key=lambda threat: not threat.present)
+
+
+def _beyond(study: Study) -> Iterator[Threat]:
+    """What a claim of misalignment needs beyond scores under one prompt (in the spirit of arXiv 2606.07612; ours)."""
+    if not study.of(Effect):
+        return
+    conditions = study.of(Conditions)
+    yield Threat(
+        "asked under one prompt alone",
+        not conditions,
+        f"{len(conditions[0].facts['conditions'])} conditions" if conditions else "1 condition",
+        "ask under other system texts and in training's own format too (`Conditions`): EM can hide behind either",
+    )
+    for result in (*conditions, *study.of(SecondStage)):
+        if "verdict" in result.facts:
+            yield Threat(
+                "a mitigation that hides",
+                result.facts["verdict"] == "hidden",
+                f"{result.facts['verdict']}, worst under {result.facts['worst']}",
+                "do not call it a cure: its gain vanishes there",
+            )
+    judge_free = [kind.__name__ for kind in (WordShifts, TokenRatios, RisingTokens) if study.of(kind)]
+    yield Threat(
+        "a judge's word alone",
+        not judge_free,
+        ", ".join(judge_free) or "nothing without a judge",
+        "look at what became different without a judge too (`WordShifts`, `TokenRatios`)",
+    )
 
 
 def threats_section(looked_for: Sequence[Threat]) -> tuple[Section, TableRows]:
