@@ -98,6 +98,7 @@ class Chaos:
 
         def action() -> None:
             warnings.simplefilter("ignore")
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 2)
             harm()
@@ -218,7 +219,8 @@ def _service_down(chaos: Chaos, store: Store, draw: random.Random) -> str:
 def _changed_file(chaos: Chaos, store: Store, draw: random.Random) -> str:
     files = [path for path in sorted(store.root.glob("[A-Z]*/*/**/*")) if path.is_file()]
     if not files:
-        return chaos.run(store)
+        chaos.run(store)
+        files = [path for path in sorted(store.root.glob("[A-Z]*/*/**/*")) if path.is_file()]
     path = draw.choice(files)
     data = bytearray(path.read_bytes())
     match draw.randrange(5):
@@ -240,6 +242,8 @@ def _changed_file(chaos: Chaos, store: Store, draw: random.Random) -> str:
 
 def _changed_ledger(what: str) -> Callable[[Chaos, Store, random.Random], str]:
     def harm(chaos: Chaos, store: Store, draw: random.Random) -> str:
+        if not list(store.root.glob("Scored/*")):
+            chaos.run(store)
         for path in store.root.glob("ledgers/*.jsonl"):
             lines = path.read_bytes().splitlines(keepends=True)
             if len(lines) > 2:

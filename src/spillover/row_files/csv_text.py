@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from spillover.row_files.decoding import not_text
 from spillover.row_files.records import FileRecord, UnreadableRecord
 
 DELIMITERS = (",", ";", "\t", "|")
+SHOWN = 20  # columns that a message names
 LONGEST = 10_000_000  # characters of a cell
 _SAID_DELIMITER = re.compile(r'"?sep=(.)"?\s*')  # the first line that some spreadsheets write
 
@@ -29,7 +31,7 @@ def csv_records(text: str) -> tuple[str, list[FileRecord | UnreadableRecord]]:
         return "CSV", []
     delimiter = delimiter or max(DELIMITERS, key=lambda mark: len(_header(lines, first, mark)[0]))
     names, used = _header(lines, first, delimiter)
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)[:SHOWN]
     if twice:
         raise ValueError(f"the columns {', '.join(twice)} come more than once: their cells cannot be told apart")
     if not any(names) or any(not_text(name) or "\0" in name for name in names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def _loader() -> type:
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if twice := next((key for key in keys if keys.count(key) > 1), None):
+            if twice := next((key for key, count in Counter(keys).items() if count > 1), None):
                 raise ValueError(f"the key {twice!r:.80} comes twice, line {node.start_mark.line + 1}")
             content: dict[object, object] = super().construct_mapping(node, deep)
             return content

@@ -13,6 +13,7 @@ import io
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -275,7 +276,7 @@ def _header(path: Path, text: TextIO) -> list[str]:
 
 
 def _distinct(path: Path, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)[:20]
     if twice:
         raise ValueError(f"{path} has the columns {', '.join(twice)} more than once: their cells cannot be told apart")
 

@@ -20,6 +20,7 @@ from spillover.spec import location_field
 
 LINES = (".txt", ".md", ".text")
 TEXT_KEYS = ("paraphrases", "question", "text", "prompt")  # the first that a row has is what is asked
+LONGEST = 1_000_000  # characters of a question
 SHOWN = 20  # bad rows that a message names
 
 
@@ -82,6 +83,8 @@ def question_of(entry: Mapping[str, object], wordings: Sequence[str], id: str) -
     """
     system = entry.get("system")
     lead = (Message("system", system.strip()),) if isinstance(system, str) and system.strip() else ()
+    if (longest := max(map(len, wordings))) > LONGEST:
+        raise ValueError(f"a question of {longest:,} characters, {LONGEST:,} are the most")
     question, format = split_question_id(id)
     named = {name: str(entry[name]).strip() for name in ("category", "family") if entry.get(name) not in (None, "")}
     asked = tuple((*lead, Message("user", text)) for text in wordings)
