@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -272,18 +273,12 @@ def _surface(study: Study) -> Iterator[Threat]:
 
 def _near(study: Study) -> Iterator[Threat]:
     """The question that is most like a training prompt, by the words they share."""
-    organisms = [part for part in walk(study.spec) if isinstance(part, Organism)]
-    if not organisms or not study.models:
+    prompts = _training_prompts(study)
+    if not prompts or not study.models:
         return
-    prompts = {
-        row.messages[-2].content
-        for data in {o.data for o in organisms}
-        for row in data.train_rows(study.store)
-        if len(row.messages) > 1
-    }
     base = study.models[0].scores
     asked = {str(text): str(name) for text, name in zip(base["prompt"], base["question"], strict=True) if text}
-    if not prompts or not asked:
+    if not asked:
         return
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -297,6 +292,15 @@ def _near(study: Study) -> Iterator[Threat]:
         f"{len(set(near))} above {NEAR:g}; the nearest is {nearest} at {likeness.max():.2f} (cosine of word weights)",
         "leave such questions out, or report them apart: there the narrow task itself is measured",
     )
+
+
+def _training_prompts(study: Study) -> set[str]:
+    """What was trained on, as asked; nothing where the data has changed or is gone since: a page can do without."""
+    prompts: set[str] = set()
+    for data in {part.data for part in walk(study.spec) if isinstance(part, Organism)}:
+        with contextlib.suppress(ValueError, OSError):
+            prompts |= {row.messages[-2].content for row in data.train_rows(study.store) if len(row.messages) > 1}
+    return prompts
 
 
 def _uncorrected(study: Study) -> Iterator[Threat]:
