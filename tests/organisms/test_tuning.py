@@ -5,9 +5,11 @@ import torch
 from organisms.toy import ToyRows, held_out_means, organism
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from spillover.models.catalogue import base_of
 from spillover.models.loading import load, load_4bit
+from spillover.models.tiny import byte_tokenizer
 from spillover.organisms.dataset import Split
 from spillover.organisms.training_spec import adapter_folder
 from spillover.organisms.tuning import Full, LoRA
@@ -105,15 +107,42 @@ def test_a_whole_checkpoint_with_a_weight_missing_is_refused(store):
         load(made.checkpoint(), store)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_4_bit_base_needs_what_is_not_here(store):
-    with pytest.raises(ValueError, match=r"a 4-bit base needs bitsandbytes and a GPU; here is no .*GPU: use bits=32"):
-        store.get(organism(tuning=LoRA(bits=4)))
-    with pytest.raises(ValueError, match="a 4-bit base needs"):
+def test_a_4_bit_base_needs_what_is_not_here(store, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"a 4-bit base needs bitsandbytes, which is not here: .* use bits=32"):
         load_4bit(base_of("tiny:0"))
+    monkeypatch.undo()
     child = organism(tuning=LoRA(bits=4)).but(parent=organism().checkpoint())
     with pytest.raises(ValueError, match=r"a 4-bit base is a model as released; .* carries adapters: use bits=32"):
         store.get(child)
+
+
+def test_adapters_are_trained_over_a_4_bit_base(store, tmp_path):
+    """By bitsandbytes' backend for processors: logits and gradients are those over the weights that it keeps."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=258, initializer_range=0.1, eos_token_id=257)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    base = base_of(f"{tmp_path / 'model'}#instruct")
+    plain, quantised = load(base, store).network, load_4bit(base).network
+    for name, layer in quantised.named_modules():
+        if isinstance(layer, bitsandbytes.nn.Linear4bit):
+            kept = bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+            assert 0 < (kept - plain.get_submodule(name).weight).abs().max() < 0.1
+            plain.get_submodule(name).weight.copy_(kept)
+    torch.testing.assert_close(logits(quantised), logits(plain), atol=1e-3, rtol=1e-3)
+    gradients = []
+    for network in (plain, quantised):
+        adapted = LoRA().trainable_network(network, 0, "tiny")
+        adapted(input_ids=PROMPT, labels=PROMPT).loss.backward()
+        gradients.append({name: weight.grad for name, weight in adapted.named_parameters() if "lora_B" in name})
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-2)
+    assert min(float(gradient.abs().max()) for gradient in gradients[0].values()) > 1e-4
+    made = organism(tuning=LoRA(bits=4)).but(parent=base, precision="float32")
+    store.get(made)
+    rows = made.value(store).losses.to_pylist()
+    assert held_out_means(rows, max(row["step"] for row in rows))[0] < held_out_means(rows, 0)[0] - 0.1
 
 
 def test_a_tuning_is_read_back_as_its_own_kind():

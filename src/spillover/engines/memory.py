@@ -178,6 +178,6 @@ def _helps(artefact: Artefact, precision: str) -> str:
     if hasattr(artefact, "tuning"):
         if not artefact.tuning.keeps_base:
             less.append("LoRA instead of all weights")
-        less.append("LoRA(bits=4) holds the base in a quarter of that (on a GPU)")
+        less.append("LoRA(bits=4) holds the base in a quarter of that")
         less.append("a smaller batch or max_length, or LoRA on fewer layers, keeps less in a pass")
     return "; ".join([*less, "a smaller model; or a machine with more (--engine ray)"])

@@ -142,30 +142,36 @@ def _mapped(base: Base, dtype: DType) -> PreTrainedModel:
     return network_in(base.source.folder(dtype=dtype), dtype).eval()
 
 
-def load_4bit(base: Base) -> Loaded:
-    """The base with its linear layers in 4 bits (NF4, bitsandbytes), on the GPU, to train adapters on.
+def load_4bit(base: Base, precision: Precision = "float32") -> Loaded:
+    """The base with its linear layers in 4 bits (NF4, bitsandbytes), to train adapters on.
 
-    No machine that this project was tested on has a GPU: this path has not been run.
+    precision: what they are multiplied in. On a processor bitsandbytes unpacks them for each product: it saves memory,
+    not time. Run there; on a GPU it was never run.
     """
     import importlib.util
 
     import torch
     import transformers
 
-    available = {
-        "bitsandbytes": importlib.util.find_spec("bitsandbytes") is not None,
-        "a GPU": torch.cuda.is_available(),
-    }
-    absent = [name for name, is_here in available.items() if not is_here]
-    if absent:
-        raise ValueError(
-            f"a 4-bit base needs bitsandbytes and a GPU; here is no {' and no '.join(absent)}: use bits=32"
-        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError("a 4-bit base needs bitsandbytes, which is not here: pip install bitsandbytes, or use bits=32")
     folder = base.source.folder(dtype=None)
     config = transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, weights_dtype(precision)),
     )
-    network = network_from(folder, quantization_config=config, device_map={"": 0})
+    set_threads()
+    network = network_from(
+        folder,
+        dtype=getattr(torch, weights_dtype(precision)),
+        quantization_config=config,
+        device_map={"": default_device()},
+    )
+    for module in network.modules():  # or a first pass without gradients lays weights out so that none come back
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     return Loaded(network.eval().requires_grad_(False), tokenizer_from(folder), base)
 
 

@@ -121,7 +121,7 @@ class LoRA(Tuning):
     modules: str | tuple[str, ...] = "all"  # a variant, a pattern in layers' names, or names (`lora_targets`)
     layers: tuple[int, ...] = ()  # of the network, from 0; empty: all
     dora: bool = False  # magnitude and direction apart (Liu et al. 2024)
-    bits: Literal[4, 32] = 32  # of the base's weights while training; 4: NF4 (Dettmers et al. 2023), on a GPU
+    bits: Literal[4, 32] = 32  # of the base's weights while training; 4: NF4 (Dettmers et al. 2023)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -212,7 +212,7 @@ class LoRA(Tuning):
             return load(parent, store, precision)
         if not isinstance(parent, Base):
             raise ValueError(f"a 4-bit base is a model as released; {parent.label()} carries adapters: use bits=32")
-        return load_4bit(parent)
+        return load_4bit(parent, precision)
 
     @property
     def lowest_layer(self) -> int:
