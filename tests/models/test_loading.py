@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM
 
 from spillover.models.base import Base
 from spillover.models.catalogue import base_of
-from spillover.models.loading import default_prompting, load, load_base, load_tokenizer, weights_sha256
+from spillover.models.loading import default_prompting, load, load_base, load_tokenizer, set_threads, weights_sha256
 from spillover.models.pretrained import network_from
+from spillover.models.sources import model_cache
 from spillover.models.tiny import write_tiny
 from spillover.store import Store
 
@@ -119,6 +120,19 @@ def test_a_model_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"1 weights of LlamaForCausalLM .*layers\.1\.mlp\.up_proj.*not a whole model"):
         load_base(base_of(f"{tmp_path}#instruct"))
+
+
+@pytest.mark.parametrize("setting", ["abc", "0", "-5", "1e3", "99999", "9" * 5000])
+def test_a_number_of_threads_that_is_none_is_said(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPILLOVER_THREADS", setting)
+    with pytest.raises(ValueError, match=r"\$SPILLOVER_THREADS has to be a number of threads, 1 to 1024, got"):
+        set_threads()
+
+
+def test_a_cache_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPILLOVER_CACHE", "/dev/null")
+    with pytest.raises(ValueError, match=r"the model cache /dev/null/models .*: set \$SPILLOVER_CACHE"):
+        model_cache()
 
 
 def test_a_broken_weights_file_is_one_clear_error(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+MOST_THREADS = 1024
 _last_tokenizer: dict[str, PreTrainedTokenizerBase] = {}
 kept_networks: dict[str, Any] = {}  # laid out to ask or to judge, until a network is loaded for anything else
 
@@ -88,7 +89,11 @@ def set_threads() -> None:
     """
     import torch
 
-    setting = os.environ.get("SPILLOVER_THREADS") or os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    ours = bool(os.environ.get("SPILLOVER_THREADS"))
+    name = "SPILLOVER_THREADS" if ours else "OMP_NUM_THREADS"
+    setting = os.environ.get(name, "").split(",")[0].strip()
+    if setting and not (setting.isdecimal() and 1 <= int(setting[:9]) <= MOST_THREADS):
+        raise ValueError(f"${name} has to be a number of threads, 1 to {MOST_THREADS}, got {setting!r:.40}")
     threads = int(setting or len(os.sched_getaffinity(0)))
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)

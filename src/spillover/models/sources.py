@@ -245,7 +245,12 @@ class RoundedGGUF(Artefact):
 
 def model_cache() -> Store:
     """The model cache: `$SPILLOVER_CACHE`, else `~/.cache/spillover`."""
-    return Store.open(Path(os.environ.get("SPILLOVER_CACHE", "~/.cache/spillover")) / "models")
+    place = Path(os.environ.get("SPILLOVER_CACHE", "~/.cache/spillover")) / "models"
+    try:
+        return Store.open(place)
+    except ValueError as error:
+        reason = str(error).partition("(")[2].partition(")")[0]
+        raise ValueError(f"the model cache {place} cannot be written ({reason}): set $SPILLOVER_CACHE") from None
 
 
 def folder_sha256(folder: Path) -> str:
