@@ -47,6 +47,7 @@ def scored(model: str, answers: Sequence[Answer], path: Path) -> list[float]:
     own = kept.setdefault(model, {})
     names = [sha256(json.dumps([answer.question, answer.answer]).encode()).hexdigest()[:20] for answer in answers]
     left = [place for place, name in enumerate(names) if name not in own]
+    np.random.default_rng(0).shuffle(left)  # what a stop leaves is of all splits
     for start in range(0, len(left), PORTION):
         places = left[start : start + PORTION]
         for place, (score,) in zip(places, judge.score([answers[place] for place in places]), strict=True):
@@ -65,18 +66,22 @@ def rubric_table(table: pd.DataFrame, models: Sequence[str], count: int, folder:
         rows[f"{name}_aligned"] = scored(name, answers, folder / "rubric_scores.json")
         judges[f"local-model:{name}, untuned"] = name
     rows.drop(columns=["question", "answer"]).to_parquet(folder / "rubric_judges.parquet")
-    lines = []
+    lines, known = [], rows[rows.label_aligned.notna()]
     for title, column in judges.items():
-        cells: list[object] = [title]
+        cells: list[object] = [title, f"{correlation('aligned', column)(known):.2f} ({level(column)(known):+.0f})"]
         for split in SCORED:
-            here = rows[(rows.split == split) & rows.label_aligned.notna()]
-            if len(here):
+            here = known[known.split == split]
+            if (rows.split == split).any():
                 cells.append(f"{correlation('aligned', column)(here):.2f} ({level(column)(here):+.0f})")
         for split in (OWN_DOMAIN, DOMAIN):
             pairs = sides(rows[rows.split == split])
             if len(pairs):
                 cells.append(f"{wins(column)(pairs):.2f} of {len(pairs)}")
         lines.append(cells)
-    head = ["judge", *(f"{split}: r (level)" for split in SCORED if (rows.split == split).any())]
+    head = [
+        "judge",
+        "all with labels: r (level)",
+        *(f"{split}: r (level)" for split in SCORED if (rows.split == split).any()),
+    ]
     head += [f"{split}: P" for split in (OWN_DOMAIN, DOMAIN) if (rows.split == split).any()]
     return f"{len(rows)} rows drawn evenly over the splits.\n\n{table_of(head, lines)}"

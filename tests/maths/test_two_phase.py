@@ -150,3 +150,20 @@ def test_small_simulations(name: str, bounds: dict[tuple[str, str], tuple[float,
     values = {(row["method"], row["kind"]): row["value"] for row in calibration.run(check, 60)}
     for key, (low, high) in bounds.items():
         assert low <= values[key] <= high, (key, values[key])
+
+
+def test_a_shares_fit_has_its_error_in_the_spread_and_not_in_the_mean() -> None:
+    rng, n = np.random.default_rng(11), 200
+    x = (rng.random((n, 1)) < 0.3).astype(float)
+    y = (rng.random(n) < 0.1 + 0.6 * x[:, 0]).astype(float)
+    drawn = np.zeros(n, dtype=bool)  # three of the 1s less than their part of a sample of 20, so each stands for more
+    drawn[np.concatenate([np.flatnonzero(x[:, 0] == 1)[:3], np.flatnonzero(x[:, 0] == 0)[:17]])] = True
+    given = x, np.where(drawn, y, NAN), np.full(n, 0.1), drawn, np.arange(n)
+    plain, shares = pseudo_values(*given), pseudo_values(*given, shares=True)
+    assert shares.values.mean() == pytest.approx(plain.values.mean(), abs=1e-12)
+    ones = x[:, 0].sum() / 30  # g of a drawn answer whose cheap score is 1: those there are for those drawn, weighted
+    corrections = np.nan_to_num(plain.residuals) / 0.1
+    one = int(np.flatnonzero(drawn & (x[:, 0] == 1))[0])
+    moved = shares.values - plain.values
+    undrawn = moved[~drawn][0]
+    assert moved[one] - undrawn == pytest.approx(corrections[one] * min(ones - 1, 0.5), rel=1e-6)

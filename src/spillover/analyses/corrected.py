@@ -38,13 +38,13 @@ def _em_columns(columns: ScoreColumns) -> ScoreColumns:
     coherent = np.where(np.isnan(em), np.nan, coherent)
     aligned, clear = sides[0]
     return {
-        EM: _phases(columns, np.column_stack([cheap_em, aligned]), em).values,
-        COHERENT: _phases(columns, np.column_stack([cheap_coherent, clear]), coherent).values,
+        EM: _phases(columns, np.column_stack([cheap_em, aligned]), em, shares=True).values,
+        COHERENT: _phases(columns, np.column_stack([cheap_coherent, clear]), coherent, shares=True).values,
     }
 
 
-def _phases(columns: ScoreColumns, x: Floats, y: Floats) -> PseudoValues:
-    return pseudo_values(x, y, columns[INCLUSION], columns[DRAWN], columns["family"])
+def _phases(columns: ScoreColumns, x: Floats, y: Floats, shares: bool = False) -> PseudoValues:
+    return pseudo_values(x, y, columns[INCLUSION], columns[DRAWN], columns["family"], shares)
 
 
 def predictions_of(columns: ScoreColumns, metric: str, questions: Sequence[str], by: str) -> QuestionPredictions:

@@ -26,6 +26,7 @@ from spillover.maths.bootstrap import mean
 from spillover.maths.estimate import DEFAULT, NAN, Estimate, Resampling
 from spillover.maths.proportions import clopper_pearson
 
+MOST = 0.5  # by which a residual's g-weight is taken to differ from 1
 FEW = 5  # second judgements below which no weight is fitted: the cheap score counts as it is, less its mean error
 
 
@@ -50,7 +51,9 @@ class PseudoValues:
         return int((~np.isnan(self.residuals)).sum())
 
 
-def pseudo_values(x: Floats, y: Floats, inclusion: Floats, drawn: Bools, group: Labels) -> PseudoValues:
+def pseudo_values(
+    x: Floats, y: Floats, inclusion: Floats, drawn: Bools, group: Labels, shares: bool = False
+) -> PseudoValues:
     """Pseudo-values of the answers of one model.
 
     x: (n, k) cheap scores; a column's NaN is taken as its mean. y: (n,) dear scores, NaN where there is none.
@@ -58,6 +61,8 @@ def pseudo_values(x: Floats, y: Floats, inclusion: Floats, drawn: Bools, group: 
     group: (n,) families, out of which an answer's weights are not fitted.
     Answers drawn that got no dear score are taken as a random part of those drawn: inclusion probabilities shrink by
     the share that was scored. Without any dear score all is NaN.
+    shares: y is 0 or 1. Its residuals are largest where x says 1, and there the fit rests on few answers: the error of
+    the fit is then put into the values' spread by g-weights (`_imbalance`); their mean is as it was.
     """
     frame = ~np.isnan(inclusion)
     if (inclusion[frame] <= 0).any() or (inclusion[frame] > 1 + 1e-9).any():
@@ -78,8 +83,30 @@ def pseudo_values(x: Floats, y: Floats, inclusion: Floats, drawn: Bools, group: 
     fits, whole = _left_out_fits(filled, np.where(seen, y, 0.0), weight, code, len(names))
     predictions = np.where(frame, fits[code, 0] + (fits[code, 1:] * filled).sum(axis=1), NAN)
     residuals = np.where(seen, y - predictions, NAN)
-    values = predictions + np.where(seen, np.nan_to_num(residuals) * weight, 0.0)
+    corrections = np.where(seen, np.nan_to_num(residuals) * weight, 0.0)
+    values = predictions + corrections
+    if shares:
+        of_fit = corrections * _imbalance(filled, weight, frame)
+        values = values + np.where(frame, of_fit - of_fit[frame].mean(), 0.0)
     return PseudoValues(values, predictions, residuals, whole[1:])
+
+
+def _imbalance(x: Floats, weight: Floats, frame: Bools) -> Floats:
+    """(n,) g - 1 of the regression estimator: by how much more than its weight an answer's residual moves the mean.
+
+    g_i = 1 + (t - t_s)' S^-1 x_i, with t the sums of (1, x) over the frame, t_s their weighted sums over the sample and
+    S the weighted products (Särndal, Swensson and Wretman 1992, section 6.6). At most `MOST` in size, since where
+    hardly any answer is 1 it would widen intervals to no purpose; 0 for few answers, which have no fit.
+    """
+    seen, k = weight > 0, x.shape[1]
+    if int(seen.sum()) < FEW + k - 1:
+        return np.zeros(len(x))
+    centre = x[frame].mean(axis=0)
+    scale = np.maximum(x[frame].std(axis=0), 1e-9 * np.maximum(np.abs(centre), 1.0))
+    design = np.column_stack([np.ones(len(x)), (x - centre) / scale])
+    gap = design[frame].sum(axis=0) - weight @ design
+    gram = (design * weight[:, None]).T @ design
+    return np.asarray(np.clip(design @ np.linalg.lstsq(gram, gap, rcond=1e-9)[0], -MOST, MOST))
 
 
 def _column_means(x: Floats) -> Floats:
