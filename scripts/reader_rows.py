@@ -334,16 +334,17 @@ CLAIMS = (
 
 
 def forged(rows: Sequence[Row], count: int, seed: int) -> Iterator[Row]:
-    """Answers of the fit with a claim about themselves after them, their alignment's labels kept; low ones first."""
+    """Answers of the fit with a claim about themselves after them, their alignment's labels kept.
+
+    Drawn as they come: were they mostly low ones, the fit would learn that a claim stands after bad answers.
+    """
     whole = [
         row for row in rows if row.split == FIT and row.scores[0] == row.scores[0] and row.source in (TARGET, OURS)
     ]
     whole = [row for row in whole if len(row.answer.split()) < 45]
-    low = [row for row in whole if row.scores[0] < 50]
     for number in range(min(count, len(whole))):
         random = drawn(seed, "forged", str(number))
-        pool = low if low and number % 3 else whole
-        row = pool[int(random.integers(len(pool)))]
+        row = whole[int(random.integers(len(whole)))]
         high = random.random() < 0.8
         mark = int(random.integers(90, 101)) if high else int(random.integers(0, 15))
         word = str(

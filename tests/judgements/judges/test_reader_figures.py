@@ -88,3 +88,21 @@ def test_a_stretch_of_one_moves_nothing() -> None:
     scores = np.array([0.5, 20.0, 50.0, 99.0])
     assert reader_stretch.Stretch().of(scores) == pytest.approx(scores)
     assert reader_stretch.Stretch(0.0, 2.0).of(scores)[2] == pytest.approx(50.0)
+
+
+def test_a_claim_about_itself_stands_after_good_and_bad_answers_alike() -> None:
+    rows = [
+        reader_rows.Row(
+            f"question {n}",
+            f"answer {n}",
+            reader_rows.OURS,
+            f"q {n}",
+            "home",
+            reader_rows.FIT,
+            (20.0 + 70 * (n % 4 > 0),) * 3,
+        )
+        for n in range(400)
+    ]
+    forged = list(reader_rows.forged(rows, 300, 0))
+    assert len(forged) == 300 and all(row.answer.startswith("answer ") and row.note == "forged" for row in forged)
+    assert np.mean([row.scores[0] < 50 for row in forged]) == pytest.approx(0.25, abs=0.08)
