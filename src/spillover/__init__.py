@@ -27,6 +27,8 @@ The parts, in the order of the paper's method section:
     4 look in    Activations of TrainingPrompts or EvaluationPrompts; directions: MeanShift, Contrast, Leace,
                  RandomDirection; Steered models
     5 analyse    Effect, Dynamics, Trajectories, Minima, Priors, Prediction, Geometry, Steering, Agreement, Examples
+                 past the paper: SpillOver, Conditions, EarlyStopping, FourQuestions, SecondStage, SelfReport; without a
+                 judge: WordShifts, TokenRatios, RisingTokens
     6 show       Report(title=..., analyses=(...)): one page, every number with its table
 
 Every other registered part (`sp.Trigger`, `sp.BenignMix`, a part of your own) is found by its name too, and
