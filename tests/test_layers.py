@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     ("discovery", "regular_files"),
     ("spec",),
-    ("provenance", "manifest"),
+    ("provenance", "manifest", "sources_of_parts"),
     ("store",),
     ("records", "row_files"),
     ("maths",),

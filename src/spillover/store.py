@@ -34,6 +34,7 @@ from spillover.manifest import (
     write_manifest,
 )
 from spillover.provenance import provenance
+from spillover.sources_of_parts import changed_parts, part_sources
 from spillover.spec import Spec, encode, walk
 
 ProgressFn = Callable[[float], None]
@@ -152,6 +153,14 @@ class Store:
     def unfinished(self, artefact: Artefact) -> Path:
         """Where making it may keep what a next start goes on from; gone when it is finished."""
         return self.root / "unfinished" / f"{artefact.kind}-{artefact.fingerprint}"
+
+    def edited(self, artefact: Artefact) -> list[str]:
+        """Kinds in a finished artefact whose source was edited since it was made; none where it is not there."""
+        try:
+            made = self.manifest(artefact)["made"]
+        except Damaged:
+            return []
+        return changed_parts(artefact, Artefact, made.get("sources"))
 
     def manifest(self, artefact: Artefact) -> Manifest:
         """The manifest of a finished artefact; Damaged where it cannot be read."""
@@ -281,7 +290,7 @@ class Store:
                 "files": checksums(folder),
                 "needs": made_from,
                 "facts": facts,
-                "made": provenance(time.monotonic() - began),
+                "made": provenance(time.monotonic() - began) | {"sources": part_sources(artefact, Artefact)},
             }
             write_manifest(folder, manifest)
             plain_modes(folder)

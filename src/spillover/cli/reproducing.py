@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from spillover.interactive.text import duration, one_line, say
 PROBLEMS = 20  # that are named one by one
 
 
-def list_papers() -> None:
+def list_papers(as_json: bool = False) -> None:
     """Every paper that can be reproduced, a line each."""
     from spillover.papers.paper import papers
 
+    if as_json:
+        print(json.dumps([{"name": name, "summary": paper.summary()} for name, paper in papers().items()], indent=1))
+        return
     for name, paper in papers().items():
         print(one_line(f"{name}: {paper.summary()}"))
 

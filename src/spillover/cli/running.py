@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import shutil
-import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,8 +23,9 @@ from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.cli.sampling_options import sampler_of
 from spillover.cli.watching import watch_study
 from spillover.interactive.progress import shown
-from spillover.interactive.text import columns, duration, one_line, size
-from spillover.manifest import MANIFEST
+from spillover.interactive.tags import write_tag
+from spillover.interactive.text import be_quiet, columns, duration, is_quiet, one_line, say, size
+from spillover.manifest import MANIFEST, Damaged, read_manifest
 from spillover.spec import walk
 from spillover.store import Artefact, Store, artefacts_in
 
@@ -37,7 +40,11 @@ GENERAL = """Make the study that a recipe describes: what is not there yet, and 
 where a stopped one was.
 
 RECIPE is one that comes with spillover, by its name, or a Python file with a function recipe(); its parameters become
-options: `spillover run RECIPE --help`. `spillover new recipe NAME --from RECIPE` writes a copy to edit."""
+options. `spillover new recipe NAME --from RECIPE` writes a copy to edit.
+
+\b
+  spillover run RECIPE --help
+  spillover run quickstart --data my.jsonl --tag first --plan"""
 RECIPE = option("recipe", Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a Python file.")])
 LISTED, TRAININGS = 400, 12  # artefacts that are listed one by one, and trainings that are looked into
 MARKS = {"there": "✓", "check": "?", "absent": " ", "damaged": "!"}
@@ -62,18 +69,26 @@ def run_with(words: Sequence[str], watch: bool = False) -> None:
     def run_recipe(**given: Any) -> None:
         ours = {option.name: given.pop(option.name) for option in RUN_OPTIONS}
         engine = _engine(ours["engine"], ours["address"], ours["task_cpus"], ours["task_gpus"])
-        with reading_as(reading_of(ours)), chat_as(chat_settings_of(ours)), sampled_as(sampler_of(ours)):
+        be_quiet(ours["quiet"] or is_quiet())
+        silent = contextlib.redirect_stderr(io.StringIO()) if is_quiet() else contextlib.nullcontext()
+        chat, sampler = chat_settings_of(ours), sampler_of(ours)
+        with reading_as(reading_of(ours)), chat_as(chat), sampled_as(sampler), silent:
             study = recipe.study(given)
+        store = Store(ours["store"].expanduser().absolute())
         if ours["plan"]:
-            show_plan(study, Store(ours["store"].expanduser().absolute()))
-        elif watch:
-            root = ours["store"].expanduser().absolute()
-            watch_study(study, root, ours["out"], lambda: make_study(study, root, ours["out"]))
+            show_plan(study, store)
+            return
+        if ours["tag"] is not None:
+            write_tag(store, ours["tag"], study)
+        out = ours["out"] or report_folder(study, ours["tag"])
+        if watch:
+            watch_study(study, store.root, out, lambda: make_study(study, store.root, out))
         else:
-            make_study(study, ours["store"], ours["out"], engine)
+            make_study(study, store.root, out, engine)
 
     options = [*(parameter.option() for parameter in recipe.parameters), *RUN_OPTIONS]
-    command_with(run_recipe, options, recipe.help)(words, prog_name=f"spillover run {name}")
+    example = f"Before anything is made: spillover run {name} --plan"
+    command_with(run_recipe, options, recipe.help, example)(words, prog_name=f"spillover run {name}")
 
 
 def make_study(study: Artefact, store: Path, out: Path, engine: Engine | None = None) -> None:
@@ -83,8 +98,9 @@ def make_study(study: Artefact, store: Path, out: Path, engine: Engine | None = 
     if rank():  # started by a launcher, to help with trainings
         follow()
         return
-    _check_out(out)
+    _check_out(out, study)
     opened = Store.open(store)
+    note_edited(study, opened)
     note_new_models(study)
     note_fitted(study)
     with shown() as listener:
@@ -101,7 +117,26 @@ def note_fitted(study: Artefact) -> None:
     """Say what a recipe changed for small data, before anything is made."""
     texts = dict.fromkeys(text for part in walk(study) if (text := getattr(part, "fitted", "")))
     if texts:
-        print(one_line(f"fitted to the size of the data: {'; '.join(texts)}"), file=sys.stderr)
+        say(f"fitted to the size of the data: {'; '.join(texts)}")
+
+
+def note_edited(study: Artefact, store: Store) -> None:
+    """Say which parts were edited since artefacts that are there were made with them: those are not made anew."""
+    counts = Counter(kind for artefact in artefacts_in(study) for kind in store.edited(artefact))
+    for kind, count in counts.items():
+        say(
+            f"note: the source of {kind} was edited since {count} artefact{'s' * (count > 1)} of this study "
+            f"{'were' if count > 1 else 'was'} made with it, and what is there is taken as it is: where the edit "
+            f"changes results, raise its version (version: ClassVar[int] = 2 in the class), and all is made anew"
+        )
+
+
+def report_folder(study: Artefact, tag: str | None = None) -> Path:
+    """Where a study's report goes if nobody says: `reports/TAG`, else `report`, or one of its own beside another's."""
+    if tag is not None:
+        return Path("reports") / tag
+    usual = Path("report")
+    return usual if _other_study(usual, study) is None else Path(f"report-{study.fingerprint[:8]}")
 
 
 def show_plan(study: Artefact, store: Store) -> None:
@@ -129,6 +164,7 @@ def show_plan(study: Artefact, store: Store) -> None:
     if len(steps) > LISTED:
         print(f"  {len(steps):,} artefacts; one by one where they are {LISTED} at most")
     note_fitted(study)
+    note_edited(study, store)
     if not todo:
         print(f"all {len(steps)} artefacts are there")
         return
@@ -257,8 +293,22 @@ def _recipe_place(words: Sequence[str]) -> int | None:
     return None
 
 
-def _check_out(out: Path) -> None:
+def _other_study(out: Path, study: Artefact) -> str | None:
+    """What the page that stands at `out` is of, where that is another study's; None where it is not."""
+    try:
+        manifest = read_manifest(out)
+    except Damaged:
+        return None
+    return None if manifest["fingerprint"] == study.fingerprint else one_line(str(manifest["summary"]))
+
+
+def _check_out(out: Path, study: Artefact) -> None:
     """Refuse, before anything is made, a place where the report cannot go or where other files would be lost."""
+    if (other := _other_study(out, study)) is not None:
+        raise ValueError(
+            f"--out {out} holds the page of another study ({other}): give another folder, or --tag NAME, which has one "
+            f"of its own"
+        )
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; the report is a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():

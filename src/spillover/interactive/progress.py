@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from spillover.engines.listener import ProgressListener
-from spillover.interactive.text import duration, one_line, say
+from spillover.interactive.text import duration, is_quiet, one_line, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -24,6 +24,9 @@ WAITING = "another process makes this one; waiting for it"
 @contextlib.contextmanager
 def shown() -> Iterator[ProgressListener]:
     """A `ProgressListener` that suits where the output goes, for the length of the block."""
+    if is_quiet():
+        yield ProgressListener()
+        return
     if not (sys.stderr.isatty() or in_notebook()):
         yield Lines()
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import shutil
 import sys
 from collections.abc import Collection, Sequence
 
@@ -31,9 +32,29 @@ def one_line(text: str) -> str:
     return plain(" ".join(text.split()))
 
 
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Whether notes and progress are left out from now on: what was asked for and errors are still printed."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether notes and progress are left out."""
+    return _quiet
+
+
+def width() -> int:
+    """Columns of the terminal; 80 where there is none."""
+    return max(40, shutil.get_terminal_size((80, 24)).columns)
+
+
 def say(text: str, indent: int = 0) -> None:
-    """Print a text on stderr, made harmless, on one line that begins with so many spaces."""
-    print(" " * indent + one_line(text), file=sys.stderr, flush=True)
+    """Print a text on stderr, made harmless, on one line that begins with so many spaces; nothing when quiet."""
+    if not _quiet:
+        print(" " * indent + one_line(text), file=sys.stderr, flush=True)
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
