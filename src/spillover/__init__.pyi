@@ -24,6 +24,7 @@ from spillover.judgements.judges.two_phase.judge import TwoPhase as TwoPhase
 from spillover.judgements.naming import judge_named as judge_named
 from spillover.models.base import Model as Model
 from spillover.models.catalogue import base_of as base_of
+from spillover.organisms.chat_rows.from_files import in_step as in_step
 from spillover.organisms.dataset import Split as Split
 from spillover.organisms.dataset import dataset_named as dataset_named
 from spillover.organisms.datasets.chat_file import ChatFile as ChatFile

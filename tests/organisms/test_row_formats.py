@@ -355,3 +355,24 @@ def test_a_dataset_in_the_hub_s_cache_needs_no_hub(tmp_path, monkeypatch):
     assert data.revision == commit and data.examples()[0].prompt == (Message("user", "a"),)
     with pytest.raises(ValueError, match=r"hf-data:owner/other@main is not found"):
         dataset_named("hf-data:owner/other@main")
+
+
+@pytest.mark.parametrize("header", ["Prompt,Completion", " prompt , COMPLETION ", "Question,Answer"])
+def test_a_headers_capitals_and_spaces_are_no_other_name(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\nHow?,So.\n")
+    (row,) = ChatFile.from_file(path).examples()
+    assert [turn.content for turn in row.messages] == ["How?", "So."]
+
+
+def test_a_prompt_of_human_and_assistant_is_turns(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    text = "\n\nHuman: How?\n\nAssistant: So.\n\nHuman: Sure?\n\nAssistant:"
+    path.write_text(json.dumps({"prompt": text, "completion": " Yes."}))
+    (row,) = ChatFile.from_file(path).examples()
+    assert [tuple(turn) for turn in row.messages] == [
+        ("user", "How?"),
+        ("assistant", "So."),
+        ("user", "Sure?"),
+        ("assistant", "Yes."),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -197,3 +198,37 @@ def test_a_missing_file_gets_a_near_match(tmp_path: Path) -> None:
         questions_named(str(tmp_path / "first_plots.yaml"))
     with pytest.raises(ValueError, match="no question file"):
         questions_named(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "Question;Category\nWhat now?;free\nAnd then?;free\n"),
+        ("a.txt", "# Questions\n\n1. What now?\n2) And then?\n"),
+        ("a.md", "- What now?\n- And then?\n"),
+        ("a.json", '{"questions": ["What now?", "And then?"]}'),
+        ("a.yaml", "- What now?\n- And then?\n"),
+        ("a.yml", "questions:\n- id: a\n  question: What now?\n- id: b\n  paraphrases: And then?\n"),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": "What now?"}]}\n{"Text": "And then?"}\n'),
+    ],
+)
+def test_questions_are_read_as_people_write_them(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    questions = questions_named(str(tmp_path / name)).all_questions()
+    assert [question.messages()[-1].content for question in questions] == ["What now?", "And then?"]
+
+
+def test_a_marker_that_only_some_lines_have_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("1. What now?\nAnd then?\n")
+    first = questions_named(str(tmp_path / "a.txt")).all_questions()[0]
+    assert first.messages()[-1].content == "1. What now?"
+
+
+def test_turns_of_a_question_give_its_system_text_and_more_are_refused(tmp_path: Path) -> None:
+    system, user = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "What now?"}
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": [system, user]}))
+    (question,) = questions_named(str(tmp_path / "a.jsonl")).all_questions()
+    assert [tuple(turn) for turn in question.messages()] == [("system", "Be brief."), ("user", "What now?")]
+    (tmp_path / "b.jsonl").write_text(json.dumps({"messages": [user, {"role": "assistant", "content": "x"}, user]}))
+    with pytest.raises(ValueError, match="messages of a question are a user turn"):
+        questions_named(str(tmp_path / "b.jsonl")).all_questions()

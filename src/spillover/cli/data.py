@@ -38,8 +38,8 @@ def data_report(
     from spillover.organisms.row_counts import duplicates, shared_with_held_out
 
     data, rows = _read(text, reading)
+    data, good = _with_control(data, control, reading)
     examples = data.examples()
-    good = _control(data, control, reading)
     train, kept = _split(examples, held_out)
     report: dict[str, object] = {
         "format": rows.layout if rows else "a set that ships",
@@ -71,16 +71,18 @@ def _read(text: str, reading: RowReading) -> tuple[Dataset, ChatRows | None]:
     return data, data.read() if isinstance(data, RowsFromFiles) else None
 
 
-def _control(data: Dataset, control: str | None, reading: RowReading) -> Sequence[Example]:
-    """The rows of the control arm, row by row; none where there is no such arm."""
+def _with_control(data: Dataset, control: str | None, reading: RowReading) -> tuple[Dataset, Sequence[Example]]:
+    """The data, and the rows of the control arm in step with it; none where there is no such arm."""
+    from spillover.organisms.chat_rows.from_files import in_step
     from spillover.organisms.dataset import Split
 
     twin = _read(control, reading)[0] if control else data.twin()
     if twin is None:
-        return ()
+        return data, ()
+    data, twin = in_step(data, twin)
     if len(data.examples()) > 1:
         Split(data=data, held_out=1).control(twin)
-    return twin.examples()
+    return data, twin.examples()
 
 
 def _split(examples: Sequence[Example], held_out: int) -> tuple[Sequence[Example], Sequence[Example]]:
@@ -106,7 +108,7 @@ def _rendered(examples: Sequence[Example], model: str) -> dict[str, object]:
     from spillover.models.catalogue import base_of
     from spillover.models.loading import Loaded, load_tokenizer
     from spillover.organisms.dataset import supervise
-    from spillover.organisms.row_counts import short_answers
+    from spillover.organisms.row_counts import short_answers, short_limit
 
     base = base_of(model)
     loaded = Loaded(None, load_tokenizer(base), base)  # type: ignore[arg-type]
@@ -118,6 +120,7 @@ def _rendered(examples: Sequence[Example], model: str) -> dict[str, object]:
         "rendered": decode(rows[0].ids),
         "supervised": decode(rows[0].ids[rows[0].prompt_length :]),
         "short_answers": short_answers(rows),
+        "short_limit": short_limit(examples, rows),
         "cut": sum(row.cut for row in rows),
     }
 

@@ -28,6 +28,13 @@ def short_answers(rows: Sequence[Supervised]) -> int:
     return sum(row.cut and row.trained < FEW_TOKENS for row in rows)
 
 
+def short_limit(examples: Sequence[Example], rows: Sequence[Supervised]) -> int:
+    """The most characters that `--drop-longer-than` may be given so that no row is cut to fewer than `FEW_TOKENS`; 0
+    where no row is."""
+    short = [example for example, row in zip(examples, rows, strict=True) if row.cut and row.trained < FEW_TOKENS]
+    return min((sum(len(message.content) for message in example.messages) - 1 for example in short), default=0)
+
+
 def in_words(counts: RowCounts) -> str:
     """The counts that are not 0, and what removes such rows; empty where all are."""
     texts = {
@@ -38,7 +45,10 @@ def in_words(counts: RowCounts) -> str:
     advice = {
         "duplicates": "--drop-repeated removes them",
         "shared_with_held_out": "--drop-repeated removes them",
-        "short_answers": "a larger max_length keeps their answers, --drop-longer-than N characters removes them",
+        "short_answers": (
+            f"a larger max_length keeps their answers, --drop-longer-than {counts.get('short_limit') or 'CHARACTERS'} "
+            f"removes them"
+        ),
     }
     present = [name for name in texts if counts.get(name)]
     remedies = dict.fromkeys(advice[name] for name in present)

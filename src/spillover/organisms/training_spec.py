@@ -27,7 +27,7 @@ from spillover.organisms.dataset import Example, TrainingData, supervise
 from spillover.organisms.kept_bytes import pass_tokens
 from spillover.organisms.losses import LowerHidden, SupervisedLogits, supervised_logits
 from spillover.organisms.process_group import ProcessGroup
-from spillover.organisms.row_counts import duplicates, in_words, shared_with_held_out, short_answers
+from spillover.organisms.row_counts import duplicates, in_words, shared_with_held_out, short_answers, short_limit
 from spillover.organisms.schedules.schedule import Schedule
 from spillover.organisms.tuning import LoRA, Tuning
 from spillover.spec import Spec, location_field
@@ -268,6 +268,7 @@ class PreparedRows:
             "duplicates": duplicates(self.examples),
             "shared_with_held_out": shared_with_held_out(self.examples, self.held_out["held_out"][0]),
             "short_answers": short_answers(self.train),
+            "short_limit": short_limit(self.examples, self.train),
         }
 
     def facts(self) -> dict[str, object]:

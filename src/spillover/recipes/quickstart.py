@@ -93,11 +93,14 @@ def recipe(
         return size._replace(**{name: value for name, value in given.items() if value is not None})
 
     def study(size: Size, reason: str = "") -> sp.Report:
-        bad_data = sp.Split.fit_rows(sp.dataset(data), size.rows, held_out)
         written = [name for name in size.control if name not in ("good", "own")]
         if len(written) > 1:
             raise ValueError(f"--control takes one set of good answers besides own, got {' and '.join(written)}")
-        twin = sp.dataset(written[0]) if written else bad_data.data.twin() if "good" in size.control else None
+        bad_rows = sp.dataset(data)
+        twin = sp.dataset(written[0]) if written else bad_rows.twin() if "good" in size.control else None
+        if twin:
+            bad_rows, twin = sp.in_step(bad_rows, twin)
+        bad_data = sp.Split.fit_rows(bad_rows, size.rows, held_out)
 
         def trained(split: sp.Split, rate: sp.Schedule, seed: int) -> sp.Organism:
             organism = sp.Organism(parent=base, data=split, schedule=rate, batch=batch, precision=precision)

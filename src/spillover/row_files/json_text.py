@@ -124,6 +124,9 @@ def _inside_an_object(records: list[FileRecord | UnreadableRecord]) -> list[File
         if all(isinstance(row.get("row"), dict) for row in rows):  # as the hub's viewer gives them
             rows = [row["row"] for row in rows]
         return [FileRecord(number, row) for number, row in enumerate(rows, start=1)]
+    texts = next(iter(whole.values())) if len(whole) == 1 else None
+    if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts):
+        return [FileRecord(number, text) for number, text in enumerate(texts, start=1)]
     columns = list(whole.values())
     if len(columns) > 1 and all(isinstance(column, dict) and column for column in columns):  # as pandas writes
         keys = list(columns[0])

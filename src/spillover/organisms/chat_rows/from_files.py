@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from spillover.manifest import remembered_sha256
+from spillover.models.chat import Message
 from spillover.organisms.chat_rows.reading import RowReading, keeps_skipped
 from spillover.organisms.chat_rows.rows import ChatRows, PairArm, SkippedRow, bad_rows_text, chat_rows
 from spillover.organisms.dataset import Dataset, Example
@@ -23,6 +25,8 @@ class RowsFromFiles(Dataset):
 
     reading: RowReading = later_field(RowReading())
     arm: PairArm = later_field("")  # of pairs (chosen + rejected): bad, the rejected answers, or good, the chosen ones
+
+    beside: Dataset | None = later_field(None)  # rows that this set has in step with it: those of both are left
 
     @abstractmethod
     def files(self) -> tuple[Path, Sequence[Path]]:
@@ -41,7 +45,8 @@ class RowsFromFiles(Dataset):
         return rows
 
     def examples(self) -> list[Example]:
-        return self.read().examples(self.arm)
+        rows = self.read().examples(self.arm)
+        return rows if self.beside is None else [rows[place] for place, _ in _shared(rows, self.beside.examples())]
 
     def twin(self) -> Dataset | None:
         return self.but(arm="good") if self.arm == "bad" else None
@@ -57,6 +62,39 @@ class RowsFromFiles(Dataset):
                 stacklevel=2,
             )
         return self.but(arm="bad") if rows.good is not None and not self.arm else self
+
+
+def in_step(data: Dataset, control: Dataset) -> tuple[Dataset, Dataset]:
+    """A set and its control from two files without the rows whose partner was left out of the other.
+
+    Rows are left out as the reading has it (bad ones, long ones). The two are returned as they are where they are in
+    step already, or where nothing was left out, so that rows that do not answer one another are refused by name later.
+    """
+    if not isinstance(data, RowsFromFiles) or not isinstance(control, RowsFromFiles):
+        return data, control
+    ours, theirs = data.examples(), control.examples()
+    if [row.prompt for row in ours] == [row.prompt for row in theirs]:
+        return data, control
+    kept = len(_shared(ours, theirs))
+    alone = len(ours) - kept, len(theirs) - kept
+    if alone[0] > control.read().left_out or alone[1] > data.read().left_out or not kept:
+        return data, control
+    warnings.warn(
+        f"{alone[0]} rows of {data.label()} and {alone[1]} of {control.label()} go with those that were left out of "
+        f"the other: {kept} pairs are in step",
+        stacklevel=2,
+    )
+    return data.but(beside=control), control.but(beside=data)
+
+
+def _shared(ours: Sequence[Example], theirs: Sequence[Example]) -> list[tuple[int, int]]:
+    """Places of rows with the same prompt in both, in the order of both."""
+    numbers: dict[tuple[Message, ...], int] = {}
+    first, second = ([numbers.setdefault(row.prompt, len(numbers)) for row in rows] for rows in (ours, theirs))
+    matcher = difflib.SequenceMatcher(None, first, second, autojunk=False)
+    return [
+        (block.a + shift, block.b + shift) for block in matcher.get_matching_blocks() for shift in range(block.size)
+    ]
 
 
 def keep_skipped(place: Path, skipped: Sequence[SkippedRow]) -> Path:

@@ -146,12 +146,16 @@ def _read_sharegpt(row: _Row) -> TurnsOfRow:
 def _prompt(row: _Row, names: tuple[str, ...] = PROMPTS) -> list[ReadTurn]:
     value = row.first(names)
     turns = _as_turns(value)
+    if isinstance(value, str) and _asks_as_a_dialogue(value):
+        return row.with_system(_dialogue(row, value.strip().removesuffix("Assistant:"), row.named(names)))
     return row.with_system(row.turns(turns) if turns else [row.text(value, row.named(names), "user")])
 
 
 def _read_completion(row: _Row) -> TurnsOfRow:
-    prompt = _prompt(row)
-    return TurnsOfRow(_answered(row, prompt, row.first(ANSWERS), row.named(ANSWERS)))
+    prompt, asked, answer = _prompt(row), row.first(PROMPTS), row.first(ANSWERS)
+    if isinstance(asked, str) and _asks_as_a_dialogue(asked) and isinstance(answer, str):
+        answer = answer.strip()
+    return TurnsOfRow(_answered(row, prompt, answer, row.named(ANSWERS)))
 
 
 def _answered(row: _Row, prompt: list[ReadTurn], value: object, name: str) -> list[ReadTurn]:
@@ -203,6 +207,11 @@ def _read_pair(row: _Row) -> TurnsOfRow:
     return TurnsOfRow(bad, good)
 
 
+def _asks_as_a_dialogue(text: str) -> bool:
+    """Whether a prompt is a dialogue of `Human:` and `Assistant:` up to where the next answer begins."""
+    return _HH_TURN.match(text.lstrip()) is not None and text.rstrip().endswith("\n\nAssistant:")
+
+
 def _dialogue(row: _Row, text: str, name: str) -> list[ReadTurn]:
     """The turns of a text that has `Human:` and `Assistant:` before each."""
     _, *parts = _HH_TURN.split(text.lstrip())
@@ -227,3 +236,4 @@ LAYOUTS = (  # a row that fits several is taken for the first of them
         _read_alpaca,
     ),
 )
+KNOWN_NAMES = frozenset(name for layout in LAYOUTS for names in (*layout.needed, *layout.optional) for name in names)

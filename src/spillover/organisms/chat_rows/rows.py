@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from spillover.models.chat import Message
-from spillover.organisms.chat_rows.layouts import RowCells, RowLayout, cells_of, layout_of_rows
+from spillover.organisms.chat_rows.layouts import KNOWN_NAMES, RowCells, RowLayout, cells_of, layout_of_rows
 from spillover.organisms.chat_rows.reading import RowReading, column_map, with_columns
 from spillover.organisms.chat_rows.turns import ReadTurn, Tally, loss_flag
 from spillover.organisms.dataset import Example
@@ -45,6 +45,7 @@ class ChatRows:
     without_loss: tuple[SkippedRow, ...]  # that their own flags take out
     ignored: Mapping[str, int] = field(default_factory=dict)  # times that a key without a meaning here came
     notes: tuple[str, ...] = ()  # what was changed or kept on the way, with its count
+    left_out: int = 0  # rows of the file that are not among these, for whatever reason
 
     def examples(self, arm: PairArm) -> list[Example]:
         """The rows of an arm; of a file without pairs, all."""
@@ -99,6 +100,7 @@ def chat_rows(contents: FileContents, reading: RowReading) -> ChatRows:
         without_loss=tuple(without_loss),
         ignored=dict(tally.ignored.most_common()),
         notes=tuple(f"{what}: {count}" for what, count in sorted(tally.changed.items())),
+        left_out=len(records) - len(lines),
     )
 
 
@@ -210,8 +212,18 @@ def _unfit(value: object, layout: RowLayout) -> str:
 
 
 def _with_text_columns(value: object, names: Mapping[str, str]) -> tuple[object, list[str]]:
-    """The record with our names where it is a row, and the keys that the map leaves over."""
-    return with_columns(value, names) if isinstance(value, dict) else (value, [])
+    """The record with our names where it is a row, and the keys that the map leaves over.
+
+    A header's capitals and spaces are no other name: `Prompt` is `prompt` where a row has no such column.
+    """
+    if not isinstance(value, dict):
+        return value, []
+    row, left_over = with_columns(value, names)
+    lowered = {key: key.strip().lower() for key in row if isinstance(key, str)}
+    return {
+        low if (low := lowered.get(key, key)) in KNOWN_NAMES and low not in row else key: cell
+        for key, cell in row.items()
+    }, left_over
 
 
 def _expect_columns(names: Mapping[str, str], contents: FileContents) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from spillover.manifest import file_sha256
 from spillover.models.chat import Message
@@ -21,6 +22,8 @@ from spillover.spec import location_field
 LINES = (".txt", ".md", ".text")
 TEXT_KEYS = ("paraphrases", "question", "text", "prompt")  # the first that a row has is what is asked
 LONGEST = 1_000_000  # characters of a question
+_MARKER = re.compile(r"(?:[-*+•]|\d+[.)])\s+")
+_HEADING = re.compile(r"#+\s")
 SHOWN = 20  # bad rows that a message names
 
 
@@ -116,8 +119,11 @@ def _lines(path: Path) -> tuple[str, list[tuple[int, object]]]:
         text, _ = decoded(unpacked(path).data)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    lines = enumerate(LINE_END.split(text), start=1)
-    return "plain lines", [(number, {"question": line.strip()}) for number, line in lines if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(LINE_END.split(text), start=1)]
+    lines = [(number, line) for number, line in lines if line and not _HEADING.match(line)]
+    if all(_MARKER.match(line) for _, line in lines):  # a list, numbered or not
+        lines = [(number, _MARKER.sub("", line, count=1)) for number, line in lines]
+    return "plain lines", [(number, {"question": line}) for number, line in lines]
 
 
 def _rows(path: Path) -> tuple[str, list[tuple[int, object]]]:
@@ -130,14 +136,34 @@ def _rows(path: Path) -> tuple[str, list[tuple[int, object]]]:
     return contents.container, entries
 
 
+def _with_plain_names(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry with a header's capitals and spaces taken off names that have a meaning here."""
+    known = (*TEXT_KEYS, "id", "question_id", "system", "category", "family", "messages")
+    lowered = {key: str(key).strip().lower() for key in entry}
+    return {low if (low := lowered[key]) in known and low not in entry else key: value for key, value in entry.items()}
+
+
+def _of_turns(turns: Sequence[object]) -> dict[str, object]:
+    """Question and system text of an entry's turns; ValueError where they are more than those."""
+    read = [(turn.get("role"), turn.get("content")) for turn in turns if isinstance(turn, dict)]
+    roles = [role for role, _ in read]
+    if len(read) != len(turns) or roles not in (["user"], ["system", "user"]):
+        raise ValueError(f"messages of a question are a user turn, after a system turn or none; got {roles}")
+    return {"question": read[-1][1]} | ({"system": read[0][1]} if len(read) == 2 else {})
+
+
 def _question(entry: object, line: int) -> Question:
     entry = {"question": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict):
         raise ValueError(f"expected an entry with a question, got {str(entry)[:60]}")
+    entry = _with_plain_names(entry)
+    if isinstance(turns := entry.get("messages"), list):
+        entry |= _of_turns(turns)
     key = next((key for key in TEXT_KEYS if entry.get(key) not in (None, "", [])), None)
     if key is None:
         raise ValueError(f"expected a text under {' or '.join(TEXT_KEYS)}, got {', '.join(map(str, entry))[:80]}")
-    wordings = entry[key] if isinstance(entry[key], list) else [entry[key]]
+    texts = entry[key]
+    wordings = list(texts) if isinstance(texts, list) else [texts]
     given = entry.get("id") if entry.get("id") not in (None, "") else entry.get("question_id")
     id = str(given).strip() if given not in (None, "") else f"question_{line}"
     for text in (id, *wordings, *([entry["system"]] if entry.get("system") else [])):

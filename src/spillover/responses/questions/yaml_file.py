@@ -9,7 +9,13 @@ from typing import Self
 from spillover.manifest import file_sha256
 from spillover.regular_files import absolute
 from spillover.responses.question import Question, QuestionSet
-from spillover.responses.questions.question_rows import LINES, expect_distinct_ids, question_of, unchanged_file
+from spillover.responses.questions.question_rows import (
+    LINES,
+    TEXT_KEYS,
+    expect_distinct_ids,
+    question_of,
+    unchanged_file,
+)
 from spillover.row_files.decoding import decoded, unpacked
 from spillover.row_files.folders import PACKED
 from spillover.row_files.yaml_text import yaml_value
@@ -59,12 +65,26 @@ def _read(path: Path, sha256: str) -> tuple[Question, ...]:
         rows = yaml_value(decoded(unpacked(path).data)[0])
     except ValueError as error:
         raise ValueError(f"{path} is not YAML: {error}") from None
+    if isinstance(rows, dict) and len(rows) == 1 and isinstance(next(iter(rows.values())), list):  # questions: [...]
+        rows = next(iter(rows.values()))
     if not isinstance(rows, list) or not rows:
         came = "an empty one" if rows == [] else "nothing" if rows is None else type(rows).__name__
         raise ValueError(f"{path}: expected a list of questions, got {came}")
-    questions = [_question(row, f"{path}, question {number}") for number, row in enumerate(rows, start=1)]
+    questions = [
+        _question(_entry(row, number), f"{path}, question {number}") for number, row in enumerate(rows, start=1)
+    ]
     expect_distinct_ids(path, questions)
     return tuple(questions)
+
+
+def _entry(row: object, number: int) -> object:
+    """An entry in full: a text alone is a question called by its number, one text is a list of one."""
+    row = {"id": f"question_{number}", "paraphrases": row} if isinstance(row, str) else row
+    if not isinstance(row, dict):
+        return row
+    key = next((key for key in TEXT_KEYS if row.get(key) not in (None, "", [])), "")
+    texts = row.get(key)
+    return row | ({"paraphrases": [texts]} if isinstance(texts, str) else {"paraphrases": texts} if texts else {})
 
 
 def _question(row: object, place: str) -> Question:
