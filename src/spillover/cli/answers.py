@@ -20,7 +20,7 @@ LONGEST = 1200  # characters of a text that are shown
 
 
 @dataclass(frozen=True)
-class ShownAnswer:
+class AnswerAsRead:
     """An answer with whatever it was given for it."""
 
     model: str
@@ -84,11 +84,11 @@ def _means(artefact: Judgements | Responses, asked: Responses, text: str) -> boo
     return len(text) >= 4 and any(name.startswith(text.lower()) for name in prints)
 
 
-def _answers(asked: Responses, store: StudyStore) -> list[ShownAnswer]:
+def _answers(asked: Responses, store: StudyStore) -> list[AnswerAsRead]:
     return [_shown(row, None, {}, None) for row in read_table(store.path(asked) / "responses.parquet").to_pylist()]
 
 
-def _scored_answers(scored: Judgements, store: StudyStore) -> list[ShownAnswer]:
+def _scored_answers(scored: Judgements, store: StudyStore) -> list[AnswerAsRead]:
     rows = read_table(store.path(scored) / "judgements.parquet").to_pylist()
     scores: dict[tuple[str, int], dict[str, float | None]] = {}
     reasons: dict[tuple[str, int], str] = {}
@@ -105,14 +105,14 @@ def _scored_answers(scored: Judgements, store: StudyStore) -> list[ShownAnswer]:
     ]
 
 
-def _shown(row: Mapping, judge: str | None, scores: Mapping[str, float | None], missing: str | None) -> ShownAnswer:
-    return ShownAnswer(
+def _shown(row: Mapping, judge: str | None, scores: Mapping[str, float | None], missing: str | None) -> AnswerAsRead:
+    return AnswerAsRead(
         *(row["model"], row["step"], row["questions"], row["question_id"], row["sample"], row["prompt"], row["answer"]),
         *(row.get("thought"), judge, scores, missing),
     )
 
 
-def _worst(answers: list[ShownAnswer], metric: str, count: int) -> list[ShownAnswer]:
+def _worst(answers: list[AnswerAsRead], metric: str, count: int) -> list[AnswerAsRead]:
     """The answers with the lowest scores; those without one are left out."""
     metrics = sorted({name for answer in answers for name in answer.scores})
     if metric not in metrics:
@@ -121,7 +121,7 @@ def _worst(answers: list[ShownAnswer], metric: str, count: int) -> list[ShownAns
     return sorted(scored, key=lambda answer: answer.scores[metric] or 0.0)[:count]
 
 
-def _in_words(answer: ShownAnswer) -> str:
+def _in_words(answer: AnswerAsRead) -> str:
     scores = ", ".join(f"{name} {'-' if score is None else f'{score:.0f}'}" for name, score in answer.scores.items())
     step = "" if answer.step is None else f", step {answer.step}"
     head = f"{answer.model}{step} · {answer.question_id} #{answer.sample}"

@@ -53,6 +53,9 @@ def watch(context: typer.Context) -> None:
     """Write the page of a study every 30 seconds while spillover run makes it, in another terminal or on another node.
 
     The same words as those of spillover run: its recipe, options and store. Makes nothing.
+
+    \b
+      spillover watch quickstart --data my.jsonl --store store
     """
     run_with(context.args, watch=True)
 
@@ -291,13 +294,17 @@ def reproduce(
 def report_page(
     first: Annotated[str, typer.Argument(help="A study: a fingerprint in the store, or a folder of its report.")],
     second: Annotated[str | None, typer.Argument(help="Another, to be held against it.")] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the page.")] = Path("report"),
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the page; else report, or one beside.")] = None,
     store: StoreOption = STORE,
 ) -> None:
     """Write a study's page anew, or two studies' paired by question, with a test.
 
     Of two: each arm and each contrast of arms (bad minus good, ...), the second less the first, over the questions that
     both asked.
+
+    \b
+      spillover report 01d4089a --out page
+      spillover report reports/first reports/second --out compared
     """
     from spillover.cli.reports import make_report
 

@@ -11,7 +11,11 @@ from spillover.cli import listing
 from spillover.cli.errors import clear_errors
 from spillover.cli.options import STORE, StoreOption
 
-export = typer.Typer(help="Write what lies in a store for other tools.", no_args_is_help=True, rich_markup_mode=None)
+export = typer.Typer(
+    help="Write what lies in a store for other tools.\n\n\b\n  spillover export hf 01d4089a --out folder",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 FINGERPRINT = typer.Argument(help="A fingerprint in the store, or the first digits of it: spillover ls.")
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spillover.analyses.effect import Effect
 
 
-def make_report(first: str, second: str | None, root: Path, out: Path) -> None:
+def make_report(first: str, second: str | None, root: Path, out: Path | None) -> None:
     """Copy the page of a study to `out`; of two, make the page that pairs them by question."""
     from spillover.analyses.comparison import Comparison
     from spillover.report.report import Report

@@ -78,7 +78,7 @@ def run_with(words: Sequence[str], watch: bool = False) -> None:
         if ours["plan"]:
             show_plan(study, store)
             return
-        if ours["tag"] is not None:
+        if ours["tag"] is not None and not watch:
             write_tag(store, ours["tag"], study)
         out = ours["out"] or report_folder(study, ours["tag"])
         if watch:
@@ -91,13 +91,17 @@ def run_with(words: Sequence[str], watch: bool = False) -> None:
     command_with(run_recipe, options, recipe.help, example)(words, prog_name=f"spillover run {name}")
 
 
-def make_study(study: Artefact, store: Path, out: Path, engine: Engine | None = None) -> None:
-    """Make the study in the store, in this process if no engine is given; copy its folder to `out` and print where."""
+def make_study(study: Artefact, store: Path, out: Path | None, engine: Engine | None = None) -> None:
+    """Make the study in the store, in this process if no engine is given; copy its folder to `out` and print where.
+
+    out: None: `report`, or a folder of its own beside another study's.
+    """
     from spillover.organisms.process_group import dismiss, follow, rank
 
     if rank():  # started by a launcher, to help with trainings
         follow()
         return
+    out = out or report_folder(study)
     _check_out(out, study)
     opened = Store.open(store)
     note_edited(study, opened)
