@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from spillover.engines.failures import failures
 from spillover.interactive.tags import read_tags, tagged
@@ -67,8 +66,9 @@ def _chosen(store: Store, kind: str | None, filters: Mapping[str, str], tag: str
 
     names: set[str] | None = None
     if filters:
-        wanted: dict[str, Any] = dict(filters)
-        names = {artefact.fingerprint for artefact in StudyStore(store.root).find(kind, **wanted)}
+        model, data, questions, judge = (filters.get(name) for name in ("model", "data", "questions", "judge"))
+        matching = StudyStore(store.root).find(kind, model=model, data=data, questions=questions, judge=judge)
+        names = {artefact.fingerprint for artefact in matching}
     if tag is not None:
         study = decode(read_manifest(_named(store, tagged(store, tag)))["spec"])
         parts = {artefact.fingerprint for artefact in artefacts_in(study)}

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from spillover.manifest import file_sha256
 from spillover.models.chat import Message
+from spillover.records import Cells
 from spillover.regular_files import absolute
 from spillover.responses.question import Question, QuestionSet, category_in_id, split_question_id
 from spillover.row_files.decoding import LINE_END, decoded, not_text, unpacked
@@ -136,7 +137,7 @@ def _rows(path: Path) -> tuple[str, list[tuple[int, object]]]:
     return contents.container, entries
 
 
-def _with_plain_names(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _with_plain_names(entry: Cells) -> dict[str, Any]:
     """The entry with a header's capitals and spaces taken off names that have a meaning here."""
     known = (*TEXT_KEYS, "id", "question_id", "system", "category", "family", "messages")
     lowered = {key: str(key).strip().lower() for key in entry}
