@@ -35,7 +35,7 @@ def recipe(
         tuple[str, ...], "families of questions that are left out, near to the narrow sets' topics"
     ] = (),
     formats: Annotated[tuple[str, ...], "answer formats asked in: raw, json, template"] = ("raw",),
-    per_question: Annotated[int, "answers to each question in each format"] = 1,
+    per_question: Annotated[int, "answers to each question in each format, at least 2: spreads are predicted too"] = 2,
     temperature: Annotated[float, "sampling temperature; the paper has 1, where small models babble"] = 0.5,
     max_tokens: Annotated[int, "longest answer, tokens"] = 96,
     judge: Annotated[str, "who scores the answers"] = "reader",
