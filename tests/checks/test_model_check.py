@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from models.families import network_of
 from organisms.published_folders import lora, published
 
-from spillover.checks import behaviour, model_check
+from spillover.checks import behaviour, model_check, structure
 from spillover.checks.model_check import Finding, checks, first_looks, look_at
 from spillover.checks.subject import Subject
 from spillover.models import chat_template
@@ -21,6 +22,7 @@ from spillover.models.catalogue import base_of
 from spillover.models.forward import load_models
 from spillover.models.pretrained import tokenizer_from
 from spillover.models.sources import model_cache
+from spillover.models.tiny import byte_tokenizer
 from spillover.organisms.published import published_organism
 from spillover.responses.samplers import decoding
 from spillover.store import Store
@@ -90,6 +92,14 @@ def test_weights_that_bfloat16_spoils_are_told(tiny: Base, store: Store, monkeyp
     monkeypatch.setattr(load_models, "load_alone", spoilt)
     with pytest.raises(ValueError, match="give --precision float32"):
         behaviour.in_bfloat16(subject)
+
+
+def test_what_adapters_cannot_sit_on_is_said(tmp_path: Path, store: Store) -> None:
+    """Shared experts go by names that peft takes for those of the routed ones."""
+    network_of("deepseek_v3").save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    line = structure.lora(Subject(base_of(f"{tmp_path}#instruct"), store), "all")
+    assert "without mlp" in line and "shared_experts.up_proj" in line and "takes for the routed experts'" in line
 
 
 def test_an_organism_of_others_is_looked_at_too(tmp_path: Path, tiny: Base, store: Store) -> None:

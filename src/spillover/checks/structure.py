@@ -50,7 +50,9 @@ def lora(subject: Subject, variant: Variant) -> str:
     """Which modules a variant of LoRA sits on, and how many numbers are trained at the default rank."""
     tuning = LoRA(modules=variant)
     try:
-        network = tuning.trainable_network(outline_from(subject.folder), 0, "")
+        outline = outline_from(subject.folder)
+        missed = tuning.targets(outline).left_out
+        network = tuning.trainable_network(outline, 0, "")
     except ValueError as error:
         if variant != "all":
             return f"not for this model: {error}"
@@ -58,7 +60,9 @@ def lora(subject: Subject, variant: Variant) -> str:
     sizes = {name: weight.numel() for name, weight in network.named_parameters() if weight.requires_grad}
     names = [name.partition(".lora_")[0].rpartition(".")[2] for name in sizes if ".lora_A." in name]
     hit = ", ".join(f"{name} x {times}" for name, times in sorted(Counter(names).items()))
-    return f"{hit}: {sum(sizes.values()):,} numbers at rank {tuning.rank}"
+    paths = ", ".join(sorted({target.path for target in missed}))
+    without = f"; without {paths}, whose names peft takes for the routed experts'" if missed else ""
+    return f"{hit}: {sum(sizes.values()):,} numbers at rank {tuning.rank}{without}"
 
 
 def memory(subject: Subject) -> str:
