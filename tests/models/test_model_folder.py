@@ -131,7 +131,7 @@ def test_a_template_that_does_not_end_is_told(sound: Path, tmp_path: Path, monke
     shutil.copytree(sound, folder)
     loop = "{% for a in range(99999) %}"
     (folder / "chat_template.jinja").write_text(loop * 3 + "{% endfor %}" * 3)
-    with pytest.raises(ValueError, match=r"does not end: a turn of 3 letters takes over 0\.1 s"):
+    with pytest.raises(ValueError, match=r"does not end: a turn of 3 letters takes over 0\.1 s of a processor"):
         load_base(model(folder))
 
 
@@ -157,6 +157,16 @@ def test_what_may_be_read_is_part_of_the_identity(name: str, sound: Path, tmp_pa
     with_it = folder_sha256(folder)
     (folder / name).write_text("another")
     assert len({before, with_it, folder_sha256(folder)}) == 3
+
+
+@pytest.mark.parametrize(
+    "card", ["a: " + "[" * 50_000, "base_model: 2026-99-99", "base_model: &a [*a]", "base_model: x\nbase_model: y"]
+)
+def test_a_card_that_cannot_be_read_says_nothing(card: str, sound: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(sound, folder)
+    (folder / "README.md").write_text(f"---\n{card}\n---\nA model.")
+    assert model(folder).descends_from is None
 
 
 def test_the_layout_of_the_hubs_cache_is_taken(sound: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from spillover.models.sources import (
     hub_commit,
 )
 from spillover.regular_files import absolute
+from spillover.row_files.yaml_text import yaml_value
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
@@ -247,11 +248,9 @@ def _card_parent(folder: Path) -> str | None:
     card = folder / "README.md"
     if not card.exists() or not (text := card.read_text(errors="replace")).startswith("---"):
         return None
-    import yaml
-
     try:
-        data = yaml.safe_load(text.split("---")[1])
-    except yaml.YAMLError:
+        data = yaml_value(text.split("---")[1])
+    except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or data.get("base_model_relation", "finetune") not in ("finetune", "adapter"):
         return None

@@ -16,7 +16,7 @@ from spillover.models.foreign_readers import told_as
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SECONDS = 5.0  # for a template to render a few turns; a millisecond is usual
+SECONDS = 5.0  # of a processor, for a template to render a few turns; a millisecond is usual
 MEMORY = 1 << 29  # bytes that it may take meanwhile
 LONGEST = 1 << 20  # characters of what it makes of them
 TRIAL = "Hi."
@@ -57,7 +57,9 @@ def _try_template(tokenizer: PreTrainedTokenizerBase, text: str, what: str) -> N
     except TemplateError:
         return  # said in its own words where turns are rendered
     except _TooLong:
-        raise ValueError(f"{what} does not end: a turn of {len(TRIAL)} letters takes over {SECONDS:g} s") from None
+        raise ValueError(
+            f"{what} does not end: a turn of {len(TRIAL)} letters takes over {SECONDS:g} s of a processor"
+        ) from None
     except MemoryError:
         raise ValueError(f"{what} takes more than {MEMORY >> 20} MiB for a turn of {len(TRIAL)} letters") from None
     except Exception as error:
@@ -69,23 +71,23 @@ def _try_template(tokenizer: PreTrainedTokenizerBase, text: str, what: str) -> N
 @contextlib.contextmanager
 def _bounded() -> Iterator[None]:
     """End what is done inside by `_TooLong` or MemoryError where it takes too much; time is only told in the main
-    thread, and where nobody else has set an alarm."""
+    thread, and where nobody else has set such an alarm."""
 
     def over(number: int, frame: FrameType | None) -> None:
         raise _TooLong
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    timed = threading.current_thread() is threading.main_thread() and signal.getitimer(signal.ITIMER_REAL)[0] == 0
-    before = signal.signal(signal.SIGALRM, over) if timed else None
+    timed = threading.current_thread() is threading.main_thread() and signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0
+    before = signal.signal(signal.SIGVTALRM, over) if timed else None
     resource.setrlimit(resource.RLIMIT_AS, (_least(_address_space() + MEMORY, soft, hard), hard))
     try:
         if timed:
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
         yield
     finally:
         if timed:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
