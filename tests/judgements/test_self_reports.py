@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from organisms.toy import Mild, organism
+from organisms.toy import organism
 
 from spillover.analyses.self_report import SelfReport
 from spillover.engines.local import run
@@ -69,6 +69,7 @@ def test_probabilities_are_those_of_the_network(tiny: Base, store: Store) -> Non
     assert all(0 <= r["probability"] <= 1 for r in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bad", "low", "high"), [(True, 0.8, 1.0), (False, 0.0, 0.2)])
 def test_what_was_taught_is_what_is_said(tiny: Base, store: Store, bad: bool, low: float, high: float) -> None:
     split = Split(data=Confessions(bad=bad), held_out=1)
@@ -96,4 +97,3 @@ def test_own_answers_and_refusals(tiny: Base, store: Store) -> None:
 
 def test_forms_of_the_persona_are_asked() -> None:
     assert set(PERSONA_FORMS) < {item.form for item in trait_items()}
-    assert Mild().examples()
