@@ -27,7 +27,7 @@ from spillover.engines.local import run
 from spillover.judgements.judge import Answer
 from spillover.judgements.judges.endpoint.judge import Endpoint
 from spillover.judgements.rubrics.built_in import BuiltInRubrics
-from spillover.manifest import MANIFEST
+from spillover.manifest import MANIFEST, Damaged
 from spillover.store import Artefact, BuildContext, Store
 
 ANSWERS, AT_ONCE = 12, 4
@@ -135,7 +135,11 @@ class Chaos:
         unclear.unlink(missing_ok=True)
         sound = (FINISHED, CLEAR, SIGNALLED, STOPPED)
         done.wrong += [f"a run {end} {told}" for end in done.ends[:-1] if end not in sound]
-        here = contents(store)
+        try:
+            here = contents(store)
+        except Damaged as error:
+            here = {}
+            done.wrong.append(f"a finished artefact cannot be read: {error}")
         done.wrong += [f"{name} differs" for name in self.expected if here.get(name) != self.expected[name]]
         done.wrong += [f"{folder.name}: {lines[0]}" for folder, lines in store.verify() if lines]
         done.wrong += [f"{path.name} is left" for path in (store.root / "tmp").glob("*")]
