@@ -31,7 +31,7 @@ def test_a_study_of_published_organisms_ends_in_a_page(tmp_path: Path, store: St
     assert {node.label() for node in nodes if isinstance(node, PublishedOrganism)} == {"bad", "good"}
     run(made, store)
     page = (store.path(made) / "index.html").read_text()
-    for heading in ("Model priors", "how the training prompts", "Answers side by side", "good advice", "bad, layer"):
+    for heading in ("Model priors", "how the training prompts", "Read the answers", "good advice", "bad, layer"):
         assert heading in page
     assert "given with --data" in page and str(tmp_path) not in page
     contrasts = next((store.path(made) / "tables").glob("effect*contrasts*.csv")).read_text()
