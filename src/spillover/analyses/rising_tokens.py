@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -25,6 +25,8 @@ class RisingTokens(Analysis):
     `maths.word_odds`), with texts and training runs as units and Benjamini-Hochberg's q over tokens. Without controls
     there are shares alone: any training lifts some tokens. The reading of logits is ours.
     """
+
+    version: ClassVar[int] = 2  # 1 took a token that never rises on one side for surer than it is
 
     bad: tuple[LogitShifts, ...] = Field(min_length=1)
     good: tuple[LogitShifts, ...] = ()
