@@ -17,7 +17,7 @@ from spillover.judgements.scored_answers import CHEAP, DEAR, DRAWN, INCLUSION
 from spillover.judgements.tables.judged_columns import JUDGES, OUR_OWN, SPREAD
 from spillover.judgements.tables.row_reader import BATCH, FileCells, Layout, ending, layout_of, sound_rows
 from spillover.judgements.tables.row_writer import writing
-from spillover.regular_files import absolute
+from spillover.regular_files import expect_regular
 from spillover.store import ProgressFn, Store
 
 MISSING = "missing"
@@ -118,7 +118,7 @@ def _with_scores(row: FileCells, renamed: Mapping[str, str], scores: Sequence[Sc
 
 
 def _check_paths(source: Path, out: Path) -> None:
-    absolute(source)  # a path at all, and no pipe
+    expect_regular(source)
     if not source.is_file():
         raise ValueError(f"no file {source}: give a CSV, JSON lines or parquet file with question and answer")
     ending(source), ending(out)
