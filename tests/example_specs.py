@@ -103,6 +103,11 @@ def specimen(cls: type[Spec]) -> Spec:
         return cls(
             trait="evil", plain=plain, added=plain.but(high=stored.but(model=model), low=stored.but(model=model))
         )
+    if cls.__name__ == "ModelSizes":
+        effect = specimen(kind_named("Effect"))
+        larger = effect.before.responses.model.base().but(name="a larger base", source=kind_named("TinySource")(seed=1))
+        scores = effect.before.but(responses=effect.before.responses.but(model=larger))
+        return cls(effects=(effect, effect.but(before=scores)))
     if cls.__name__ == "Drift":
         shift = specimen(kind_named("MeanShift"))
         return cls(before=shift.before, checkpoints=(shift.after,), directions=(shift,))
