@@ -20,9 +20,10 @@ from spillover.responses.sampling import Sampling
 
 @pytest.fixture
 def endless(tmp_path: Path) -> str:
-    """The tiny model without an end token."""
+    """The tiny model without an end token, and with a template that marks no end."""
     folder = tmp_path / "endless"
     shutil.copytree(base_of("tiny:0").source.folder(), folder)
+    (folder / "chat_template.jinja").write_text("{% for turn in messages %}{{ turn['content'] }} {% endfor %}")
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if "eos" not in key}))
     return f"{folder}#instruct"
