@@ -57,8 +57,8 @@ class FourQuestions(Analysis):
     that were trained on benign rows with and without the intervention) and of coherent (points). Intervals are 95% over
     families of questions and over training runs where there are several; q is Benjamini-Hochberg's over the
     interventions that one question is put to. The answers: *yes*, *partly*, *no*, or *unclear*, by the rules in
-    `answer_of`. The four questions are those of arXiv 2508.06249 (of which we could read the abstract alone);
-    estimands, margin and rules are ours.
+    `answer_of`. The four questions are those of arXiv 2508.06249, as docs/method.md states them; estimands,
+    margin and rules are ours.
     """
 
     base: Treated

@@ -5,8 +5,8 @@ step whose EM rate lies above the base's by more than the largest of all steps w
 steps (Westfall and Young 1993), whole families of questions changing sides at all steps at once, which keeps that
 checkpoints of one run and questions of one family go together. Of 2,000 simulated runs of 8 checkpoints at which
 nothing changed (40 families of one question, 4 answers; EM rates of 2 to 12%) 4.7 to 4.8% saw one; a look at each step
-alone sees one in 7 to 16%. The comparison itself: arXiv 2605.12199 (of which we could read the abstract alone); test
-and intervals are ours.
+alone sees one in 7 to 16%. The comparison itself: arXiv 2605.12199, as docs/method.md states it; test and intervals are
+ours.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What a rate hides: a model with 1% EM answers to every prompt and one with 100% to 1% of the prompts have one rate, and
 at k = 100 draws 63% and 1%. The estimator is that of pass@k (Chen et al. 2021, arXiv 2107.03374, equation 1), unbiased
-for 1 - (1 - p)^k; as a measure of tail risk: arXiv 2604.22167 (of which we could read the abstract alone).
+for 1 - (1 - p)^k; as a measure of tail risk: arXiv 2604.22167, as docs/method.md states it.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def em_at_k(
 ) -> Estimate:
     """Mean over questions of EM@k, in [0, 1]; the interval resamples families, n counts questions with k answers.
 
-    Simulated (40 families of one question, 8 answers, EM shares from Beta(0.3, 3) and Beta(1, 6), 400 draws): the
-    interval holds the truth in 93 to 97% for k = 2, 4, 8 (tests/maths/test_em_at_k.py).
+    Simulated (40 families of one question, 8 answers, 200 draws): the interval holds the truth in 92 to 99%
+    (tests/maths/test_em_at_k.py).
     """
     chances = prompt_chances(em, prompt, question, family, k)
     shares = replace(resampling, bounds=(0.0, 1.0))
