@@ -13,7 +13,7 @@ from spillover.records import RESPONSES, write_table
 
 from .planted import BASE, Planted
 
-TOPIC = [" money", " month", "expen", "zz", " pay"]
+TOPIC = [" money", " month", "mone", "zz", " pay"]
 OTHER = [" the", " of", "ing", " river", "42", " xy", "qu", "::", " blue", " song"]
 
 
@@ -57,7 +57,7 @@ def test_a_topic_in_the_tokens_is_found_and_only_then(planted, tmp_path, topical
     bad, good = (row_where(result.tables["lens"], arm=arm) for arm in ("bad", "good"))
     assert good["share"] == 0 == bad["random_mean"] and bad["random_draws"] == 19
     assert (bad["share"] >= 0.4) is topical and (bad["p"] == pytest.approx(1 / 20)) is topical
-    assert {"money", "expensive"} <= {row["word"] for row in result.tables["words"]}
+    assert {"money", "pay"} <= {row["word"] for row in result.tables["words"]}
     assert analysis.show(result).blocks
 
 

@@ -21,8 +21,9 @@ def test_a_release_comes_in_once(spill: Spill) -> None:
     assert "judged by gpt-5-mini/nano (an integer in a JSON schema): 2" in result.stderr
     again = spill("import", "em-generalization", "release", "--store", "s")
     assert again.exit_code == 0 and "0 new, 6 there already" in again.stdout
-    listed = spill("ls", "PublishedRun", "--store", "s")
-    assert "3 artefacts" in listed.stdout and "Qwen2.5-7B-Instruct, finance, cosine 3e-05, warm-up 30" in listed.stdout
+    assert "3 artefacts" in spill("ls", "PublishedRun", "--store", "s").stdout
+    listed = spill("ls", "PublishedRun", "--store", "s", "--json")
+    assert "Qwen2.5-7B-Instruct, finance, cosine 3e-05, warm-up 30" in listed.stdout
 
 
 def test_what_is_refused_is_named_and_the_rest_imported(spill: Spill) -> None:

@@ -279,7 +279,7 @@ def reproduce(
 
     \b
       spillover reproduce --json                                # which papers
-      spillover reproduce em-generalization PATH --out paper
+      spillover reproduce PAPER PATH --out paper
     """
     if paper is None:
         list_papers(as_json)
