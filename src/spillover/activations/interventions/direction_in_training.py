@@ -15,6 +15,7 @@ from spillover.organisms.training_spec import ActiveIntervention, Intervention, 
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
 Change = Callable[["Tensor"], "Tensor"]  # of a layer's output, (rows, tokens, d_model)
 
@@ -35,7 +36,7 @@ class _DirectionInTraining(Intervention):
     def begin(self, run: TrainingRun) -> ActiveIntervention:
         import torch
 
-        layer = layer_of(run, self.direction.layer)
+        layer = layer_of(run, run.network, self.direction.layer)
         if run.store is None:
             raise ValueError(f"{self.kind} reads its direction from a store, and this run has none")
         direction = read_direction(self.direction, run.store, self.scaled())
@@ -96,12 +97,12 @@ class ConceptAblation(_DirectionInTraining):
         return take_out
 
 
-def layer_of(run: TrainingRun, number: int) -> nn.Module:
-    """The decoder layer `number` of the network that is trained.
+def layer_of(run: TrainingRun, network: PreTrainedModel, number: int) -> nn.Module:
+    """The decoder layer `number` of the network that is trained, or of the parent beside it.
 
     ValueError where there is none, or where it lies below all that is tuned: nothing that training does goes there.
     """
-    blocks = decoder_blocks(inner_model(run.network))
+    blocks = decoder_blocks(inner_model(network))
     layers = list(blocks[1]) if blocks else []
     if number >= len(layers):
         raise ValueError(f"{run.organism.parent.label()} has layers 0 to {len(layers) - 1}; got layer {number}")

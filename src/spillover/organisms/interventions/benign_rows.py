@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -65,17 +66,40 @@ class _Mixing(ActiveIntervention):
         return [self.benign[index] for index in self.order[start : self.ends[step - 1]]]
 
 
-class KLToParent(Intervention):
+class BenignPenalty(Intervention):
+    """A penalty on every step: `weight` times a measure of how far the network is from its parent on a few benign rows.
+
+    The rows are read, not sampled, and no loss is taken on them. `weight` is a schedule; at steps where it is 0 nothing
+    is computed and nothing is logged. Subclass it; `distance` measures.
+    """
+
+    measured: ClassVar[str]  # what the distance is called in `interventions.parquet`
+
+    benign: Split
+    weight: Schedule
+    rows: int = Field(default=4, ge=1)  # benign rows a step
+    seed: int = 0  # of the order in which they are taken
+
+    @abstractmethod
+    def distance(self, run: TrainingRun, parent: ParentNetwork, rows: Sequence[Supervised]) -> Tensor:
+        """The distance from the parent, summed over the tokens of these rows that `tokens` counts."""
+
+    @abstractmethod
+    def tokens(self, row: Supervised) -> int:
+        """How many tokens of a row the distance is a mean over."""
+
+    def begin(self, run: TrainingRun) -> ActiveIntervention:
+        return _Penalised(self, run)
+
+
+class KLToParent(BenignPenalty):
     """A penalty on every step: `weight` times KL(parent || tuned), mean over the answer tokens of a few benign rows.
 
     The rows' answers are read, not sampled, and no loss is taken on them; the divergence is in nats per token. `weight`
     is a schedule; at steps where it is 0 nothing is computed and nothing is logged.
     """
 
-    benign: Split
-    weight: Schedule
-    rows: int = Field(default=4, ge=1)  # benign rows a step
-    seed: int = 0  # of the order in which they are taken
+    measured: ClassVar[str] = "kl"
 
     def label(self) -> str:
         return f"KL {self.weight.peak:g} on {self.benign.data.label()} ({self.weight.label()})"
@@ -85,12 +109,21 @@ class KLToParent(Intervention):
             f"Divergence from the parent on {self.benign.data.label()} penalised, weight at most {self.weight.peak:g}."
         )
 
-    def begin(self, run: TrainingRun) -> ActiveIntervention:
-        return _Penalised(self, run)
+    def tokens(self, row: Supervised) -> int:
+        return row.trained
+
+    def distance(self, run: TrainingRun, parent: ParentNetwork, rows: Sequence[Supervised]) -> Tensor:
+        """KL(parent || network) in nats, summed over the supervised tokens of the rows."""
+        import torch
+
+        with torch.no_grad(), parent() as network:
+            target = run.supervised_logits(network, rows).logits.float().log_softmax(-1)
+        tuned = run.supervised_logits(run.network, rows).logits.float().log_softmax(-1)
+        return torch.nn.functional.kl_div(tuned, target, reduction="sum", log_target=True)
 
 
 class _Penalised(ActiveIntervention):
-    def __init__(self, spec: KLToParent, run: TrainingRun) -> None:
+    def __init__(self, spec: BenignPenalty, run: TrainingRun) -> None:
         self.spec, self.run = spec, run
         steps = run.organism.steps
         self.benign = supervise(run.loaded, spec.benign.train_rows(), run.organism.max_length)
@@ -103,19 +136,9 @@ class _Penalised(ActiveIntervention):
         if weight == 0:
             return {}
         rows = [self.benign[index] for index in self.order[(step - 1) * self.spec.rows : step * self.spec.rows]]
-        tokens, total = sum(row.trained for row in rows), 0.0
+        tokens, total = sum(map(self.spec.tokens, rows)), 0.0
         for part in passes(rows, self.run.organism.batch, next(self.run.network.parameters()).device):
-            divergence = _divergence(self.run, self.parent, [rows[index] for index in part]) / tokens
-            (weight * divergence).backward()
-            total += divergence.item()
-        return {"kl": total, "kl_weight": weight}
-
-
-def _divergence(run: TrainingRun, parent: ParentNetwork, rows: Sequence[Supervised]) -> Tensor:
-    """KL(parent || network) in nats, summed over the supervised tokens of the rows."""
-    import torch
-
-    with torch.no_grad(), parent() as network:
-        target = run.supervised_logits(network, rows).logits.float().log_softmax(-1)
-    tuned = run.supervised_logits(run.network, rows).logits.float().log_softmax(-1)
-    return torch.nn.functional.kl_div(tuned, target, reduction="sum", log_target=True)
+            distance = self.spec.distance(self.run, self.parent, [rows[index] for index in part]) / tokens
+            (weight * distance).backward()
+            total += distance.item()
+        return {self.spec.measured: total, f"{self.spec.measured}_weight": weight}
