@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from spillover.cli.parameters import option
 
 if TYPE_CHECKING:
     from spillover.models.chat_settings import ChatSettings
@@ -17,15 +18,11 @@ SYSTEM = typer.Option(help="System text where a conversation has none; '' for no
 TEMPLATE = typer.Option(help="A Jinja file, or which of the model's several chat templates.")
 
 
-def _option(name: str, annotation: object, default: object) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
 CHAT_OPTIONS = (
-    _option("thinking", Annotated[str, THINKING], "off"),
-    _option("date", Annotated[str, DATE], "2025-01-01"),
-    _option("system", Annotated[str | None, SYSTEM], None),
-    _option("template", Annotated[str, TEMPLATE], ""),
+    option("thinking", Annotated[str, THINKING], "off"),
+    option("date", Annotated[str, DATE], "2025-01-01"),
+    option("system", Annotated[str | None, SYSTEM], None),
+    option("template", Annotated[str, TEMPLATE], ""),
 )
 
 

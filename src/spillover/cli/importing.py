@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spillover.cli.options import STORE, StoreOption, command_with, option
+from spillover.cli.options import STORE, StoreOption, command_with
+from spillover.cli.parameters import option
 from spillover.interactive.progress import shown
 from spillover.interactive.text import duration, one_line, say
 from spillover.store import Store

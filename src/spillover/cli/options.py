@@ -11,16 +11,12 @@ import typer
 
 from spillover.cli.chat_options import CHAT_OPTIONS
 from spillover.cli.errors import clear_errors
+from spillover.cli.parameters import option
 from spillover.cli.reading_options import READING_OPTIONS, SWITCHES
 from spillover.cli.sampling_options import SAMPLING_OPTIONS
 
 STORE = Path("store")
 StoreOption = Annotated[Path, typer.Option("--store", envvar="SPILLOVER_STORE", help="Folder of finished artefacts.")]
-
-
-def option(name: str, annotation: object, default: object = inspect.Parameter.empty) -> inspect.Parameter:
-    """A parameter of a command; without a default the user has to give it."""
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 PLAN = typer.Option("--plan", help="Show what would be made and how long it takes; make nothing.")

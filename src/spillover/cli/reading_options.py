@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from spillover.cli.parameters import option
 
 if TYPE_CHECKING:
     from spillover.organisms.chat_rows.reading import RowReading
@@ -19,17 +20,13 @@ REPEATED = typer.Option("--drop-repeated", help="Of rows of a data file with one
 LONGER = typer.Option(help="Leave out rows of data files whose turns have more characters together.")
 
 
-def _option(name: str, annotation: object, default: object) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
 READING_OPTIONS = (
-    _option("columns", Annotated[str, COLUMNS], ""),
-    _option("loss", Annotated[str, LOSS], "last"),
-    _option("thoughts", Annotated[str, THOUGHTS], "keep"),
-    _option("skip_bad_rows", Annotated[bool, SKIP], False),
-    _option("drop_repeated", Annotated[bool, REPEATED], False),
-    _option("drop_longer_than", Annotated[int | None, LONGER], None),
+    option("columns", Annotated[str, COLUMNS], ""),
+    option("loss", Annotated[str, LOSS], "last"),
+    option("thoughts", Annotated[str, THOUGHTS], "keep"),
+    option("skip_bad_rows", Annotated[bool, SKIP], False),
+    option("drop_repeated", Annotated[bool, REPEATED], False),
+    option("drop_longer_than", Annotated[int | None, LONGER], None),
 )
 SWITCHES = ("skip_bad_rows", "drop_repeated")  # options without a value
 

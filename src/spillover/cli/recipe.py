@@ -18,7 +18,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 
-from spillover.cli.options import RUN_OPTIONS, option
+from spillover.cli.options import RUN_OPTIONS
+from spillover.cli.parameters import option
 from spillover.regular_files import absolute
 from spillover.spec import Spec, at_most, did_you_mean
 from spillover.store import Artefact

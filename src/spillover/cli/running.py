@@ -17,7 +17,8 @@ import typer
 
 from spillover.cli.chat_options import chat_settings_of
 from spillover.cli.checking import note_new_models
-from spillover.cli.options import RUN_OPTIONS, RUN_SWITCHES, command_with, option
+from spillover.cli.options import RUN_OPTIONS, RUN_SWITCHES, command_with
+from spillover.cli.parameters import option
 from spillover.cli.reading_options import reading_of
 from spillover.cli.recipe import first_line, load_recipe, packaged, recipe_file
 from spillover.cli.sampling_options import sampler_of

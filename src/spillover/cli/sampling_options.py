@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from spillover.cli.parameters import option
 
 if TYPE_CHECKING:
     from spillover.responses.samplers.naming import SamplerChoice
@@ -17,8 +18,8 @@ SAMPLER = typer.Option(
 )
 BASE_URL = typer.Option(help="Where the server is: http://127.0.0.1:8000/v1 if not given.")
 SAMPLING_OPTIONS = (
-    inspect.Parameter("sampler", inspect.Parameter.KEYWORD_ONLY, default="auto", annotation=Annotated[str, SAMPLER]),
-    inspect.Parameter("base_url", inspect.Parameter.KEYWORD_ONLY, default="", annotation=Annotated[str, BASE_URL]),
+    option("sampler", Annotated[str, SAMPLER], "auto"),
+    option("base_url", Annotated[str, BASE_URL], ""),
 )
 
 
