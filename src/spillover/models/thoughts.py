@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+KEYS = ("reasoning_content", "reasoning", "thinking")  # of a message, under which a thought stands beside its text
+PART_TYPES = ("thinking", "reasoning")  # of a text in parts, those that are a thought
 MARKS = {  # what opens a thought: what closes it
     "<think>": "</think>",
     "<thinking>": "</thinking>",

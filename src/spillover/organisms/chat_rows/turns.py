@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
+from spillover.models.thoughts import KEYS, PART_TYPES, with_thought
 from spillover.organisms.chat_rows.reading import Thoughts
 from spillover.row_files.decoding import not_text
 
@@ -14,7 +15,6 @@ _OTHER_NAMES = {"human": "user", "gpt": "assistant", "developer": "system", "bot
 _NAMES_AFTER_FROM = {"model": "assistant", "chatgpt": "assistant", "bing": "assistant", "bard": "assistant"}
 _TOOLS = ("tool", "function", "observation", "function_call", "tool_call", "ipython", "tool_response")
 _LOSS_FLAGS = ("weight", "loss", "train")
-_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 _BLOCK = re.compile(r"\s*(?:<(think|thinking|thought)>)?(.*?)</(?:think|thinking|thought)>\s*", re.DOTALL)
 _OPENED = re.compile(r"<(think|thinking|thought)>")
 
@@ -56,7 +56,7 @@ def read_turn(turn: object, position: int, thoughts: Thoughts, tally: Tally) -> 
         tally.changed["developer turns read as system turns"] += 1
     loss = _flag(turn, role, position)
     if role == "assistant":
-        for key in _THOUGHT_KEYS:
+        for key in KEYS:
             if isinstance(turn.get(key), str):
                 thought = thought or turn.pop(key).strip()
         content = _with_thought(content, thought, thoughts, position, tally)
@@ -93,9 +93,9 @@ def joined_parts(parts: list[object]) -> tuple[str, str]:
     for part in parts:
         kind = part.get("type", "text") if isinstance(part, dict) else "text"
         text = part.get(kind, part.get("text")) if isinstance(part, dict) else part
-        if not isinstance(text, str) or kind not in ("text", "input_text", "output_text", "thinking", "reasoning"):
+        if not isinstance(text, str) or kind not in ("text", "input_text", "output_text", *PART_TYPES):
             raise ValueError(f"a part of type {str(kind)[:40]!r}, and only text can be trained on")
-        (thoughts if kind in ("thinking", "reasoning") else texts).append(text)
+        (thoughts if kind in PART_TYPES else texts).append(text)
     return "\n".join(texts), "\n".join(thoughts)
 
 
@@ -142,7 +142,7 @@ def _with_thought(content: str, thought: str, thoughts: Thoughts, position: int,
         tally.changed["thoughts dropped"] += 1
         return content[block.end() :] if block else content
     tally.changed["thoughts kept in the answers"] += 1
-    return f"<think>\n{thought}\n</think>\n\n{content}" if thought and not block else content
+    return content if block else with_thought(thought, content)
 
 
 def _unlike(turn: object, position: int) -> ValueError:
