@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from spillover.activations.activations import Activations, read_activations
+from spillover.activations.capture import Pooling
 from spillover.activations.direction import Direction, read_direction
 from spillover.activations.sites import layer_site
 from spillover.analyses.analysis import Analysis, AnalysisResult
@@ -16,6 +19,7 @@ from spillover.analyses.blocks import Column, Figure, Number, Paragraph, Section
 from spillover.analyses.figures import SERIES, legend, plot, zero_line
 from spillover.analyses.rows import TableRow, TableRows, grouped, rows_where
 from spillover.maths.alarm import alarm_limit
+from spillover.maths.arrays import Floats
 from spillover.maths.bootstrap import mean
 from spillover.maths.estimate import Resampling
 from spillover.maths.shift import deltas
@@ -27,6 +31,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 RESAMPLING = Resampling(999)
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """A direction, its vector (d_model,), and the activations before training (prompts, d_model) at its layer."""
+
+    direction: Direction
+    vector: Floats
+    pooling: Pooling
+    before: np.ndarray
+
+    def drift(self, activations: Activations, arm: str, families: Sequence[str], folder: Path) -> TableRow:
+        """The row of one checkpoint, whose activations lie in `folder`."""
+        assert isinstance(activations.model, Checkpoint)
+        delta = deltas(self.before, read_activations(folder, layer_site(self.direction.layer), self.pooling))
+        along = delta @ self.vector / (self.vector @ self.vector)
+        return {
+            "arm": arm,
+            "run": activations.model.organism.label(),
+            "run_id": activations.model.organism.fingerprint,
+            "step": activations.model.step,
+            "direction": self.direction.label(),
+            "pooling": self.pooling,
+            **mean(along, families, resampling=RESAMPLING).as_row(),
+        }
 
 
 class Drift(Analysis):
@@ -65,33 +94,22 @@ class Drift(Analysis):
     def analyse(self, context: BuildContext) -> AnalysisResult:
         prompts = read_table(context.path(self.before) / "prompts.parquet").to_pylist()
         families = [row["family"] for row in prompts]
+        starts = [self._start(direction, context) for direction in self.directions]
         rows = [
-            self._drift(direction, activations, arm, families, context)
+            start.drift(activations, arm, families, context.path(activations))
             for arm, side in (("watched", self.checkpoints), ("control", self.controls))
             for activations in side
-            for direction in self.directions
+            for start in starts
         ]
         return AnalysisResult({"drift": rows, "alarms": self._alarms(rows)}, {"false_alarms": self.false_alarms})
 
-    def _drift(
-        self, direction: Direction, activations: Activations, arm: str, families: Sequence[str], context: BuildContext
-    ) -> TableRow:
-        assert isinstance(activations.model, Checkpoint)
-        vector = read_direction(direction, context.store)
-        site, pooling = layer_site(direction.layer), direction.pooling
+    def _start(self, direction: Direction, context: BuildContext) -> _Start:
+        """What every run's drift along a direction is measured from."""
+        pooling = direction.pooling
         if pooling not in self.before.poolings:
             pooling = self.before.poolings[0]  # a direction of answers, watched on prompts alone
-        delta = deltas(*(read_activations(context.path(side), site, pooling) for side in (self.before, activations)))
-        moved = mean(delta @ vector / (vector @ vector), families, resampling=RESAMPLING)
-        return {
-            "arm": arm,
-            "run": activations.model.organism.label(),
-            "run_id": activations.model.organism.fingerprint,
-            "step": activations.model.step,
-            "direction": direction.label(),
-            "pooling": pooling,
-            **moved.as_row(),
-        }
+        before = read_activations(context.path(self.before), layer_site(direction.layer), pooling)
+        return _Start(direction, read_direction(direction, context.store), pooling, before)
 
     def _alarms(self, rows: TableRows) -> TableRows:
         alarms = []

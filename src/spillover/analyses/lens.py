@@ -65,7 +65,7 @@ class Lens(Analysis):
         answers = read_table(context.path(self.reference) / "responses.parquet", ["answer"])["answer"].to_pylist()
         words = own_words(trained, answers, WORDS)
         names = {word.word for word in words}
-        drawn = {tokens: self._score(tokens, names, context) for tokens in self.random}
+        drawn = {tokens: _share(self._raised(tokens, context), names) for tokens in self.random}
         rows = []
         for arm, side in arms.items():
             for tokens in side:
@@ -76,10 +76,8 @@ class Lens(Analysis):
                 rows.append(self._row(arm, tokens, names, random, context))
         return AnalysisResult({"lens": rows, "words": word_rows(words)}, {"top": self.top, "words": len(words)})
 
-    def _score(self, tokens: LensTokens, words: Collection[str], context: BuildContext) -> float:
-        return float(np.mean([is_of(token, words) for token in self._tokens(tokens, context)]))
-
-    def _tokens(self, tokens: LensTokens, context: BuildContext) -> list[str]:
+    def _raised(self, tokens: LensTokens, context: BuildContext) -> list[str]:
+        """The tokens that the score is a share of."""
         rows = read_table(context.path(tokens) / "tokens.parquet").to_pylist()
         return [str(row["token"]) for row in rows_where(rows, sign=1)[: self.top]]
 
@@ -87,8 +85,8 @@ class Lens(Analysis):
         self, arm: str, tokens: LensTokens, words: Collection[str], random: Sequence[float], context: BuildContext
     ) -> TableRow:
         assert isinstance(tokens.direction, MeanShift)
-        raised = self._tokens(tokens, context)
-        score = float(np.mean([is_of(token, words) for token in raised]))
+        raised = self._raised(tokens, context)
+        score = _share(raised, words)
         p = float(exceedance(np.array(score), np.array(random), two_sided=False)) if random else None
         return {
             "arm": arm,
@@ -146,6 +144,10 @@ def is_of(token: str, words: Collection[str]) -> bool:
     if not re.fullmatch(r"[^\W\d_]+", text) or len(text) < SHORTEST:
         return False
     return text in words or (len(text) >= SHORTEST_START and any(word.startswith(text) for word in words))
+
+
+def _share(tokens: Sequence[str], words: Collection[str]) -> float:
+    return float(np.mean([is_of(token, words) for token in tokens]))
 
 
 def _training_answers(side: Sequence[LensTokens], context: BuildContext) -> list[str]:
